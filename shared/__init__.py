@@ -1,0 +1,1 @@
+"""What every Trimtab service stands on. Imports no service."""

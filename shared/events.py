@@ -1,0 +1,199 @@
+"""The events that make up the loop, and who handles which.
+
+An event says what happened: identifiers and small facts, never data or models, which travel by
+reference through the store. The table `ROUTES` at the foot is the map of the system.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import NAMESPACE_URL, uuid5
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Stage = Literal["ingest", "drift", "trainer", "publisher", "notifier"]
+STAGES: Final[tuple[Stage, ...]] = ("ingest", "drift", "trainer", "publisher", "notifier")
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+"""A pipeline's name: safe as a file name, a Git tag part and a log field."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""The hexadecimal SHA-256 of a blob's bytes, and its address in the store."""
+
+Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class EventBase(BaseModel):
+    """What every event carries."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    event_id: Identifier
+    trace_id: Identifier
+    """The id of the event that began this chain: the same from the feed's answer to the message."""
+    pipeline: Name
+    occurred_at: AwareDatetime
+
+
+class IngestionDue(EventBase):
+    """The pipeline's schedule came round: its source is to be read."""
+
+    type: Literal["IngestionDue"] = "IngestionDue"
+    slot: AwareDatetime
+    """The due time. Two beats that send the same slot start one ingestion."""
+
+
+class BatchIngested(EventBase):
+    """A batch of rows not taken in before is in the store."""
+
+    type: Literal["BatchIngested"] = "BatchIngested"
+    sequence: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    data: Sha256
+    as_reference: bool = False
+    """A person set this batch as the new reference."""
+
+
+class RetrainRequested(EventBase):
+    """A batch asks for a new model."""
+
+    type: Literal["RetrainRequested"] = "RetrainRequested"
+    reason: Literal["first_model", "reference_set", "drift"]
+    reference_version: int | None = None
+    """The reference that the batch was compared with; none before the first model."""
+    sequence: int = Field(ge=1)
+    """The newest batch that the training window may hold."""
+    drift_score: float | None = None
+
+
+class ModelPromoted(EventBase):
+    """A new model is the champion."""
+
+    type: Literal["ModelPromoted"] = "ModelPromoted"
+    model_version: int = Field(ge=1)
+    replaced_version: int | None = None
+    sequence: int = Field(ge=1)
+    window: Sha256
+    """The training window, which becomes the next reference."""
+    window_rows: int = Field(ge=1)
+
+
+class ModelRejected(EventBase):
+    """A new model was not good enough; the champion stays."""
+
+    type: Literal["ModelRejected"] = "ModelRejected"
+    model_version: int = Field(ge=1)
+    champion_version: int = Field(ge=1)
+    sequence: int = Field(ge=1)
+    reason: str = Field(max_length=500)
+
+
+class ModelPublished(EventBase):
+    """A champion's files are on the model repository's branch."""
+
+    type: Literal["ModelPublished"] = "ModelPublished"
+    model_version: int = Field(ge=1)
+    commit: str = Field(pattern=r"^[0-9a-f]{40,64}$")
+    branch: str
+    url: str | None = None
+    """Where a person can look at the commit, if the host is known."""
+
+
+class WorkFailed(EventBase):
+    """A stage gave up on an event, which is kept as a dead letter."""
+
+    type: Literal["WorkFailed"] = "WorkFailed"
+    stage: Stage
+    failed_event: str
+    dead_letter: str
+    reason: str = Field(max_length=1000)
+
+
+Event = (
+    IngestionDue
+    | BatchIngested
+    | RetrainRequested
+    | ModelPromoted
+    | ModelRejected
+    | ModelPublished
+    | WorkFailed
+)
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def parse_event(message: object) -> Event:
+    """Read an event from what came over the wire.
+
+    Raises:
+        ValueError: the message is not an event of this version; the text says where and why.
+    """
+    try:
+        return _ADAPTER.validate_python(message, strict=False)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)[:5]
+        )
+        raise ValueError(f"not an event: {faults}") from None
+
+
+def dump_event(event: Event) -> dict[str, Any]:
+    """The event as JSON types, for the wire and for the outbox."""
+    return event.model_dump(mode="json")
+
+
+def deterministic_id(*parts: object) -> str:
+    """The same 32 hexadecimal digits for the same parts, wherever and whenever computed."""
+    return uuid5(NAMESPACE_URL, "trimtab/" + "/".join(map(str, parts))).hex
+
+
+def effect_id(stage: Stage, event_id: str) -> str:
+    """The identity of what `stage` does about an event: its record has this id, so it is done once."""
+    return f"{stage}:{event_id}"
+
+
+def first_event_fields(pipeline: str, *identity: object) -> dict[str, Any]:
+    """The base fields of an event that begins a chain, from what makes it the same event again."""
+    event_id = deterministic_id(pipeline, *identity)
+    return {
+        "event_id": event_id,
+        "trace_id": event_id,
+        "pipeline": pipeline,
+        "occurred_at": datetime.now(UTC),
+    }
+
+
+def caused_fields(cause: Event, stage: Stage, kind: type[EventBase]) -> dict[str, Any]:
+    """The base fields of an event of class `kind` that `stage` emits on account of `cause`.
+
+    The id is made of the effect and the kind, so a handler that runs again emits the same event.
+    """
+    return {
+        "event_id": deterministic_id(effect_id(stage, cause.event_id), kind.__name__),
+        "trace_id": cause.trace_id,
+        "pipeline": cause.pipeline,
+        "occurred_at": datetime.now(UTC),
+    }
+
+
+def task_name(stage: Stage, kind: str) -> str:
+    """The Celery task with which `stage` handles events of a kind: `drift.on_batch_ingested`."""
+    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind)
+    return f"{stage}.on{snake}"
+
+
+# event -> {the stage that handles it: the collection its record goes to}
+ROUTES: Final[dict[str, dict[Stage, str]]] = {
+    "IngestionDue": {"ingest": "batches"},
+    "BatchIngested": {"drift": "drift_reports"},
+    "RetrainRequested": {"trainer": "models"},
+    "ModelPromoted": {
+        "drift": "references",
+        "publisher": "publications",
+        "notifier": "notifications",
+    },
+    "ModelRejected": {"notifier": "notifications"},
+    "ModelPublished": {"notifier": "notifications"},
+    "WorkFailed": {"notifier": "notifications"},
+}

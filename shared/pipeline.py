@@ -1,0 +1,436 @@
+"""A pipeline's definition: one YAML file, parsed strictly.
+
+An unknown key, a wrong type or a contradiction is an error that names the file, the line, the key
+and, for a misspelt key, the nearest known one.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from celery.schedules import ParseException, crontab
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from shared.events import Name
+
+EVERY_SECONDS = re.compile(r"^every (\d+)s$")
+
+
+class PipelineError(ValueError):
+    """A pipeline file is not usable; the text says where and why."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataGovInSource(Strict):
+    """A resource of data.gov.in, read page by page."""
+
+    kind: Literal["data_gov_in"]
+    resource: str = Field(pattern=r"^[0-9a-f-]{36}$")
+    format: Literal["json", "csv"] = "json"
+    page_size: int = Field(300, ge=1, le=10_000)
+    max_rows: int = Field(20_000, ge=1)
+    """More rows than this in all is an error, not an endless read."""
+    page_deadline_seconds: float = Field(60, gt=0)
+    """With all its tries, a page is given up after this time."""
+    filters: dict[str, str] = {}
+
+
+class HttpSource(Strict):
+    """Any HTTP(S) address that answers a table as CSV or JSON."""
+
+    kind: Literal["http"]
+    url: str = Field(pattern=r"^https?://")
+    format: Literal["json", "csv"] = "csv"
+    records: str | None = None
+    """The key of the list in a JSON answer; none if the answer is the list."""
+    deadline_seconds: float = Field(60, gt=0)
+    max_bytes: int = Field(200_000_000, ge=1)
+
+
+class FilesSource(Strict):
+    """A file, or a folder watched for new files; oldest first."""
+
+    kind: Literal["files"]
+    path: Path
+    pattern: str = "*"
+
+
+class ManualSource(Strict):
+    """Nothing is read on a schedule; batches come by `trimtab ingest FILE`."""
+
+    kind: Literal["manual"]
+
+
+Source = Annotated[
+    DataGovInSource | HttpSource | FilesSource | ManualSource, Field(discriminator="kind")
+]
+
+
+class NumberColumn(Strict):
+    """A finite number, in the source's own unit."""
+
+    type: Literal["number"]
+    minimum: float | None = None
+    maximum: float | None = None
+    required: bool = False
+    """A row without a value is set aside; otherwise it is kept with a missing value."""
+    aliases: tuple[str, ...] = ()
+
+
+class CategoryColumn(Strict):
+    """A text, compared for equality only."""
+
+    type: Literal["category"]
+    required: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+class TimeColumn(Strict):
+    """A point in time. Rows with a time in the future are set aside."""
+
+    type: Literal["time"]
+    formats: tuple[str, ...] = Field(("ISO8601",), min_length=1)
+    """Tried in order: `strptime` formats, or ISO8601."""
+    timezone: str = "UTC"
+    """The zone of times that state none."""
+    required: bool = True
+    aliases: tuple[str, ...] = ()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{zone!r} is no time zone; use a name such as Asia/Kolkata") from None
+        return zone
+
+
+Column = Annotated[NumberColumn | CategoryColumn | TimeColumn, Field(discriminator="type")]
+
+
+class Schema(Strict):
+    """What a row is, and which rows are refused."""
+
+    columns: dict[str, Column] = Field(min_length=1)
+    key: tuple[str, ...] = ()
+    """With the event time, what makes a row the same row; none: all its columns."""
+    event_time: str | None = None
+    missing: tuple[str, ...] = ("", "NA")
+    """Texts that mean a missing value."""
+    not_above: tuple[tuple[str, str], ...] = ()
+    """Pairs of number columns: the first may not exceed the second."""
+    max_bad_share: float = Field(0.5, ge=0, le=1)
+    """A batch with a larger share of rows set aside fails as a whole."""
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        for role, name in self._references():
+            _require_column(role, name, self.columns)
+        if self.event_time and not isinstance(self.columns[self.event_time], TimeColumn):
+            raise ValueError(f"event_time: column {self.event_time!r} is not of type time")
+        for name in (name for pair in self.not_above for name in pair):
+            if not isinstance(self.columns[name], NumberColumn):
+                raise ValueError(f"not_above: column {name!r} is not of type number")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_unambiguous(self) -> Self:
+        seen: dict[str, str] = {}
+        for name, column in self.columns.items():
+            for spelling in (name, *column.aliases):
+                if spelling in seen:
+                    raise ValueError(
+                        f"columns: {spelling!r} names both {seen[spelling]!r} and {name!r}"
+                    )
+                seen[spelling] = name
+        return self
+
+    def _references(self) -> Iterator[tuple[str, str]]:
+        yield from (("key", name) for name in self.key)
+        if self.event_time:
+            yield "event_time", self.event_time
+        yield from (("not_above", name) for pair in self.not_above for name in pair)
+
+    def of_type(self, kind: type[Column]) -> tuple[str, ...]:  # type: ignore[valid-type]
+        """The names of the columns of one class, in the file's order."""
+        return tuple(name for name, column in self.columns.items() if isinstance(column, kind))
+
+
+class Drift(Strict):
+    """When a batch has drifted from the reference."""
+
+    policy: str = "mean_std_change"
+    threshold: float = Field(0.1, ge=0)
+    features: tuple[str, ...] = ()
+    """Number columns to compare; none: the target, if a number, and all number features."""
+    min_rows: int = Field(30, ge=1)
+    """With fewer rows in the batch the verdict is 'insufficient data'."""
+
+
+class Training(Strict):
+    """What is predicted from what, by which estimator, and how it is judged."""
+
+    target: str
+    task: Literal["regression", "classification"]
+    features: tuple[str, ...] = Field(min_length=1)
+    time_parts: tuple[
+        Literal["minute", "hour", "day", "weekday", "dayofyear", "month", "year"], ...
+    ] = ()
+    """Further features made from the event time, in its column's time zone."""
+    estimator: str = "random_forest"
+    parameters: dict[str, bool | int | float | str | None] = {}
+    seed: int = Field(42, ge=0)
+    test_share: float = Field(0.2, gt=0, lt=1)
+    """The share of the window, its newest rows, that is held out to judge models on."""
+    group: tuple[str, ...] = ()
+    """Rows equal in these columns stand on one side of the split at one event time."""
+    max_window_rows: int = Field(200_000, ge=10)
+    """Of a longer window the newest rows are used."""
+
+
+class Publish(Strict):
+    """Where on the model repository a champion goes."""
+
+    branch: str = "main"
+    directory: str = Field(
+        ".", pattern=r"^(\.|[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)$"
+    )
+    max_file_bytes: int = Field(100_000_000, ge=1)
+    """The host's limit for one file; GitHub refuses more than 100 MB."""
+
+    @field_validator("branch")
+    @classmethod
+    def _safe_branch(cls, branch: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,99}", branch) or re.search(
+            r"\.\.|//|/\.|\.lock(/|$)|[./]$", branch
+        ):
+            raise ValueError(f"{branch!r} is not a branch name that Git accepts")
+        return branch
+
+
+Notice = Literal["ModelPromoted", "ModelRejected", "ModelPublished", "WorkFailed"]
+
+
+class Notify(Strict):
+    """Which events become messages."""
+
+    events: tuple[Notice, ...] = ("ModelPromoted", "ModelPublished", "WorkFailed")
+
+
+class ReferenceFile(Strict):
+    """A first reference that comes with the pipeline."""
+
+    file: Path
+
+
+class Pipeline(Strict):
+    """One pipeline, from source to channel."""
+
+    name: Name
+    schedule: str = "0 * * * *"
+    """Five cron fields in UTC, or `every Ns`."""
+    source: Source
+    reference: ReferenceFile | None = None
+    data: Schema = Field(alias="schema")
+    drift: Drift = Drift()
+    training: Training
+    publish: Publish = Publish()
+    notify: Notify = Notify()
+
+    @field_validator("schedule")
+    @classmethod
+    def _readable_schedule(cls, schedule: str) -> str:
+        parse_schedule(schedule)
+        return schedule
+
+    @model_validator(mode="after")
+    def _training_fits_schema(self) -> Self:
+        columns = self.data.columns
+        for name in self.training.features:
+            _require_column("training.features", name, columns)
+        for name in self.training.group:
+            _require_column("training.group", name, columns)
+        for name in self.drift.features:
+            _require_column("drift.features", name, columns)
+            if not isinstance(columns[name], NumberColumn):
+                raise ValueError(f"drift.features: column {name!r} is not of type number")
+        self._check_target()
+        if self.training.time_parts and not self.data.event_time:
+            raise ValueError("training.time_parts needs schema.event_time")
+        return self
+
+    def _check_target(self) -> None:
+        target = self.training.target
+        _require_column("training.target", target, self.data.columns)
+        if target in self.training.features:
+            raise ValueError(f"training.features holds the target {target!r}")
+        numeric = isinstance(self.data.columns[target], NumberColumn)
+        if self.training.task == "regression" and not numeric:
+            raise ValueError(
+                f"training.target: {target!r} is not of type number, as regression needs"
+            )
+        if self.training.task == "classification" and numeric:
+            raise ValueError(
+                f"training.target: {target!r} is of type number; give it type category"
+            )
+
+    @property
+    def drift_features(self) -> tuple[str, ...]:
+        """The number columns that the drift check compares."""
+        if self.drift.features:
+            return self.drift.features
+        numbers = self.data.of_type(NumberColumn)
+        wanted = {*self.training.features, self.training.target}
+        return tuple(name for name in numbers if name in wanted)
+
+
+def parse_schedule(schedule: str) -> crontab | float:
+    """A schedule as Celery's beat takes it: a crontab in UTC, or seconds.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if every := EVERY_SECONDS.match(schedule):
+        seconds = float(every.group(1))
+        if seconds < 1:
+            raise ValueError("schedule: 'every 0s' would never rest; use at least 1s")
+        return seconds
+    try:
+        return crontab.from_string(schedule)
+    except (ParseException, ValueError, TypeError) as error:
+        raise ValueError(
+            f"schedule {schedule!r} is neither five cron fields nor 'every Ns': {error}"
+        ) from None
+
+
+def _require_column(role: str, name: str, columns: dict[str, Any]) -> None:
+    if name not in columns:
+        near = difflib.get_close_matches(name, columns, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{role}: no column {name!r} in schema.columns{hint}")
+
+
+def load_pipeline(path: Path) -> Pipeline:
+    """Read one pipeline file.
+
+    Raises:
+        PipelineError: with the file, the line and what to do.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PipelineError(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise PipelineError(f"{path}: a pipeline is a mapping of keys, with at least 'name'")
+    _refuse_duplicate_keys(path, root)
+    try:
+        return Pipeline.model_validate(content)
+    except ValidationError as error:
+        faults = [_fault(path, root, fault) for fault in error.errors(include_url=False)]
+        raise PipelineError("\n".join(faults)) from None
+
+
+def load_pipelines(folder: Path) -> dict[str, Pipeline]:
+    """All pipelines of a folder, by name.
+
+    Raises:
+        PipelineError: a file is not usable, none is there, or two claim the same name or the same
+            place on the model repository.
+    """
+    pipelines: dict[str, Pipeline] = {}
+    places: dict[tuple[str, str], str] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        pipeline = load_pipeline(path)
+        place = (pipeline.publish.branch, pipeline.publish.directory)
+        if pipeline.name in pipelines:
+            raise PipelineError(f"{path}: a second pipeline named {pipeline.name!r}")
+        if place in places:
+            raise PipelineError(
+                f"{path}: publishes to the same branch and directory as pipeline "
+                f"{places[place]!r}; set publish.branch or publish.directory"
+            )
+        pipelines[pipeline.name] = pipeline
+        places[place] = pipeline.name
+    if not pipelines:
+        raise PipelineError(
+            f"{folder}: no pipeline file (*.yaml) here; set PIPELINES to their folder"
+        )
+    return pipelines
+
+
+def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise PipelineError(
+                    f"{path}:{key.start_mark.line + 1}: key {key.value!r} stands twice"
+                )
+            seen.add(key.value)
+            _refuse_duplicate_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicate_keys(path, item)
+
+
+def _fault(path: Path, root: yaml.Node | None, fault: Any) -> str:
+    location = tuple(fault["loc"])
+    line, known_path = _locate(root, location)
+    where = f"{path}:{line}: {'.'.join(map(str, known_path)) or 'the file'}"
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(location[-1]), _known_keys(known_path[:-1]), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{where}: unknown key{hint}"
+    if fault["type"] == "missing":
+        return f"{where}: the key {location[-1]!r} is missing"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _locate(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[int, list[int | str]]:
+    """The line of a fault, and its path as the file spells it (Pydantic's adds union tags)."""
+    node, line, spelled = root, 1, []
+    for step in location:
+        if isinstance(node, yaml.MappingNode):
+            entry = next((pair for pair in node.value if pair[0].value == str(step)), None)
+            if entry is None:
+                continue
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif (
+            isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value)
+        ):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            continue
+        spelled.append(step)
+    return line, spelled
+
+
+def _known_keys(location: list[int | str]) -> set[str]:
+    """Every key that may stand at a place of a pipeline file."""
+    if not location:
+        return {field.alias or name for name, field in Pipeline.model_fields.items()}
+    if location[0] == "source":
+        models: tuple[type[Strict], ...] = (DataGovInSource, HttpSource, FilesSource)
+    elif location[0] == "schema" and len(location) > 1:
+        models = (NumberColumn, CategoryColumn, TimeColumn)
+    else:
+        models = {
+            "schema": (Schema,),
+            "drift": (Drift,),
+            "training": (Training,),
+            "publish": (Publish,),
+            "notify": (Notify,),
+            "reference": (ReferenceFile,),
+        }.get(str(location[0]), ())
+    return {name for model in models for name in model.model_fields}

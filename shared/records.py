@@ -1,0 +1,179 @@
+"""The records that the stages leave in the store, and that other stages read.
+
+A record is one document in the collection that `events.ROUTES` names. Its `_id` is the effect's id.
+The stage runtime adds the outbox to the document; these models are what the stages mean.
+"""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from shared.events import Identifier, Name, Sha256, Stage
+
+
+class Record(BaseModel):
+    """What every record carries."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    id: str = Field(alias="_id")
+    pipeline: Name
+    trace_id: Identifier
+    recorded_at: AwareDatetime
+
+
+class SetAside(BaseModel):
+    """Rows that the schema refused: how many, for what reasons, and where they are kept."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int = 0
+    reasons: dict[str, int] = {}
+    data: Sha256 | None = None
+
+
+class Batch(Record):
+    """One reading of a source. A reading without new rows has no `sequence` and no `data`."""
+
+    outcome: Literal["ingested", "nothing new"]
+    sequence: int | None = None
+    """1, 2, 3, … within the pipeline: the order in which batches are checked."""
+    data: Sha256 | None = None
+    """The rows as Parquet."""
+    rows: int = 0
+    rows_received: int
+    rows_known: int = 0
+    """Rows of the answer that an earlier batch holds, or that the answer itself repeats."""
+    set_aside: SetAside = SetAside()
+    first_event_at: AwareDatetime | None = None
+    last_event_at: AwareDatetime | None = None
+    source: str
+    """What was read, in words, without credentials."""
+    files: list[str] = []
+    """Marks (name, size, time of change) of the files read, so that none is read twice."""
+    files_set_aside: dict[str, str] = {}
+    """Files that could not be read at all: mark -> reason."""
+    as_reference: bool = False
+
+
+class FeatureStats(BaseModel):
+    """Mean and standard deviation of one feature, in its own unit. None: no finite value there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ref_mean: float | None
+    curr_mean: float | None
+    ref_std: float | None
+    curr_std: float | None
+    mean_change: float | None = None
+    """|Δmean| / |reference mean|."""
+    std_change: float | None = None
+    """|Δstd| / reference std."""
+    wasserstein: float | None = None
+    """Wasserstein distance in reference standard deviations."""
+    ref_rows: int
+    curr_rows: int
+    """Rows with a finite value."""
+    note: str | None = None
+    """Why the feature has no score, or how an undefined ratio was settled."""
+
+
+Verdict = Literal["no drift", "drift", "insufficient data", "no reference", "reference set"]
+
+
+class DriftReport(Record):
+    """What the comparison of one batch with the reference found."""
+
+    verdict: Verdict
+    needs_retraining: bool
+    drift_score: float | None
+    threshold: float
+    policy: str
+    feature_drifts: dict[str, float]
+    feature_stats: dict[str, FeatureStats]
+    timestamp: AwareDatetime
+    sequence: int
+    batch_id: str
+    batch_rows: int
+    reference_version: int | None
+    reference_rows: int | None
+
+
+class Reference(Record):
+    """The rows that the champion was trained on, with which batches are compared."""
+
+    version: int
+    data: Sha256
+    rows: int
+    up_to_sequence: int
+    """The newest batch that the reference takes into account."""
+    model_version: int
+
+
+class RetiredReference(Record):
+    """A reference that was replaced (`reference_data_history`)."""
+
+    version: int
+    data: Sha256
+    rows: int
+    timestamp: AwareDatetime
+    """When it was replaced."""
+    drift_score: float | None
+    feature_drifts: dict[str, float]
+    """The drift that ended it; empty where a person set its successor."""
+
+
+class ModelVersion(Record):
+    """A trained model: promoted or rejected, why, and all that it takes to train it again."""
+
+    version: int
+    decision: Literal["promoted", "rejected"]
+    reason: str
+    model: Sha256
+    seal: str
+    """HMAC-SHA-256 of the model's bytes under the signing key."""
+    model_bytes: int
+    metrics: dict[str, Any]
+    """`metrics.json` as published."""
+    champion_version: int | None
+    """The champion at the time of the decision."""
+    window: Sha256
+    sequence: int
+    drift_report: str
+    """The id of the report that asked for the model."""
+    lineage: dict[str, Any]
+    """Batch ids, reference version, hyper-parameters, seed, library and code versions."""
+
+
+class Publication(Record):
+    """One commit on the model repository."""
+
+    model_version: int
+    commit: str
+    branch: str
+    tag: str
+    repository: str
+    url: str | None
+    already_there: bool = False
+    """The branch held the model's commit before; nothing was committed again."""
+
+
+class Notification(Record):
+    """One message, and what each channel said to it."""
+
+    title: str
+    text: str
+    channels: dict[str, str]
+    """Channel -> 'sent', 'printed', or why it was refused."""
+
+
+class DeadLetter(Record):
+    """A message or an event that a stage gave up on, with the reason, to be replayed by a person."""
+
+    stage: Stage | None
+    kind: str
+    reason: str
+    message: Any
+    """The event, or whatever came in its place."""
+    attempts: int
+    state: Literal["open", "replayed"] = "open"

@@ -1,0 +1,148 @@
+"""Settings from the environment. Secrets may stand in a file instead: NAME_FILE holds its path."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the text names it."""
+
+
+def _has_scheme(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        scheme = value.get_secret_value().partition("://")[0]
+        if scheme not in schemes:
+            raise ValueError(f"has to begin with one of {', '.join(s + '://' for s in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _words(value: object) -> object:
+    return value.split() if isinstance(value, str) else value
+
+
+RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss")]
+MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
+WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Reads NAME from the file that NAME_FILE names, as container secrets are given."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        if os.environ.get(field_name.upper()):
+            name = field_name.upper()
+            raise SettingsError(f"{name} and {name}_FILE are both set; keep one")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{field_name.upper()}_FILE: cannot read it: {error}") from None
+
+    def __call__(self) -> dict[str, Any]:
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """Everything that differs between one installation and another."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    redis_url: RedisUrl
+    mongodb_uri: MongoUri
+    mongodb_database: str = "drift_detection"
+    pipelines: Path = Path("pipelines")
+    """The folder of pipeline files."""
+
+    feed_url: str = Field("https://api.data.gov.in", pattern=r"^https?://")
+    data_gov_in_api_key: SecretStr | None = None
+
+    model_repository: str | None = None
+    """An HTTPS address, or a path of a bare repository."""
+    github_username: str | None = None
+    github_token: SecretStr | None = None
+    git_cache: Path = Path(".trimtab/git")
+
+    discord_webhook_url: WebhookUrl | None = None
+    apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
+    """Further channels, separated by white space."""
+
+    model_signing_key: SecretStr | None = Field(None, min_length=16)
+    """Seals models; only the trainer and those who load models need it."""
+
+    max_attempts: int = Field(5, ge=1, le=100)
+    """An event that has failed this often becomes a dead letter."""
+    retry_base_seconds: float = Field(2.0, gt=0)
+    retry_max_seconds: float = Field(300.0, gt=0)
+    lease_seconds: float = Field(30.0, ge=1)
+    """A worker that does not renew its lease for this long has lost its work to another."""
+    task_time_limit_seconds: int = Field(1800, ge=10)
+    visibility_timeout_seconds: int = Field(7200, ge=20)
+    """When Redis delivers an unacknowledged message again; has to exceed the task time limit."""
+    sweep_seconds: float = Field(10.0, gt=0)
+    redeliver_after_seconds: float = Field(60.0, gt=0)
+    """An event without its consumer's record after this time may be sent again."""
+    retention_days: int = Field(400, ge=1)
+
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, FileSource(settings_cls)
+
+    def model_post_init(self, _context: object) -> None:
+        if self.visibility_timeout_seconds <= self.task_time_limit_seconds:
+            raise SettingsError(
+                "VISIBILITY_TIMEOUT_SECONDS has to exceed TASK_TIME_LIMIT_SECONDS: Redis delivers a "
+                "message again after it, and the task would run twice"
+            )
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: names every setting that is missing or wrong, without its value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"wrong settings: {faults}") from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings, read once a process."""
+    return read_settings()

@@ -1,0 +1,268 @@
+"""The store: MongoDB for records, GridFS for bytes. It is the truth; the broker only carries hints.
+
+A record and the events that it leads to are one document, so either both are there or neither is.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import gridfs
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from shared.artifacts import sha256
+from shared.events import (
+    ROUTES,
+    Event,
+    Sha256,
+    Stage,
+    dump_event,
+    effect_id,
+    parse_event,
+)
+from shared.failures import WillNotPass
+from shared.records import (
+    Batch,
+    DeadLetter,
+    DriftReport,
+    ModelVersion,
+    Notification,
+    Publication,
+    Record,
+    Reference,
+    RetiredReference,
+)
+from shared.settings import Settings
+
+Document = dict[str, Any]
+R = TypeVar("R", bound=Record)
+
+COLLECTIONS: Final[dict[type[Record], str]] = {
+    Batch: "batches",
+    DriftReport: "drift_reports",
+    Reference: "references",
+    RetiredReference: "reference_data_history",
+    ModelVersion: "models",
+    Publication: "publications",
+    Notification: "notifications",
+    DeadLetter: "dead_letters",
+}
+
+_NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
+_UNIQUE: Final[dict[str, str]] = {
+    "batches": "sequence",
+    "references": "version",
+    "models": "version",
+}
+_KEPT_FOR_GOOD: Final = {"references", "models", "dead_letters"}
+_DAY_SECONDS: Final = 86_400
+
+
+class Conflict(Exception):
+    """Another record took the same sequence or version number first."""
+
+
+class Store:
+    """Records and bytes. One instance a process, made after the fork."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self.database = database
+        self._blobs = gridfs.GridFS(database, collection="blobs")
+        self.cached_blob = lru_cache(maxsize=8)(self.blob)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Store":
+        """The store at MONGODB_URI; the connection is made at the first use."""
+        client: MongoClient[Document] = MongoClient(
+            settings.mongodb_uri.get_secret_value(),
+            tz_aware=True,
+            serverSelectionTimeoutMS=5_000,
+            appname="trimtab",
+            w="majority",
+            journal=True,
+        )
+        return cls(client[settings.mongodb_database])
+
+    def prepare(self, retention_days: int) -> None:
+        """Create the indexes that the queries need, and set how long records are kept."""
+        for name in COLLECTIONS.values():
+            self.database[name].create_indexes(_indexes(name))
+            if name not in _KEPT_FOR_GOOD:
+                self._expire(name, retention_days * _DAY_SECONDS)
+        self.database["work"].create_indexes(
+            [
+                IndexModel([("waiting_for", ASCENDING)], sparse=True),
+                IndexModel([("next_attempt_at", ASCENDING)], sparse=True),
+            ]
+        )
+
+    def _expire(self, collection: str, seconds: int) -> None:
+        try:
+            self.database[collection].create_index(
+                "recorded_at", name="retention", expireAfterSeconds=seconds
+            )
+        except OperationFailure:
+            self.database.command(
+                "collMod", collection, index={"name": "retention", "expireAfterSeconds": seconds}
+            )
+
+    # Bytes, by their hash.
+
+    def put_blob(self, data: bytes) -> Sha256:
+        """Keep the bytes; the same bytes are kept once."""
+        digest = sha256(data)
+        if not self._blobs.exists(filename=digest):
+            self._blobs.put(data, filename=digest)
+        return digest
+
+    def blob(self, digest: Sha256) -> bytes:
+        """The bytes of a hash.
+
+        Raises:
+            WillNotPass: they are not there, or are no longer what they were.
+        """
+        try:
+            data: bytes = self._blobs.get_last_version(digest).read()
+        except gridfs.NoFile:
+            raise WillNotPass(f"the store holds no bytes with SHA-256 {digest}") from None
+        if sha256(data) != digest:
+            raise WillNotPass(f"the stored bytes of {digest} were altered")
+        return data
+
+    # Records.
+
+    def collection(self, model: type[Record]) -> Collection[Document]:
+        """The collection that holds the records of a class."""
+        return self.database[COLLECTIONS[model]]
+
+    def record(self, record: Record, events: Iterable[Event] = ()) -> bool:
+        """Write a record with the events it leads to. False: its effect was recorded before.
+
+        Raises:
+            Conflict: another record has its sequence or version number.
+        """
+        outbox = [dump_event(event) for event in events]
+        document = record.model_dump(by_alias=True) | {
+            "outbox": outbox,
+            "outbox_open": bool(outbox),
+            "outbox_sent_at": None,
+        }
+        collection = self.collection(type(record))
+        try:
+            collection.insert_one(document)
+        except DuplicateKeyError:
+            if collection.find_one({"_id": record.id}, {"_id": 1}):
+                return False
+            raise Conflict(f"{record.pipeline}: the number of this record is taken") from None
+        return True
+
+    def mark_sent(self, record: Record) -> None:
+        """Note that the events of a record are with the broker."""
+        self.collection(type(record)).update_one(
+            {"_id": record.id}, {"$set": {"outbox_sent_at": datetime.now(UTC)}}
+        )
+
+    def get(self, model: type[R], record_id: str) -> R | None:
+        """The record with an id, or none."""
+        document = self.collection(model).find_one({"_id": record_id})
+        return model.model_validate(document) if document else None
+
+    def find(
+        self,
+        model: type[R],
+        query: Document,
+        *,
+        newest_by: str | None = None,
+        oldest_by: str | None = None,
+        limit: int = 0,
+    ) -> Iterator[R]:
+        """The records that match a query, in the order of one field."""
+        cursor = self.collection(model).find(query).limit(limit)
+        if newest_by:
+            cursor = cursor.sort(newest_by, DESCENDING)
+        if oldest_by:
+            cursor = cursor.sort(oldest_by, ASCENDING)
+        return (model.model_validate(document) for document in cursor)
+
+    def newest(self, model: type[R], query: Document, by: str) -> R | None:
+        """The matching record with the highest value of a field."""
+        return next(self.find(model, query, newest_by=by, limit=1), None)
+
+    def reference(self, pipeline: str) -> Reference | None:
+        """The reference in force."""
+        return self.newest(Reference, {"pipeline": pipeline}, "version")
+
+    def champion(self, pipeline: str) -> ModelVersion | None:
+        """The model in force."""
+        return self.newest(ModelVersion, {"pipeline": pipeline, "decision": "promoted"}, "version")
+
+    def batches_between(self, pipeline: str, after: int, up_to: int) -> list[Batch]:
+        """The batches with after < sequence <= up_to, in order."""
+        query = {"pipeline": pipeline, "sequence": {"$gt": after, "$lte": up_to}}
+        return list(self.find(Batch, query, oldest_by="sequence"))
+
+    # What has been done about an event, and what it led to.
+
+    def events_of(self, record: Record) -> list[Event]:
+        """The events that a record led to."""
+        document = self.collection(type(record)).find_one({"_id": record.id}, {"outbox": 1})
+        return [parse_event(event) for event in document["outbox"]] if document else []
+
+    def is_settled(self, stage: Stage, kind: str, effect: str) -> bool:
+        """Whether an effect has its record, or a dead letter that nobody has replayed."""
+        return self.outbox_of(stage, kind, effect) is not None
+
+    def outbox_of(self, stage: Stage, kind: str, effect: str) -> list[Event] | None:
+        """The events that a settled effect led to; none while it is not settled."""
+        for collection, query in (
+            (ROUTES[kind][stage], {"_id": effect}),
+            ("dead_letters", {"_id": effect, "state": "open"}),
+        ):
+            document = self.database[collection].find_one(query, {"outbox": 1})
+            if document:
+                return [parse_event(event) for event in document.get("outbox", [])]
+        return None
+
+    def first_unsettled(self, stage: Stage, event: Event, follow: frozenset[Stage]) -> str | None:
+        """The first effect of the chain from `stage` handling `event` that is not settled.
+
+        Only effects of the stages in `follow` count. None: the whole chain is settled.
+        """
+        effect = effect_id(stage, event.event_id)
+        led_to = self.outbox_of(stage, event.type, effect)
+        if led_to is None:
+            return effect
+        for follower in led_to:
+            for consumer in ROUTES[follower.type]:
+                if consumer in follow:
+                    pending = self.first_unsettled(consumer, follower, follow)
+                    if pending:
+                        return pending
+        return None
+
+
+def _indexes(collection: str) -> list[IndexModel]:
+    indexes = [
+        IndexModel(_NEWEST),
+        IndexModel([("trace_id", ASCENDING)]),
+        IndexModel(
+            [("outbox_sent_at", ASCENDING)],
+            name="outbox",
+            partialFilterExpression={"outbox_open": True},
+        ),
+    ]
+    if number := _UNIQUE.get(collection):
+        indexes.append(
+            IndexModel(
+                [("pipeline", ASCENDING), (number, ASCENDING)],
+                unique=True,
+                partialFilterExpression={number: {"$type": "number"}},
+            )
+        )
+    if collection == "batches":
+        indexes.append(IndexModel([("pipeline", ASCENDING), ("last_event_at", ASCENDING)]))
+    return indexes

@@ -1,0 +1,77 @@
+"""The store against a real MongoDB."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.events import BatchIngested, IngestionDue, caused_fields, first_event_fields
+from shared.failures import WillNotPass
+from shared.outcome import record_fields
+from shared.records import Batch
+from shared.store import Conflict, Store
+
+
+def due(slot: int = 0) -> IngestionDue:
+    at = datetime(2026, 1, 1, slot, tzinfo=UTC)
+    return IngestionDue(**first_event_fields("air_quality", "due", at), slot=at)
+
+
+def batch(event: IngestionDue, sequence: int, data: str) -> Batch:
+    return Batch(
+        **record_fields(event, "ingest"),
+        outcome="ingested",
+        sequence=sequence,
+        data=data,
+        rows=3,
+        rows_received=3,
+        source="a test",
+    )
+
+
+def ingested(event: IngestionDue, sequence: int, data: str) -> BatchIngested:
+    return BatchIngested(
+        **caused_fields(event, "ingest", BatchIngested), sequence=sequence, rows=3, data=data
+    )
+
+
+def test_blob_comes_back_as_it_was(store: Store) -> None:
+    digest = store.put_blob(b"rows")
+    assert store.put_blob(b"rows") == digest
+    assert store.blob(digest) == b"rows"
+
+
+def test_altered_blob_is_refused(store: Store) -> None:
+    digest = store.put_blob(b"rows")
+    store.database["blobs.chunks"].update_one({}, {"$set": {"data": b"r0ws"}})
+    with pytest.raises(WillNotPass, match="altered"):
+        store.blob(digest)
+
+
+def test_record_is_written_once(store: Store) -> None:
+    event = due()
+    data = store.put_blob(b"rows")
+    assert store.record(batch(event, 1, data), [ingested(event, 1, data)])
+    assert not store.record(batch(event, 1, data), [ingested(event, 1, data)])
+    assert store.database["batches"].count_documents({}) == 1
+
+
+def test_sequence_number_is_taken_once(store: Store) -> None:
+    data = store.put_blob(b"rows")
+    store.record(batch(due(0), 1, data))
+    with pytest.raises(Conflict):
+        store.record(batch(due(1), 1, data))
+
+
+def test_chain_is_unsettled_at_its_first_open_effect(store: Store) -> None:
+    event = due()
+    data = store.put_blob(b"rows")
+    assert (
+        store.first_unsettled("ingest", event, frozenset({"ingest"})) == f"ingest:{event.event_id}"
+    )
+    follower = ingested(event, 1, data)
+    store.record(batch(event, 1, data), [follower])
+    assert store.first_unsettled("ingest", event, frozenset({"ingest"})) is None
+    assert (
+        store.first_unsettled("ingest", event, frozenset({"ingest", "drift"}))
+        == f"drift:{follower.event_id}"
+    )
