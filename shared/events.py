@@ -149,7 +149,7 @@ def deterministic_id(*parts: object) -> str:
 
 
 def effect_id(stage: Stage, event_id: str) -> str:
-    """The identity of what `stage` does about an event: its record has this id, so it is done once."""
+    """The identity of what `stage` does about an event: the id of its record, so done once."""
     return f"{stage}:{event_id}"
 
 

@@ -9,7 +9,7 @@ from shared.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send every log line of the process, the libraries' too, through structlog to standard error."""
+    """Send every log line of the process, the libraries' too, to standard error by structlog."""
     shared_steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -159,7 +159,7 @@ class Schema(Strict):
             yield "event_time", self.event_time
         yield from (("not_above", name) for pair in self.not_above for name in pair)
 
-    def of_type(self, kind: type[Column]) -> tuple[str, ...]:  # type: ignore[valid-type]
+    def of_type(self, kind: type[Strict]) -> tuple[str, ...]:
         """The names of the columns of one class, in the file's order."""
         return tuple(name for name, column in self.columns.items() if isinstance(column, kind))
 
@@ -167,7 +167,7 @@ class Schema(Strict):
 class Drift(Strict):
     """When a batch has drifted from the reference."""
 
-    policy: str = "mean_std_change"
+    policy: Literal["mean_std_change", "mean_change"] = "mean_std_change"
     threshold: float = Field(0.1, ge=0)
     features: tuple[str, ...] = ()
     """Number columns to compare; none: the target, if a number, and all number features."""
@@ -416,21 +416,21 @@ def _locate(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[in
     return line, spelled
 
 
+_MODELS_AT: dict[str, tuple[type[Strict], ...]] = {
+    "source": (DataGovInSource, HttpSource, FilesSource, ManualSource),
+    "reference": (ReferenceFile,),
+    "schema": (Schema,),
+    "columns": (NumberColumn, CategoryColumn, TimeColumn),
+    "drift": (Drift,),
+    "training": (Training,),
+    "publish": (Publish,),
+    "notify": (Notify,),
+}
+
+
 def _known_keys(location: list[int | str]) -> set[str]:
     """Every key that may stand at a place of a pipeline file."""
     if not location:
         return {field.alias or name for name, field in Pipeline.model_fields.items()}
-    if location[0] == "source":
-        models: tuple[type[Strict], ...] = (DataGovInSource, HttpSource, FilesSource)
-    elif location[0] == "schema" and len(location) > 1:
-        models = (NumberColumn, CategoryColumn, TimeColumn)
-    else:
-        models = {
-            "schema": (Schema,),
-            "drift": (Drift,),
-            "training": (Training,),
-            "publish": (Publish,),
-            "notify": (Notify,),
-            "reference": (ReferenceFile,),
-        }.get(str(location[0]), ())
-    return {name for model in models for name in model.model_fields}
+    place = "columns" if location[:2] == ["schema", "columns"] else str(location[0])
+    return {name for model in _MODELS_AT[place] for name in model.model_fields}

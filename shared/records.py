@@ -168,7 +168,7 @@ class Notification(Record):
 
 
 class DeadLetter(Record):
-    """A message or an event that a stage gave up on, with the reason, to be replayed by a person."""
+    """A message or event that a stage gave up on, with the reason, for a person to replay."""
 
     stage: Stage | None
     kind: str

@@ -41,7 +41,11 @@ WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
 class FileSource(PydanticBaseSettingsSource):
     """Reads NAME from the file that NAME_FILE names, as container secrets are given."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 - the base class's signature
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
         path = os.environ.get(f"{field_name.upper()}_FILE")
         if not path:
             return None, field_name, False
@@ -113,16 +117,16 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, FileSource(settings_cls)
 
     def model_post_init(self, _context: object) -> None:
         if self.visibility_timeout_seconds <= self.task_time_limit_seconds:
             raise SettingsError(
-                "VISIBILITY_TIMEOUT_SECONDS has to exceed TASK_TIME_LIMIT_SECONDS: Redis delivers a "
-                "message again after it, and the task would run twice"
+                "VISIBILITY_TIMEOUT_SECONDS has to exceed TASK_TIME_LIMIT_SECONDS: Redis delivers "
+                "a message again after it, and the task would run twice"
             )
 
 
@@ -135,11 +139,12 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])).upper()}: "
+            f"{fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False, include_url=False)
-        )
-        raise SettingsError(f"wrong settings: {faults}") from None
+        ]
+        raise SettingsError(f"wrong settings: {'; '.join(faults)}") from None
 
 
 @cache

@@ -93,12 +93,7 @@ class Store:
             self.database[name].create_indexes(_indexes(name))
             if name not in _KEPT_FOR_GOOD:
                 self._expire(name, retention_days * _DAY_SECONDS)
-        self.database["work"].create_indexes(
-            [
-                IndexModel([("waiting_for", ASCENDING)], sparse=True),
-                IndexModel([("next_attempt_at", ASCENDING)], sparse=True),
-            ]
-        )
+        self.database["work"].create_index("waiting_for", sparse=True)
 
     def _expire(self, collection: str, seconds: int) -> None:
         try:
@@ -145,15 +140,9 @@ class Store:
         Raises:
             Conflict: another record has its sequence or version number.
         """
-        outbox = [dump_event(event) for event in events]
-        document = record.model_dump(by_alias=True) | {
-            "outbox": outbox,
-            "outbox_open": bool(outbox),
-            "outbox_sent_at": None,
-        }
         collection = self.collection(type(record))
         try:
-            collection.insert_one(document)
+            collection.insert_one(_document(record, events))
         except DuplicateKeyError:
             if collection.find_one({"_id": record.id}, {"_id": 1}):
                 return False
@@ -212,20 +201,30 @@ class Store:
         document = self.collection(type(record)).find_one({"_id": record.id}, {"outbox": 1})
         return [parse_event(event) for event in document["outbox"]] if document else []
 
-    def is_settled(self, stage: Stage, kind: str, effect: str) -> bool:
-        """Whether an effect has its record, or a dead letter that nobody has replayed."""
-        return self.outbox_of(stage, kind, effect) is not None
+    def outbox_of(self, effect: str) -> list[Event] | None:
+        """The events that a settled effect led to; none while it is not settled.
 
-    def outbox_of(self, stage: Stage, kind: str, effect: str) -> list[Event] | None:
-        """The events that a settled effect led to; none while it is not settled."""
-        for collection, query in (
-            (ROUTES[kind][stage], {"_id": effect}),
-            ("dead_letters", {"_id": effect, "state": "open"}),
-        ):
+        An effect is settled when it has its record, or a dead letter that nobody has replayed.
+        """
+        stage = effect.partition(":")[0]
+        places = {routes[stage] for routes in ROUTES.values() if stage in routes}
+        queries = [(place, {"_id": effect}) for place in sorted(places)]
+        queries.append((COLLECTIONS[DeadLetter], {"_id": effect, "state": "open"}))
+        for collection, query in queries:
             document = self.database[collection].find_one(query, {"outbox": 1})
             if document:
-                return [parse_event(event) for event in document.get("outbox", [])]
+                return [parse_event(event) for event in document["outbox"]]
         return None
+
+    def is_settled(self, effect: str) -> bool:
+        """Whether nothing is left to do for an effect."""
+        return self.outbox_of(effect) is not None
+
+    def bury(self, letter: DeadLetter, events: Iterable[Event] = ()) -> None:
+        """Keep a dead letter; one that failed again after its replay takes its old place."""
+        self.collection(DeadLetter).replace_one(
+            {"_id": letter.id}, _document(letter, events), upsert=True
+        )
 
     def first_unsettled(self, stage: Stage, event: Event, follow: frozenset[Stage]) -> str | None:
         """The first effect of the chain from `stage` handling `event` that is not settled.
@@ -233,7 +232,7 @@ class Store:
         Only effects of the stages in `follow` count. None: the whole chain is settled.
         """
         effect = effect_id(stage, event.event_id)
-        led_to = self.outbox_of(stage, event.type, effect)
+        led_to = self.outbox_of(effect)
         if led_to is None:
             return effect
         for follower in led_to:
@@ -243,6 +242,15 @@ class Store:
                     if pending:
                         return pending
         return None
+
+
+def _document(record: Record, events: Iterable[Event]) -> Document:
+    outbox = [dump_event(event) for event in events]
+    return record.model_dump(by_alias=True) | {
+        "outbox": outbox,
+        "outbox_open": bool(outbox),
+        "outbox_sent_at": None,
+    }
 
 
 def _indexes(collection: str) -> list[IndexModel]:

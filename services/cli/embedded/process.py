@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ _POLL_SECONDS: Final = 0.02
 
 
 class StartFailed(Exception):
-    """A part of the embedded system did not come up; the text says which and shows its last words."""
+    """A part of the embedded system did not come up; the text says which, with its last words."""
 
 
 class Process:
@@ -55,7 +56,7 @@ class Process:
                     stderr=log,
                     env=self._environment,
                     start_new_session=True,
-                    preexec_fn=lambda: _die_with(parent),
+                    preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one system call
                 )
             except OSError as error:
                 raise StartFailed(f"{self.name}: cannot run {self._command[0]}: {error}") from None
@@ -74,7 +75,8 @@ class Process:
         """Raise StartFailed if it has ended, with the end of its log."""
         if self.exit_status is not None:
             raise StartFailed(
-                f"{self.name} ended with status {self.exit_status}; {self.log} says:\n{self.last_words()}"
+                f"{self.name} ended with status {self.exit_status}; "
+                f"{self.log} says:\n{self.last_words()}"
             )
 
     def last_words(self, lines: int = 12) -> str:
@@ -95,19 +97,15 @@ class Process:
         if not self._popen:
             return
         self.ask_to_stop()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout=patience)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:
         """End the whole process group at once."""
         if self._popen:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._popen.wait()
 
 

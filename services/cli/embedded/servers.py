@@ -14,13 +14,13 @@ from services.cli.embedded.process import Process, StartFailed, free_port, wait_
 DATABASE: Final = "drift_detection"
 _MONGO_CACHE_GB: Final = "0.25"
 _NO_MONGOD: Final = (
-    "no MongoDB server for this machine: the bundled one is for Linux x86-64. Install mongod so that "
-    "it is on PATH, or set MONGODB_URI to a server that you have, or use 'docker compose up'"
+    "no MongoDB server for this machine: the bundled one is for Linux x86-64. Install mongod so "
+    "that it is on PATH, or set MONGODB_URI to a server that you have, or use 'docker compose up'"
 )
 
 
 def secret_file(path: Path) -> str:
-    """The secret that the file holds; made at random, readable by its owner only, if it is not there."""
+    """The secret that the file holds; made at random, for its owner only, if it is not there."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(32), encoding="ascii")

@@ -1,0 +1,60 @@
+"""Dead letters: what they say, and how they are sent again."""
+
+from rich.table import Table
+
+from shared.events import parse_event
+from shared.failures import WillNotPass
+from shared.records import DeadLetter
+from shared.stage import Resources
+from shared.store import Store
+
+
+def open_letters(store: Store) -> list[DeadLetter]:
+    """The dead letters that nobody has replayed, oldest first."""
+    return list(store.find(DeadLetter, {"state": "open"}, oldest_by="recorded_at"))
+
+
+def find_letter(store: Store, letter: str) -> DeadLetter:
+    """The dead letter with an id.
+
+    Raises:
+        WillNotPass: there is none.
+    """
+    found = store.get(DeadLetter, letter)
+    if found is None:
+        raise WillNotPass(f"no dead letter {letter!r}; `trimtab dead-letters list` shows their ids")
+    return found
+
+
+def replay(resources: Resources, letter: DeadLetter) -> None:
+    """Open the letter's event again and send it to its stage, with all its tries before it.
+
+    Raises:
+        WillNotPass: what was received is no event, so there is nothing to send.
+    """
+    try:
+        event = parse_event(letter.message)
+    except ValueError as error:
+        raise WillNotPass(f"{letter.id} cannot be replayed: {error}") from None
+    if letter.stage is None or letter.state != "open":
+        raise WillNotPass(f"{letter.id} was replayed before")
+    resources.work.reopen(letter.id, letter.stage, event)
+    resources.store.collection(DeadLetter).update_one(
+        {"_id": letter.id}, {"$set": {"state": "replayed"}}
+    )
+    resources.broker.send_to(letter.stage, event)
+
+
+def letters_table(letters: list[DeadLetter]) -> Table:
+    """One row a letter."""
+    table = Table("id", "pipeline", "event", "tries", "when (UTC)", "reason")
+    for letter in letters:
+        table.add_row(
+            letter.id,
+            letter.pipeline,
+            letter.kind,
+            str(letter.attempts),
+            f"{letter.recorded_at:%Y-%m-%d %H:%M:%S}",
+            letter.reason,
+        )
+    return table

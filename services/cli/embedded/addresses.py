@@ -1,0 +1,35 @@
+"""Where the parts of an embedded system are: written at its start, read by the other commands."""
+
+import json
+import os
+from pathlib import Path
+
+from shared.settings import Settings, read_settings
+
+
+def environment_file(home: Path) -> Path:
+    """Where a system with its state in `home` keeps the settings that lead to its parts."""
+    return home / "environment.json"
+
+
+def is_set(name: str) -> bool:
+    """Whether the environment gives a setting, by itself or by a file."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
+def settings_of(home: Path) -> Settings:
+    """The settings of the environment, and for the rest those of the embedded system in `home`.
+
+    Raises:
+        SettingsError: neither gives a setting that is needed, or a value is wrong.
+    """
+    path = environment_file(home)
+    recorded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    overrides = {}
+    for variable, value in recorded.items():
+        name = variable.removesuffix("_FILE")
+        if not is_set(name):
+            secret = variable.endswith("_FILE")
+            text = Path(value).read_text(encoding="utf-8").strip() if secret else value
+            overrides[name.lower()] = text
+    return read_settings(**overrides)

@@ -1,0 +1,226 @@
+"""The embedded system: every part as a process of its own, wired by nothing but addresses.
+
+A part whose address is set in the environment (REDIS_URL, MONGODB_URI, FEED_URL, …) is not started:
+the one at that address is used.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from git import Repo
+
+from services.cli.embedded.addresses import environment_file, is_set, settings_of
+from services.cli.embedded.process import Process, StartFailed, free_port, wait_until_listening
+from services.cli.embedded.servers import Mongo, Valkey, secret_file, write_private
+from shared.broker import Broker
+from shared.celery_app import celery_app
+from shared.events import STAGES
+
+FLOWER_PORT: Final = 5555
+FLOWER_USER: Final = "trimtab"
+_START_SECONDS: Final = 60.0
+_CONCURRENCY: Final = {"ingest": 2}
+_WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class System:
+    """All parts of the system on this machine, with their state in the folder `home`."""
+
+    home: Path
+    pipelines: Path
+    feed_arguments: tuple[str, ...] = ("simulate",)
+    """What `trimtab feed` is called with, if a feed is to be started."""
+    extra_environment: Mapping[str, str] = field(default_factory=dict)
+    flower_port: int = 0
+    feed_url: str | None = None
+    _processes: list[Process] = field(default_factory=list)
+
+    def start(self, progress: Progress) -> None:
+        """Start every part and return when all of them work.
+
+        Raises:
+            StartFailed: a part did not come up. Those that did are still running: call `stop`.
+        """
+        self.home = self.home.resolve()
+        for folder in ("logs", "secrets"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        environment = self._addresses(progress)
+        write_private(environment_file(self.home), json.dumps(environment, indent=2))
+        self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+
+    def _addresses(self, progress: Progress) -> dict[str, str]:
+        """Start the servers, and return the settings that lead to them."""
+        given = os.environ
+        environment = {
+            "PIPELINES": str(self.pipelines.resolve()),
+            "MODEL_REPOSITORY": given.get("MODEL_REPOSITORY") or self._bare_repository(),
+            "GIT_CACHE": str(self.home / "git"),
+        }
+        if not is_set("REDIS_URL"):
+            progress("starting Valkey")
+            environment["REDIS_URL_FILE"] = self._start_valkey()
+        if not is_set("MONGODB_URI"):
+            progress("starting MongoDB")
+            environment["MONGODB_URI_FILE"] = self._start_mongo()
+        if not is_set("MODEL_SIGNING_KEY"):
+            secret_file(self._secret("model_signing_key"))
+            environment["MODEL_SIGNING_KEY_FILE"] = str(self._secret("model_signing_key"))
+        if not is_set("FEED_URL") and not is_set("DATA_GOV_IN_API_KEY"):
+            progress("starting the feed")
+            self.feed_url = self._start_feed()
+            environment["FEED_URL"] = self.feed_url
+        return environment
+
+    def _secret(self, name: str) -> Path:
+        return self.home / "secrets" / name
+
+    def _bare_repository(self) -> str:
+        path = self.home / "models.git"
+        if not path.exists():
+            Repo.init(path, bare=True, initial_branch="main")
+        return str(path)
+
+    def _start_valkey(self) -> str:
+        server = Valkey(self.home / "valkey")
+        self._own(server.start, lambda: server.process)
+        write_private(self._secret("redis_url"), server.url)
+        return str(self._secret("redis_url"))
+
+    def _start_mongo(self) -> str:
+        server = Mongo(self.home / "mongo")
+        self._own(server.start, lambda: server.process)
+        write_private(self._secret("mongodb_uri"), server.uri)
+        return str(self._secret("mongodb_uri"))
+
+    def _own(self, start: Callable[[], None], process: Callable[[], Process | None]) -> None:
+        """Start a server; it is ours to stop, also if its start fails half-way."""
+        try:
+            start()
+        finally:
+            if started := process():
+                self._processes.append(started)
+
+    def _start_feed(self) -> str:
+        port = free_port()
+        feed = self._process(
+            "feed",
+            [
+                *(sys.executable, "-m", "services.cli.main", "feed"),
+                *(*self.feed_arguments, "--port", str(port)),
+            ],
+            dict(os.environ),
+        )
+        wait_until_listening(feed, port)
+        return f"http://127.0.0.1:{port}"
+
+    def _process(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
+        process = Process(name, command, self.home / "logs" / f"{name}.log", environment)
+        self._processes.append(process)
+        process.start()
+        return process
+
+    def _start_workers(self, environment: dict[str, str], progress: Progress) -> None:
+        progress("starting the workers, beat and Flower")
+        started_at = datetime.now(UTC)
+        for stage in STAGES:
+            self._process(stage, worker_command(stage), environment)
+        self._process("beat", beat_command(), environment)
+        flower = self._process("flower", self._flower_command(), environment)
+        wait_until_listening(flower, self.flower_port, _START_SECONDS)
+        self._wait_until_alive(started_at, progress)
+
+    def _flower_command(self) -> list[str]:
+        self.flower_port = free_port(FLOWER_PORT)
+        password = secret_file(self._secret("flower_password"))
+        configuration = self.home / "secrets" / "flower.py"
+        write_private(configuration, f"basic_auth = [{f'{FLOWER_USER}:{password}'!r}]\n")
+        return [
+            *(sys.executable, "-m", "celery", "-A", "shared.celery_app", "flower"),
+            *("--address=127.0.0.1", f"--port={self.flower_port}", f"--conf={configuration}"),
+        ]
+
+    def _wait_until_alive(self, since: datetime, progress: Progress) -> None:
+        """Return once every worker consumes and beat ticks."""
+        settings = settings_of(self.home)
+        broker = Broker(celery_app(lambda: settings))
+        waited_for: set[str] = {*STAGES, "beat"}
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            self.require_running()
+            alive = broker.last_alive()
+            waited_for -= {part.partition("@")[0] for part in alive if alive[part] >= since}
+            if not waited_for:
+                return
+            progress(f"waiting for {', '.join(sorted(waited_for))}")
+            time.sleep(0.1)
+        raise StartFailed(
+            f"no sign of life from {', '.join(sorted(waited_for))} after {_START_SECONDS:.0f} s; "
+            f"see {self.home / 'logs'}"
+        )
+
+    def require_running(self) -> None:
+        """Raise StartFailed if a part has ended."""
+        for process in self._processes:
+            process.require_running()
+
+    def restart_ended(self) -> list[str]:
+        """Start again every part that has ended by itself; returns their names."""
+        ended = [process for process in self._processes if process.exit_status is not None]
+        for process in ended:
+            process.kill()
+            process.start()
+        return [process.name for process in ended]
+
+    def process(self, name: str) -> Process:
+        """The process of a part."""
+        return next(process for process in self._processes if process.name == name)
+
+    def stop(self) -> None:
+        """Stop everything: those that make work first, the servers last. Leaves no process."""
+        servers = {"feed", "valkey", "mongod"}
+        workers = [process for process in self._processes if process.name not in servers]
+        for process in workers:
+            process.ask_to_stop()
+        for process in workers:
+            process.stop()
+        for process in reversed(self._processes):
+            process.stop()
+        self._processes.clear()
+
+
+@contextmanager
+def running(system: System, progress: Progress) -> Iterator[System]:
+    """The system, started; it is stopped at the end, whatever happens."""
+    try:
+        system.start(progress)
+        yield system
+    finally:
+        system.stop()
+
+
+def worker_command(stage: str) -> list[str]:
+    """How the worker of a stage is started."""
+    return [
+        *(sys.executable, "-m", "celery", "-A", f"services.{stage}.tasks", "worker"),
+        *("-Q", stage, "-n", f"{stage}@%h", "-c", str(_CONCURRENCY.get(stage, 1))),
+        *_WORKER_OPTIONS,
+    ]
+
+
+def beat_command() -> list[str]:
+    """How beat is started."""
+    return [
+        *(sys.executable, "-m", "celery", "-A", "services.ingest.tasks", "beat"),
+        *("-S", "services.ingest.schedule:PipelineScheduler", "--pidfile="),
+    ]

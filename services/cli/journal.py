@@ -1,0 +1,145 @@
+"""What the stages have recorded, as it happens: one line a record, and what is in hand."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from shared.records import (
+    Batch,
+    DeadLetter,
+    DriftReport,
+    ModelVersion,
+    Notification,
+    Publication,
+    Record,
+    Reference,
+)
+from shared.store import Store
+
+_FOLLOWED: Final[tuple[type[Record], ...]] = (
+    Batch,
+    DriftReport,
+    ModelVersion,
+    Reference,
+    Publication,
+    Notification,
+    DeadLetter,
+)
+_OVERLAP: Final = timedelta(seconds=10)
+"""Records are seen a little after their time; looking back this far finds all of them."""
+
+_ACTIVITIES: Final = {
+    "IngestionDue": "reads the source",
+    "BatchIngested": "checks batch {sequence}",
+    "RetrainRequested": "trains a model after batch {sequence}",
+    "ModelPromoted": "takes up model v{model_version}",
+    "ModelRejected": "tells of model v{model_version}",
+    "ModelPublished": "tells of model v{model_version}",
+    "WorkFailed": "tells of a failure",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that happened, in words."""
+
+    stage: str
+    text: str
+    style: str = ""
+
+
+class Journal:
+    """Reads the records that were not there before."""
+
+    def __init__(self, store: Store, since: datetime) -> None:
+        self._store = store
+        self._since = since
+        self._seen: dict[str, datetime] = {}
+
+    def new_records(self) -> list[Record]:
+        """The records since the last call, in the order in which they were made."""
+        records = [
+            record
+            for kind in _FOLLOWED
+            for record in self._store.find(kind, {"recorded_at": {"$gte": self._since}})
+            if f"{kind.__name__} {record.id}" not in self._seen
+        ]
+        records.sort(key=lambda record: record.recorded_at)
+        for record in records:
+            self._seen[f"{type(record).__name__} {record.id}"] = record.recorded_at
+        self._forget(datetime.now(UTC) - _OVERLAP)
+        return records
+
+    def _forget(self, before: datetime) -> None:
+        self._since = max(self._since, before)
+        self._seen = {key: at for key, at in self._seen.items() if at >= self._since}
+
+
+def activities(work: list[dict[str, Any]]) -> dict[str, str]:
+    """What each stage has in hand, from the documents of work under way: effect -> words."""
+    now = datetime.now(UTC)
+    return {
+        document["_id"]: _activity(document)
+        for document in work
+        if document.get("lease_until", now) > now
+    }
+
+
+def _activity(document: dict[str, Any]) -> str:
+    event = document["event"]
+    return f"{document['stage']} {_ACTIVITIES[event['type']].format(**event)}"
+
+
+def line(record: Record) -> Line | None:
+    """A record in one line; none for a reading that found nothing new."""
+    match record:
+        case Batch():
+            return _batch(record)
+        case DriftReport():
+            return _report(record)
+        case ModelVersion():
+            return _model(record)
+        case Reference():
+            of_model = f"of model v{record.model_version}"
+            return Line(
+                "drift", f"reference v{record.version}: the {record.rows:,} rows {of_model}"
+            )
+        case Publication():
+            text = (
+                f"model v{record.model_version} is commit {record.commit[:10]} on {record.branch}"
+            )
+            return Line("publisher", text, "green")
+        case Notification():
+            return Line("notifier", f"{record.title} ({_delivered(record)})")
+        case DeadLetter():
+            return Line(record.stage or "?", f"given up: {record.reason}", "bold red")
+    return None
+
+
+def _batch(batch: Batch) -> Line | None:
+    if batch.sequence is None:
+        return None
+    hour = f", {batch.last_event_at:%Y-%m-%d %H:%M} UTC" if batch.last_event_at else ""
+    aside = f", {batch.set_aside.rows} set aside" if batch.set_aside.rows else ""
+    return Line("ingest", f"batch {batch.sequence}: {batch.rows:,} new rows{aside}{hour}")
+
+
+def _report(report: DriftReport) -> Line:
+    if report.drift_score is None:
+        return Line("drift", f"batch {report.sequence}: {report.verdict}")
+    sign = ">" if report.needs_retraining else "≤"
+    text = (
+        f"batch {report.sequence}: drift score {report.drift_score:.3f} {sign} "
+        f"{report.threshold:g}: {report.verdict}"
+    )
+    return Line("drift", text, "yellow" if report.needs_retraining else "")
+
+
+def _model(model: ModelVersion) -> Line:
+    style = "green" if model.decision == "promoted" else "yellow"
+    return Line("trainer", f"model v{model.version} {model.decision}: {model.reason}", style)
+
+
+def _delivered(notification: Notification) -> str:
+    said = ", ".join(f"{channel}: {answer}" for channel, answer in notification.channels.items())
+    return said or "not asked for"

@@ -1,0 +1,341 @@
+"""The `trimtab` command."""
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from services.cli.embedded.process import StartFailed
+from shared.failures import WillNotPass, WillPass
+from shared.pipeline import PipelineError
+from shared.settings import SettingsError
+
+EXPECTED_ERRORS = (
+    StartFailed,
+    SettingsError,
+    PipelineError,
+    WillNotPass,
+    WillPass,
+    PyMongoError,
+    RedisError,
+)
+
+app = typer.Typer(
+    help="Trimtab: keeps deployed models true to the data they serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+reference_app = typer.Typer(help="The rows that batches are compared with.", no_args_is_help=True)
+feed_app = typer.Typer(help="A stand-in for data.gov.in on this machine.", no_args_is_help=True)
+letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_help=True)
+app.add_typer(reference_app, name="reference")
+app.add_typer(feed_app, name="feed")
+app.add_typer(letters_app, name="dead-letters")
+
+Home = Annotated[
+    Path, typer.Option(envvar="TRIMTAB_HOME", help="The folder of the system's state.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PipelineName = Annotated[
+    str | None, typer.Option("--pipeline", help="Which one, if there are several.")
+]
+Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
+DEFAULT_HOME = Path(".trimtab")
+"""Where `up` keeps its state, and where the other commands look for it."""
+
+console = Console()
+
+
+@app.command()
+def demo(
+    replay: Annotated[
+        Path | None, typer.Option(help="Play recorded CSV answers from a folder, oldest first.")
+    ] = None,
+    pipeline: Annotated[Path, typer.Option(help="The pipeline's file.")] = Path(
+        "pipelines/air_quality.yaml"
+    ),
+    home: Home = Path(".trimtab/demo"),
+) -> None:
+    """Play a short history through the whole system, and summarise what it did."""
+    from services.cli.demo import SIMULATED_HISTORY, Demo, DemoFailed
+    from services.cli.summary import demo_summary
+    from services.cli.view import LiveView
+
+    feed = ("replay", str(replay.resolve()), "--manual") if replay else SIMULATED_HISTORY
+    try:
+        Demo(home, pipeline, feed).run(
+            LiveView(console), lambda resources, home: demo_summary(console, resources, home)
+        )
+    except DemoFailed as error:
+        fail(error)
+
+
+@app.command()
+def up(
+    home: Home = DEFAULT_HOME,
+    pipelines: Annotated[Path, typer.Option(help="The folder of pipeline files.")] = Path(
+        "pipelines"
+    ),
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Run in the background; return when all parts work.")
+    ] = False,
+) -> None:
+    """Run the whole system on this machine, until Ctrl-C."""
+    from services.cli import up as system
+
+    if wait:
+        console.print(system.start_in_background(home, pipelines))
+    else:
+        system.run_in_foreground(home, pipelines, console)
+
+
+@app.command()
+def down(home: Home = DEFAULT_HOME) -> None:
+    """Stop the system that `up --wait` started."""
+    from services.cli.up import stop_background
+
+    console.print(stop_background(home))
+
+
+@app.command()
+def ingest(
+    file: Annotated[Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.")],
+    pipeline: PipelineName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Take in a file's new rows as a batch, which is then checked like any other."""
+    _take_in(file, pipeline, home, as_json, as_reference=False)
+
+
+@reference_app.command("set")
+def set_reference(
+    file: Annotated[Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.")],
+    pipeline: PipelineName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Make a file the reference: a model is trained on it and becomes the champion."""
+    _take_in(file, pipeline, home, as_json, as_reference=True)
+
+
+def _take_in(
+    file: Path, pipeline: str | None, home: Path, as_json: bool, *, as_reference: bool
+) -> None:
+    from services.cli.ingestion import take_in_file
+
+    resources = connect(home)
+    name = choose_pipeline(resources.pipelines, pipeline)
+    batch = take_in_file(file, resources, name, as_reference=as_reference)
+    if as_json:
+        print_json(batch.model_dump(mode="json"))
+        return
+    if batch.sequence is None:
+        console.print(f"nothing new: all {batch.rows_received:,} rows were taken in before")
+    else:
+        console.print(f"batch {batch.sequence}: {batch.rows:,} new rows of {batch.rows_received:,}")
+    for reason, rows in batch.set_aside.reasons.items():
+        console.print(f"  {rows:,} set aside: {reason}", markup=False)
+
+
+@app.command()
+def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Who is alive, what waits, what each pipeline came to. Exits with 1 if a part is silent."""
+    from services.cli.status import print_status
+    from services.cli.status import status as state_of
+
+    state = state_of(connect(home))
+    if as_json:
+        print_json(state)
+    else:
+        print_status(console, state)
+    if not state["healthy"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def history(
+    pipeline: PipelineName = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many batches.")] = 24,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """The batches with their drift scores and decisions, and the references that were replaced."""
+    from services.cli.summary import batches_table, references_table
+    from shared.records import DriftReport, RetiredReference
+
+    resources = connect(home)
+    name = choose_pipeline(resources.pipelines, pipeline)
+    if as_json:
+        query = {"pipeline": name}
+        store = resources.store
+        reports = store.find(DriftReport, query, newest_by="sequence", limit=limit)
+        retired = store.find(RetiredReference, query, newest_by="version", limit=limit)
+        print_json(
+            {
+                "drift_reports": [report.model_dump(mode="json") for report in reports],
+                "reference_data_history": [old.model_dump(mode="json") for old in retired],
+            }
+        )
+        return
+    console.print(batches_table(resources.store, name, limit))
+    console.print(references_table(resources.store, name, limit))
+
+
+@app.command()
+def models(
+    pipeline: PipelineName = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many versions.")] = 24,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """The model versions, with their metrics against the champion's, and why each was decided."""
+    from services.cli.summary import commits_table, models_table
+    from shared.records import ModelVersion
+
+    resources = connect(home)
+    name = choose_pipeline(resources.pipelines, pipeline)
+    if as_json:
+        versions = resources.store.find(
+            ModelVersion, {"pipeline": name}, newest_by="version", limit=limit
+        )
+        print_json([version.model_dump(mode="json") for version in versions])
+        return
+    task = resources.pipelines[name].training.task
+    console.print(models_table(resources.store, name, task, limit))
+    console.print(commits_table(resources.store, name))
+
+
+@feed_app.command("simulate")
+def simulate_feed(
+    port: Port = 8010,
+    stations: Annotated[int, typer.Option(min=1, max=2000)] = 120,
+    drift_at: Annotated[
+        int | None, typer.Option(min=0, help="From this hour on the air is worse.")
+    ] = None,
+    hours: Annotated[int | None, typer.Option(min=1, help="How long the history is.")] = None,
+    seed: int = 7,
+    seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="The clock stands until POST /clock/advance.")
+    ] = False,
+) -> None:
+    """Serve simulated stations; the first hour is now, or a fixed one with --manual."""
+    from services.cli.feed import serve_simulation
+
+    serve_simulation(
+        console,
+        port=port,
+        stations=stations,
+        drift_at=drift_at,
+        hours=hours,
+        seed=seed,
+        seconds_per_hour=None if manual else seconds_per_hour,
+    )
+
+
+@feed_app.command("replay")
+def replay_feed(
+    folder: Annotated[Path, typer.Argument(help="Recorded CSV answers; one file is one hour.")],
+    port: Port = 8010,
+    seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="The clock stands until POST /clock/advance.")
+    ] = False,
+) -> None:
+    """Serve recorded answers, oldest first."""
+    from services.cli.feed import serve_recordings
+
+    serve_recordings(
+        console, folder, port=port, seconds_per_hour=None if manual else seconds_per_hour
+    )
+
+
+@letters_app.command("list")
+def list_letters(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """The open dead letters, oldest first."""
+    from services.cli.dead_letters import letters_table, open_letters
+
+    letters = open_letters(connect(home).store)
+    if as_json:
+        print_json([letter.model_dump(mode="json") for letter in letters])
+    else:
+        console.print(letters_table(letters))
+
+
+@letters_app.command("show")
+def show_letter(letter: str, home: Home = DEFAULT_HOME) -> None:
+    """One dead letter, whole."""
+    from services.cli.dead_letters import find_letter
+
+    print_json(find_letter(connect(home).store, letter).model_dump(mode="json"))
+
+
+@letters_app.command("replay")
+def replay_letter(
+    letter: Annotated[str, typer.Argument(help="Its id, or 'all'.")], home: Home = DEFAULT_HOME
+) -> None:
+    """Send the event of a dead letter to its stage again."""
+    from services.cli.dead_letters import find_letter, open_letters, replay
+
+    resources = connect(home)
+    chosen = (
+        open_letters(resources.store) if letter == "all" else [find_letter(resources.store, letter)]
+    )
+    for found in chosen:
+        replay(resources, found)
+        console.print(f"sent again: {found.id}", markup=False)
+
+
+def connect(home: Path) -> Any:
+    """The connections to the running system, in `home` or where the environment says."""
+    from services.cli.embedded.addresses import settings_of
+    from shared.celery_app import celery_app
+    from shared.stage import Resources
+
+    settings = settings_of(home)
+    return Resources.connect(settings, celery_app(lambda: settings))
+
+
+def choose_pipeline(pipelines: dict[str, Any], name: str | None) -> str:
+    """The pipeline that is meant: the only one, or the one named."""
+    if name in pipelines:
+        return str(name)
+    if name is None and len(pipelines) == 1:
+        return next(iter(pipelines))
+    known = ", ".join(sorted(pipelines))
+    wanted = f"no pipeline {name!r}" if name else "several pipelines"
+    raise WillNotPass(f"{wanted}; choose with --pipeline one of {known}")
+
+
+def print_json(value: Any) -> None:
+    """Print JSON as it is, whatever the terminal's width."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def fail(reason: object) -> NoReturn:
+    """End with a readable error."""
+    sys.stderr.write(f"trimtab: {reason}\n")
+    raise SystemExit(1)
+
+
+def main() -> None:
+    """Run the command; errors that a person can act on are told without a traceback."""
+    logging.basicConfig(level=logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app(standalone_mode=True)
+    except EXPECTED_ERRORS as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

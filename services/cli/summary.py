@@ -1,0 +1,147 @@
+"""Tables of what happened: batches, models, commits. For the demo's end, `history` and `models`."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from shared.records import Batch, DriftReport, ModelVersion, Publication, RetiredReference
+from shared.stage import Resources
+from shared.store import Store
+
+_DECIDING: Final = {
+    "regression": (("mae", "MAE"), ("r2_score", "R²")),
+    "classification": (("log_loss", "log loss"), ("accuracy", "accuracy")),
+}
+
+
+def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
+    """Each batch with its drift score and decision, oldest first."""
+    table = Table(title="Batches", title_justify="left")
+    for heading in ("batch", "newest row (UTC)", "rows", "set aside", "drift score", "decision"):
+        right = heading in {"batch", "rows", "set aside", "drift score"}
+        table.add_column(heading, justify="right" if right else "left")
+    query = {"pipeline": pipeline, "sequence": {"$ne": None}}
+    reports = {
+        report.sequence: report for report in store.find(DriftReport, {"pipeline": pipeline})
+    }
+    newest_first = list(store.find(Batch, query, newest_by="sequence", limit=limit))
+    for batch in reversed(newest_first):
+        report = reports.get(batch.sequence or 0)
+        table.add_row(
+            str(batch.sequence),
+            f"{batch.last_event_at:%Y-%m-%d %H:%M}" if batch.last_event_at else "",
+            f"{batch.rows:,}",
+            f"{batch.set_aside.rows:,}",
+            _score(report),
+            _decision(report),
+        )
+    return table
+
+
+def _score(report: DriftReport | None) -> str:
+    return "" if report is None or report.drift_score is None else f"{report.drift_score:.3f}"
+
+
+def _decision(report: DriftReport | None) -> Text:
+    if report is None:
+        return Text("waits to be checked", style="dim")
+    if report.needs_retraining:
+        return Text(f"{report.verdict} → retrain", style="yellow")
+    return Text(report.verdict)
+
+
+def models_table(store: Store, pipeline: str, task: str, limit: int = 0) -> Table:
+    """Each model version with its metrics and the champion's on the same rows, oldest first."""
+    metrics = _DECIDING[task]
+    table = Table(title="Models (each against the champion on the same rows)", title_justify="left")
+    table.add_column("model", justify="right")
+    table.add_column("after batch", justify="right")
+    for _, heading in metrics:
+        table.add_column(heading, justify="right")
+        table.add_column(f"champion's {heading}", justify="right")
+    table.add_column("rows trained / judged", justify="right")
+    table.add_column("decision")
+    newest_first = list(
+        store.find(ModelVersion, {"pipeline": pipeline}, newest_by="version", limit=limit)
+    )
+    for model in reversed(newest_first):
+        table.add_row(f"v{model.version}", str(model.sequence), *_figures(model, metrics))
+    return table
+
+
+def _figures(model: ModelVersion, metrics: tuple[tuple[str, str], ...]) -> list[str | Text]:
+    champion: dict[str, Any] = model.metrics.get("champion") or {}
+    cells: list[str | Text] = []
+    for key, _ in metrics:
+        cells += [_number(model.metrics.get(key)), _number(champion.get(key))]
+    stats = model.metrics["data_stats"]
+    cells.append(f"{stats['training_samples']:,} / {stats['test_samples']:,}")
+    style = "green" if model.decision == "promoted" else "yellow"
+    cells.append(Text(model.decision, style=style))
+    return cells
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def commits_table(store: Store, pipeline: str) -> Table:
+    """Each publication: model, commit, tag."""
+    table = Table(title="Commits on the model repository", title_justify="left")
+    for heading in ("model", "commit", "branch", "tag"):
+        table.add_column(heading)
+    query = {"pipeline": pipeline}
+    for publication in store.find(Publication, query, oldest_by="model_version"):
+        table.add_row(
+            f"v{publication.model_version}",
+            publication.url or publication.commit[:10],
+            publication.branch,
+            publication.tag,
+        )
+    return table
+
+
+def demo_summary(console: Console, resources: Resources, home: Path) -> None:
+    """What the demo did and where it can be looked at."""
+    for pipeline in resources.pipelines.values():
+        store = resources.store
+        parts: list[RenderableType] = [
+            batches_table(store, pipeline.name),
+            models_table(store, pipeline.name, pipeline.training.task),
+            commits_table(store, pipeline.name),
+            _where_to_look(resources, home, pipeline.publish.branch),
+        ]
+        console.print(Panel(Group(*parts), title=f"Pipeline {pipeline.name}", expand=False))
+
+
+def _where_to_look(resources: Resources, home: Path, branch: str) -> Text:
+    repository = resources.settings.model_repository
+    git = f"git -C {repository}"
+    return Text.assemble(
+        ("Look at the models:  ", "bold"), f"{git} log --stat {branch}\n",
+        ("The newest metrics:  ", "bold"), f"{git} show {branch}:metrics.json\n",
+        ("The drift reports:   ", "bold"), f"{home / 'reports'}/batch-N.json\n",
+        ("The workers' logs:   ", "bold"), f"{home / 'logs'}",
+    )  # fmt: skip
+
+
+def references_table(store: Store, pipeline: str, limit: int = 0) -> Table:
+    """The references that were replaced, with the drift that ended each, newest first."""
+    table = Table(title="References that were replaced", title_justify="left")
+    for heading in ("reference", "rows", "replaced (UTC)", "drift score", "moved most"):
+        table.add_column(heading)
+    query = {"pipeline": pipeline}
+    for old in store.find(RetiredReference, query, newest_by="version", limit=limit):
+        moved = sorted(old.feature_drifts, key=lambda name: -old.feature_drifts[name])[:3]
+        table.add_row(
+            f"v{old.version}",
+            f"{old.rows:,}",
+            f"{old.timestamp:%Y-%m-%d %H:%M:%S}",
+            _number(old.drift_score),
+            ", ".join(f"{name} {old.feature_drifts[name]:.2f}" for name in moved),
+        )
+    return table

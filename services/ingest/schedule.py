@@ -1,0 +1,92 @@
+"""Beat's schedule: every pipeline's ingestion, and the sweep.
+
+`celery -A services.ingest.tasks beat -S services.ingest.schedule:PipelineScheduler`
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from celery.beat import BeatLazyFunc, Scheduler
+from celery.schedules import crontab
+
+from shared.broker import Broker
+from shared.events import IngestionDue, dump_event, first_event_fields, task_name
+from shared.pipeline import ManualSource, Pipeline, load_pipelines, parse_schedule
+from shared.settings import settings
+from shared.stage import BROKER_ERRORS
+
+log = structlog.get_logger(__name__)
+
+SWEEP_TASK: Final = "ingest.sweep"
+_CRON_EXPIRES_SECONDS: Final = 3600
+_ALIVE_EVERY: Final = timedelta(seconds=2)
+
+
+def beat_schedule(pipelines: dict[str, Pipeline], sweep_seconds: float) -> dict[str, Any]:
+    """Beat's entries: one a pipeline that has a source to read, and the sweep."""
+    entries = {
+        f"ingest {pipeline.name}": _ingestion(pipeline)
+        for pipeline in pipelines.values()
+        if not isinstance(pipeline.source, ManualSource)
+    }
+    entries["sweep"] = {
+        "task": SWEEP_TASK,
+        "schedule": sweep_seconds,
+        "options": {"queue": "ingest", "expires": sweep_seconds},
+    }
+    return entries
+
+
+def _ingestion(pipeline: Pipeline) -> dict[str, Any]:
+    schedule = parse_schedule(pipeline.schedule)
+    return {
+        "task": task_name("ingest", IngestionDue.__name__),
+        "schedule": schedule,
+        "kwargs": {"event": BeatLazyFunc(due_event, pipeline.name, schedule)},
+        "options": {
+            "queue": "ingest",
+            "expires": _CRON_EXPIRES_SECONDS if isinstance(schedule, crontab) else schedule,
+            "kwargsrepr": f"pipeline={pipeline.name}",
+        },
+    }
+
+
+def due_event(pipeline: str, schedule: crontab | float) -> dict[str, Any]:
+    """The event for the slot that is due now: the minute for cron, else the multiple of seconds.
+
+    Two beats that tick for the same slot make the same event, which is handled once.
+    """
+    width = 60.0 if isinstance(schedule, crontab) else schedule
+    now = datetime.now(UTC).timestamp()
+    slot = datetime.fromtimestamp(now - now % width, UTC)
+    fields = first_event_fields(pipeline, "slot", slot.isoformat())
+    return dump_event(IngestionDue(**fields, slot=slot))
+
+
+class PipelineScheduler(Scheduler):  # type: ignore[misc] # Celery has no types
+    """Celery's scheduler with the pipelines' entries, in memory: nothing goes stale on disk."""
+
+    def setup_schedule(self) -> None:
+        """Fill the schedule at start. A wrong setting or pipeline file ends beat here."""
+        current = settings()
+        self._broker = Broker(self.app)
+        self._noted_at = datetime.min.replace(tzinfo=UTC)
+        self.install_default_entries(self.data)
+        self.merge_inplace(beat_schedule(load_pipelines(current.pipelines), current.sweep_seconds))
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due, and note that beat is alive."""
+        pause = super().tick(*args, **kwargs)
+        self._note_alive()
+        return min(pause, _ALIVE_EVERY.total_seconds())
+
+    def _note_alive(self) -> None:
+        now = datetime.now(UTC)
+        if now - self._noted_at < _ALIVE_EVERY:
+            return
+        self._noted_at = now
+        try:
+            self._broker.note_alive("beat")
+        except BROKER_ERRORS as error:
+            log.warning("heartbeat not noted", error=type(error).__name__)

@@ -1,0 +1,23 @@
+"""The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`. It also runs the sweep."""
+
+from services.ingest.batch import ingest
+
+from services.ingest.schedule import SWEEP_TASK
+from shared.celery_app import app as app
+from shared.events import IngestionDue
+from shared.outcome import Outcome
+from shared.stage import Resources
+from shared.sweep import sweep
+from shared.worker import StageTasks, resources
+
+tasks = StageTasks("ingest")
+
+
+@tasks.handles(IngestionDue)
+def on_ingestion_due(event: IngestionDue, resources: Resources) -> Outcome:
+    return ingest(event, resources.pipeline(event), resources.store, resources.settings)
+
+
+@app.task(name=SWEEP_TASK)
+def run_sweep() -> None:
+    sweep(resources())

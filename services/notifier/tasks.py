@@ -1,0 +1,21 @@
+"""The notifier worker: `celery -A services.notifier.tasks worker -Q notifier`."""
+
+from services.notifier.notify import notify
+
+from shared.celery_app import app as app
+from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed
+from shared.outcome import Outcome
+from shared.stage import Resources
+from shared.worker import StageTasks
+
+tasks = StageTasks("notifier")
+
+
+@tasks.handles(ModelPromoted)
+@tasks.handles(ModelRejected)
+@tasks.handles(ModelPublished)
+@tasks.handles(WorkFailed)
+def on_event(
+    event: ModelPromoted | ModelRejected | ModelPublished | WorkFailed, resources: Resources
+) -> Outcome:
+    return notify(event, resources.pipeline(event), resources.store, resources.settings)

@@ -1,0 +1,16 @@
+"""The publisher worker: `celery -A services.publisher.tasks worker -Q publisher -c 1`."""
+
+from services.publisher.publish import publish_model
+
+from shared.celery_app import app as app
+from shared.events import ModelPromoted
+from shared.outcome import Outcome
+from shared.stage import Resources
+from shared.worker import StageTasks
+
+tasks = StageTasks("publisher", requires=("model_repository",))
+
+
+@tasks.handles(ModelPromoted)
+def on_model_promoted(event: ModelPromoted, resources: Resources) -> Outcome:
+    return publish_model(event, resources.pipeline(event), resources.store, resources.settings)

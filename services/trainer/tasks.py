@@ -1,0 +1,16 @@
+"""The trainer worker: `celery -A services.trainer.tasks worker -Q trainer -c 1`."""
+
+from services.trainer.train import train_model
+
+from shared.celery_app import app as app
+from shared.events import RetrainRequested
+from shared.outcome import Outcome
+from shared.stage import Resources
+from shared.worker import StageTasks
+
+tasks = StageTasks("trainer", requires=("model_signing_key",))
+
+
+@tasks.handles(RetrainRequested)
+def on_retrain_requested(event: RetrainRequested, resources: Resources) -> Outcome:
+    return train_model(event, resources.pipeline(event), resources.store, resources.settings)

@@ -1,0 +1,63 @@
+"""The broker as the stages see it: events go in, one message for each stage that handles them."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from celery import Celery
+from redis import Redis
+
+from shared.events import ROUTES, STAGES, Event, Stage, dump_event, task_name
+
+_HEARTBEATS: Final = "trimtab:heartbeats"
+
+
+class Broker:
+    """Sends events as Celery messages, and tells how much is queued and who is alive."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._redis = Redis.from_url(app.conf.broker_url, socket_timeout=10)
+
+    def send(self, event: Event) -> None:
+        """Send an event to every stage that handles it."""
+        for stage in ROUTES[event.type]:
+            self.send_to(stage, event)
+
+    def send_to(self, stage: Stage, event: Event) -> None:
+        """Send an event to one stage."""
+        self._app.send_task(
+            task_name(stage, event.type),
+            kwargs={"event": dump_event(event)},
+            queue=stage,
+            kwargsrepr=describe(event),
+        )
+
+    def queue_lengths(self) -> dict[Stage, int]:
+        """How many messages wait in each stage's queue."""
+        return {stage: int(self._length(stage)) for stage in STAGES}
+
+    def _length(self, stage: Stage) -> Any:
+        return self._redis.llen(stage)
+
+    def note_alive(self, part: str) -> None:
+        """Note that a part of the system has made progress just now."""
+        self._redis.hset(_HEARTBEATS, part, datetime.now(UTC).isoformat())
+
+    def last_alive(self) -> dict[str, datetime]:
+        """When each part of the system last made progress."""
+        beats: Any = self._redis.hgetall(_HEARTBEATS)
+        return {part.decode(): datetime.fromisoformat(at.decode()) for part, at in beats.items()}
+
+
+def describe(event: Event) -> str:
+    """The event in a few words, as Flower shows it: `pipeline=air_quality batch=3 rows=840`."""
+    facts = event.model_dump(mode="json")
+    shown = {
+        "pipeline": event.pipeline,
+        "batch": facts.get("sequence"),
+        "rows": facts.get("rows") or facts.get("window_rows"),
+        "model": facts.get("model_version"),
+        "reason": facts.get("reason"),
+        "slot": facts.get("slot"),
+    }
+    return " ".join(f"{name}={value}" for name, value in shown.items() if value is not None)

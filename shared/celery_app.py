@@ -1,0 +1,56 @@
+"""The Celery application: one queue a stage, JSON only, no result backend.
+
+The settings are read when the application is first used, so importing a task needs none.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from shared.events import STAGES
+from shared.settings import Settings, settings
+
+
+def celery_app(read_settings: Callable[[], Settings]) -> Celery:
+    """An application with the settings that will be read."""
+    application = Celery("trimtab")
+    application.add_defaults(lambda: _configuration(read_settings()))
+    return application
+
+
+def _configuration(current: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": current.redis_url.get_secret_value(),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": current.visibility_timeout_seconds,
+            "health_check_interval": 30,
+            "socket_keepalive": True,
+            "socket_timeout": 30,
+            "retry_on_timeout": True,
+        },
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_queues": [Queue(stage) for stage in STAGES],
+        "task_create_missing_queues": False,
+        "task_default_queue": "ingest",
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": current.task_time_limit_seconds,
+        "task_soft_time_limit": int(current.task_time_limit_seconds * 0.95),
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_soft_shutdown_timeout": 10,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "timezone": "UTC",
+    }
+
+
+app = celery_app(settings)

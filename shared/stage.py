@@ -1,0 +1,232 @@
+"""The stage runtime: every event is handled once in effect, whatever dies on the way.
+
+A handler is an ordinary function from an event to an `Outcome`. The runtime parses the message,
+holds a lease while the handler runs, writes the record together with the events that follow, sends
+them, and turns failures into later tries or dead letters. What gets lost between these steps is
+repaired by the sweep.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+import structlog
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
+from pymongo.errors import AutoReconnect, PyMongoError
+from redis.exceptions import RedisError
+
+from shared.broker import Broker
+from shared.events import (
+    Event,
+    Stage,
+    WorkFailed,
+    deterministic_id,
+    effect_id,
+    parse_event,
+)
+from shared.failures import NotYet, WillNotPass, WillPass
+from shared.outcome import Outcome
+from shared.pipeline import Pipeline, load_pipelines
+from shared.records import DeadLetter, Record
+from shared.settings import Settings
+from shared.store import Conflict, Store
+from shared.work import Lease, Work
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Any, "Resources"], Outcome]
+
+BROKER_ERRORS: Final = (OperationalError, RedisError, ConnectionError)
+_CAN_PASS: Final = (WillPass, Conflict, AutoReconnect, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What handlers work with. One instance a process, made after the fork."""
+
+    settings: Settings
+    pipelines: dict[str, Pipeline]
+    store: Store
+    broker: Broker
+    work: Work
+
+    @classmethod
+    def connect(cls, settings: Settings, app: Celery) -> "Resources":
+        """Read the pipelines and connect to the store and the broker."""
+        store = Store.connect(settings)
+        store.prepare(settings.retention_days)
+        return cls(
+            settings=settings,
+            pipelines=load_pipelines(settings.pipelines),
+            store=store,
+            broker=Broker(app),
+            work=Work(store.database, settings.lease_seconds),
+        )
+
+    def pipeline(self, event: Event) -> Pipeline:
+        """The definition of the event's pipeline.
+
+        Raises:
+            WillNotPass: there is none.
+        """
+        try:
+            return self.pipelines[event.pipeline]
+        except KeyError:
+            known = ", ".join(sorted(self.pipelines))
+            raise WillNotPass(
+                f"no pipeline {event.pipeline!r} in PIPELINES ({self.settings.pipelines}), "
+                f"which holds {known}"
+            ) from None
+
+
+class StageRuntime:
+    """Handles the messages of one stage."""
+
+    def __init__(self, stage: Stage, resources: Resources) -> None:
+        self.stage = stage
+        self._resources = resources
+        self._store = resources.store
+        self._work = resources.work
+
+    def handle(self, message: object, handler: Handler) -> None:
+        """Handle one message, unless its effect is settled or another worker has it in hand."""
+        try:
+            event = parse_event(message)
+        except ValueError as error:
+            self._bury_unreadable(message, str(error))
+            return
+        effect = effect_id(self.stage, event.event_id)
+        with structlog.contextvars.bound_contextvars(
+            pipeline=event.pipeline, event=event.event_id, trace=event.trace_id, kind=event.type
+        ):
+            if self._store.is_settled(effect):
+                self._work.finish(effect)
+                return
+            lease = self._work.begin(effect, self.stage, event)
+            if lease:
+                self._attempt(event, lease, handler)
+
+    def _attempt(self, event: Event, lease: Lease, handler: Handler) -> None:
+        limit = self._resources.settings.max_attempts
+        if lease.attempt > limit:
+            self._bury(event, lease, f"given up after {limit} tries that ended without an answer")
+            return
+        try:
+            with self._work.kept(lease):
+                outcome = handler(event, self._resources)
+            self._settle(lease, outcome)
+        except NotYet as wait:
+            self._put_off(event, lease, wait.effect)
+        except _CAN_PASS as failure:
+            self._try_later(event, lease, failure)
+        except WillNotPass as failure:
+            self._bury(event, lease, str(failure))
+        except PyMongoError:
+            raise
+        except SoftTimeLimitExceeded:
+            seconds = self._resources.settings.task_time_limit_seconds
+            self._bury(
+                event, lease, f"took longer than TASK_TIME_LIMIT_SECONDS ({seconds} s) allows"
+            )
+        except Exception as failure:  # a bug in a handler must not lose the event
+            log.exception("handler failed")
+            self._bury(event, lease, f"{type(failure).__name__}: {failure}")
+
+    def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        if self._store.record(outcome.record, outcome.events):
+            log.info("handled", effect=lease.effect, attempt=lease.attempt)
+            self._send(outcome.record, outcome.events)
+        self._wake(lease.effect)
+
+    def _wake(self, effect: str) -> None:
+        self._work.finish(effect)
+        for stage, event in self._work.waiting_for(effect):
+            self._send_to(stage, event)
+
+    def _put_off(self, event: Event, lease: Lease, until: str) -> None:
+        self._work.wait_for(lease, until)
+        log.info("waits", waits_for=until)
+        if self._store.is_settled(until):  # it was settled in between: nobody would wake this event
+            self._send_to(self.stage, event)
+
+    def _try_later(self, event: Event, lease: Lease, failure: BaseException) -> None:
+        reason = f"{type(failure).__name__}: {failure}"
+        if lease.attempt >= self._resources.settings.max_attempts:
+            self._bury(event, lease, f"{failure} (the last of {lease.attempt} tries)")
+            return
+        pause = self._pause(lease.attempt, getattr(failure, "retry_after", None))
+        log.warning("will be tried again", reason=reason, seconds=round(pause, 1))
+        self._work.try_again(lease, datetime.now(UTC) + timedelta(seconds=pause), reason)
+
+    def _pause(self, attempt: int, asked: float | None) -> float:
+        """Seconds until the next try: exponential with full jitter, not less than was asked for."""
+        settings = self._resources.settings
+        longest = min(settings.retry_max_seconds, settings.retry_base_seconds * 2 ** (attempt - 1))
+        return max(random.uniform(longest / 2, longest), asked or 0.0)  # noqa: S311
+
+    def _bury(self, event: Event, lease: Lease, reason: str) -> None:
+        log.error("given up", reason=reason)
+        letter = DeadLetter(
+            id=lease.effect,
+            pipeline=event.pipeline,
+            trace_id=event.trace_id,
+            recorded_at=datetime.now(UTC),
+            stage=self.stage,
+            kind=event.type,
+            reason=reason,
+            message=event.model_dump(mode="json"),
+            attempts=lease.attempt,
+        )
+        alarms = () if self.stage == "notifier" else (_work_failed(event, letter),)
+        self._store.bury(letter, alarms)
+        self._send(letter, alarms)
+        self._wake(lease.effect)
+
+    def _bury_unreadable(self, message: object, reason: str) -> None:
+        log.error("unreadable message", reason=reason)
+        identity = deterministic_id("unreadable", self.stage, repr(message)[:10_000])
+        self._store.bury(
+            DeadLetter(
+                id=f"{self.stage}:unreadable:{identity}",
+                pipeline="unknown",
+                trace_id=identity,
+                recorded_at=datetime.now(UTC),
+                stage=self.stage,
+                kind="unreadable message",
+                reason=reason,
+                message=repr(message)[:10_000],
+                attempts=0,
+            )
+        )
+
+    def _send(self, record: Record, events: tuple[Event, ...]) -> None:
+        try:
+            for event in events:
+                self._resources.broker.send(event)
+        except BROKER_ERRORS as error:
+            log.warning("not sent; the sweep will send it", error=type(error).__name__)
+        else:
+            self._store.mark_sent(record)
+
+    def _send_to(self, stage: Stage, event: Event) -> None:
+        try:
+            self._resources.broker.send_to(stage, event)
+        except BROKER_ERRORS as error:
+            log.warning("not sent; the sweep will send it", error=type(error).__name__)
+
+
+def _work_failed(event: Event, letter: DeadLetter) -> WorkFailed:
+    return WorkFailed(
+        event_id=deterministic_id(letter.id, "WorkFailed", letter.recorded_at.isoformat()),
+        trace_id=event.trace_id,
+        pipeline=event.pipeline,
+        occurred_at=letter.recorded_at,
+        stage=cast("Stage", letter.stage),
+        failed_event=event.type,
+        dead_letter=letter.id,
+        reason=letter.reason[:1000],
+    )

@@ -1,0 +1,85 @@
+"""What makes a Celery process a worker of one stage: its tasks, its start, its signs of life."""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NoReturn, TypeVar
+
+import structlog
+from celery import signals
+
+from shared.broker import Broker
+from shared.celery_app import app
+from shared.events import EventBase, Stage, task_name
+from shared.logs import configure_logging
+from shared.pipeline import PipelineError, load_pipelines
+from shared.settings import SettingsError, settings
+from shared.stage import BROKER_ERRORS, Handler, Resources, StageRuntime
+
+log = structlog.get_logger(__name__)
+H = TypeVar("H", bound=Handler)
+
+
+@cache
+def resources() -> Resources:
+    """The connections of this process. First called in a pool's child, so after the fork."""
+    return Resources.connect(settings(), app)
+
+
+class StageTasks:
+    """Registers the handlers of one stage as Celery tasks.
+
+    `requires` names the settings without which the stage's worker does not start.
+    """
+
+    def __init__(self, stage: Stage, *, requires: tuple[str, ...] = ()) -> None:
+        self._stage = stage
+        self._requires = requires
+        signals.celeryd_init.connect(self._check_settings, weak=False)
+
+    def handles(self, kind: type[EventBase]) -> Callable[[H], H]:
+        """Make a function the stage's handler for events of a kind."""
+
+        def register(handler: H) -> H:
+            def run(event: object = None, **unexpected: object) -> None:
+                message = {"event": event, **unexpected} if unexpected else event
+                StageRuntime(self._stage, resources()).handle(message, handler)
+
+            app.task(name=task_name(self._stage, kind.__name__))(run)
+            return handler
+
+        return register
+
+    def _check_settings(self, **_: object) -> None:
+        try:
+            current = settings()
+            load_pipelines(current.pipelines)
+        except (SettingsError, PipelineError) as error:
+            _refuse_to_start(error)
+        for name in self._requires:
+            if not getattr(current, name):
+                _refuse_to_start(f"{name.upper()} is not set; the {self._stage} worker needs it")
+
+
+def _refuse_to_start(reason: object) -> NoReturn:
+    print(f"trimtab: {reason}", file=sys.stderr)  # noqa: T201 - logging is not configured yet
+    sys.exit(2)
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: object) -> None:
+    configure_logging(settings())
+
+
+@cache
+def _broker() -> Broker:
+    return Broker(app)
+
+
+@signals.heartbeat_sent.connect
+def _note_alive(sender: Any, **_: object) -> None:
+    """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""
+    try:
+        _broker().note_alive(sender.eventer.hostname)
+    except BROKER_ERRORS as error:
+        log.warning("heartbeat not noted", error=type(error).__name__)
