@@ -1,1 +1,1 @@
-"""The services of Trimtab, one package each. No service imports another, the command line excepted."""
+"""The services of Trimtab, one package each. None imports another, the command line excepted."""

@@ -6,9 +6,18 @@ from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
+from redis import Redis
 
 from services.cli.embedded.servers import Mongo, Valkey
+from shared.broker import Broker
+from shared.celery_app import celery_app
+from shared.pipeline import Pipeline, load_pipeline
+from shared.settings import Settings, read_settings
+from shared.stage import Resources
 from shared.store import Store
+from shared.work import Work
+
+AIR_QUALITY = Path(__file__).parents[1] / "pipelines" / "air_quality.yaml"
 
 RECORDED = Path(__file__).parents[2] / "shared" / "data" / "aqi"
 """Recorded answers of the feed, where this checkout has them beside it."""
@@ -44,3 +53,38 @@ def store(mongo: Mongo) -> Iterator[Store]:
     yield store
     client.drop_database(name)
     client.close()
+
+
+@pytest.fixture(scope="session")
+def air_quality() -> Pipeline:
+    """The default pipeline, from its file."""
+    return load_pipeline(AIR_QUALITY)
+
+
+@pytest.fixture
+def settings(mongo: Mongo, valkey: Valkey, store: Store, tmp_path: Path) -> Settings:
+    """The settings of a system on the test's servers, with short pauses."""
+    return read_settings(
+        redis_url=valkey.url,
+        mongodb_uri=mongo.uri,
+        mongodb_database=store.database.name,
+        model_signing_key="a signing key for tests only",
+        model_repository=str(tmp_path / "models.git"),
+        git_cache=tmp_path / "git",
+        retry_base_seconds=0.01,
+        redeliver_after_seconds=0.01,
+        max_attempts=3,
+    )
+
+
+@pytest.fixture
+def resources(settings: Settings, store: Store, valkey: Valkey, air_quality: Pipeline) -> Resources:
+    """Connections to the test's servers, with an empty broker."""
+    Redis.from_url(valkey.url).flushdb()
+    return Resources(
+        settings=settings,
+        pipelines={"air_quality": air_quality},
+        store=store,
+        broker=Broker(celery_app(lambda: settings)),
+        work=Work(store.database, settings.lease_seconds),
+    )

@@ -1,0 +1,296 @@
+"""Every event is handled once in effect: the stage runtime and the sweep on real servers."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+
+import pytest
+from redis import Redis
+
+from shared.events import (
+    BatchIngested,
+    Event,
+    IngestionDue,
+    caused_fields,
+    dump_event,
+    effect_id,
+    first_event_fields,
+)
+from shared.failures import NotYet, WillNotPass, WillPass
+from shared.outcome import Outcome, record_fields
+from shared.records import Batch, DeadLetter, DriftReport
+from shared.stage import Resources, StageRuntime
+from shared.sweep import sweep
+
+SHA = "0" * 64
+
+
+def due(hour: int = 0) -> IngestionDue:
+    slot = datetime(2026, 1, 1, hour, tzinfo=UTC)
+    return IngestionDue(**first_event_fields("air_quality", "slot", slot.isoformat()), slot=slot)
+
+
+class Ingest:
+    """A handler that counts its calls, and fails as it is told first."""
+
+    def __init__(self, *failures: Exception, sequence: int = 1) -> None:
+        self.failures = list(failures)
+        self.calls = 0
+        self.sequence = sequence
+
+    def __call__(self, event: Event, _: Resources) -> Outcome:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        record = Batch(
+            **record_fields(event, "ingest"),
+            outcome="ingested",
+            sequence=self.sequence,
+            data=SHA,
+            rows=5,
+            rows_received=5,
+            source="a test",
+        )
+        follower = BatchIngested(
+            **caused_fields(event, "ingest", BatchIngested),
+            sequence=self.sequence,
+            rows=5,
+            data=SHA,
+        )
+        return Outcome(record, (follower,))
+
+
+def ingest(resources: Resources, handler: Callable[..., Outcome], event: Event) -> None:
+    StageRuntime("ingest", resources).handle(dump_event(event), handler)
+
+
+def report(event: BatchIngested) -> DriftReport:
+    return DriftReport(
+        **record_fields(event, "drift"),
+        verdict="no drift",
+        needs_retraining=False,
+        drift_score=0.0,
+        threshold=0.1,
+        policy="mean_change",
+        feature_drifts={},
+        feature_stats={},
+        timestamp=datetime.now(UTC),
+        sequence=event.sequence,
+        batch_id="x",
+        batch_rows=5,
+        reference_version=1,
+        reference_rows=5,
+    )
+
+
+def letters(resources: Resources) -> list[DeadLetter]:
+    return list(resources.store.find(DeadLetter, {}))
+
+
+def test_event_is_recorded_and_sent_on(resources: Resources) -> None:
+    ingest(resources, Ingest(), due())
+    assert resources.store.newest(Batch, {}, "sequence")
+    assert resources.broker.queue_lengths()["drift"] == 1
+    assert resources.work.all() == []
+
+
+def test_same_message_twice_is_handled_once(resources: Resources) -> None:
+    handler = Ingest()
+    ingest(resources, handler, due())
+    ingest(resources, handler, due())
+    assert handler.calls == 1
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_message_in_hand_is_not_handled_beside(resources: Resources) -> None:
+    handler = Ingest()
+    assert resources.work.begin(effect_id("ingest", due().event_id), "ingest", due())
+    ingest(resources, handler, due())
+    assert handler.calls == 0
+
+
+def test_two_workers_with_one_message_make_one_record(resources: Resources) -> None:
+    handler = Ingest()
+    workers = [Thread(target=ingest, args=(resources, handler, due())) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert resources.store.collection(Batch).count_documents({}) == 1
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_passing_failure_is_tried_again_by_the_sweep(resources: Resources) -> None:
+    handler = Ingest(WillPass("the feed timed out"))
+    ingest(resources, handler, due())
+    (document,) = resources.work.all()
+    assert document["last_error"] == "WillPass: the feed timed out"
+    resources.work._documents.update_one(
+        {}, {"$set": {"next_attempt_at": datetime.now(UTC) - timedelta(seconds=1)}}
+    )
+    sweep(resources)
+    assert resources.broker.queue_lengths()["ingest"] == 1
+    ingest(resources, handler, due())
+    assert handler.calls == 2
+    assert resources.store.collection(Batch).count_documents({}) == 1
+
+
+def test_try_that_is_not_due_is_not_made(resources: Resources) -> None:
+    handler = Ingest(WillPass("busy", retry_after=60))
+    ingest(resources, handler, due())
+    ingest(resources, handler, due())
+    assert handler.calls == 1
+    sweep(resources)
+    assert resources.broker.queue_lengths()["ingest"] == 0
+
+
+def test_last_try_ends_in_a_dead_letter_and_an_alarm(resources: Resources) -> None:
+    handler = Ingest(*[WillPass("the feed timed out")] * 3)
+    for _ in range(3):
+        ingest(resources, handler, due())
+        resources.work._documents.update_many({}, {"$unset": {"next_attempt_at": ""}})
+    (letter,) = letters(resources)
+    assert "the feed timed out (the last of 3 tries)" in letter.reason
+    assert resources.broker.queue_lengths()["notifier"] == 1
+    ingest(resources, handler, due())
+    assert handler.calls == 3
+
+
+def test_failure_that_cannot_pass_fails_at_once(resources: Resources) -> None:
+    ingest(resources, Ingest(WillNotPass("the key is wrong")), due())
+    (letter,) = letters(resources)
+    assert (letter.reason, letter.attempts, letter.stage) == ("the key is wrong", 1, "ingest")
+
+
+def test_bug_in_a_handler_keeps_the_event(resources: Resources) -> None:
+    ingest(resources, Ingest(ZeroDivisionError("division by zero")), due())
+    (letter,) = letters(resources)
+    assert letter.reason == "ZeroDivisionError: division by zero"
+    assert letter.message["event_id"] == due().event_id
+
+
+def test_worker_that_dies_every_time_is_given_up(resources: Resources) -> None:
+    effect = effect_id("ingest", due().event_id)
+    for _ in range(3):
+        lease = resources.work.begin(effect, "ingest", due())
+        assert lease
+        resources.work._documents.update_one({}, {"$unset": {"lease_until": ""}})
+    handler = Ingest()
+    ingest(resources, handler, due())
+    assert handler.calls == 0
+    assert "given up after 3 tries" in letters(resources)[0].reason
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, "text", 7, [], {}, {"type": "Unheard"}, dump_event(due()) | {"version": 2}],
+)
+def test_unreadable_message_is_kept_with_its_reason(resources: Resources, message: object) -> None:
+    StageRuntime("ingest", resources).handle(message, Ingest())
+    (letter,) = letters(resources)
+    assert letter.kind == "unreadable message"
+    assert letter.reason.startswith("not an event: ")
+
+
+def test_event_waits_for_another_and_is_woken(resources: Resources) -> None:
+    first, second = due(1), due(2)
+    awaited = effect_id("ingest", first.event_id)
+
+    def wait(_event: Event, _resources: Resources) -> Outcome:
+        if not resources.store.is_settled(awaited):
+            raise NotYet(awaited)
+        return Ingest(sequence=2)(_event, _resources)
+
+    ingest(resources, wait, second)
+    assert resources.work.all()[0]["waiting_for"] == awaited
+    sweep(resources)
+    assert resources.broker.queue_lengths()["ingest"] == 0
+    ingest(resources, Ingest(), first)
+    assert resources.broker.queue_lengths()["ingest"] == 1
+    ingest(resources, wait, second)
+    assert resources.store.collection(Batch).count_documents({}) == 2
+    assert resources.work.all() == []
+
+
+def test_sweep_sends_what_was_recorded_but_not_sent(resources: Resources) -> None:
+    event = due()
+    outcome = Ingest()(event, resources)
+    resources.store.record(outcome.record, outcome.events)
+    resources.store.collection(Batch).update_one(
+        {}, {"$set": {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}}
+    )
+    assert sweep(resources) == 1
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_sweep_replaces_what_an_emptied_broker_lost(resources: Resources) -> None:
+    ingest(resources, Ingest(), due())
+    Redis.from_url(resources.settings.redis_url.get_secret_value()).flushdb()
+    resources.store.collection(Batch).update_one(
+        {}, {"$set": {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}}
+    )
+    sweep(resources)
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_sweep_leaves_alone_what_is_still_queued(resources: Resources) -> None:
+    ingest(resources, Ingest(), due())
+    resources.store.collection(Batch).update_one(
+        {}, {"$set": {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}}
+    )
+    sweep(resources)
+    sweep(resources)
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_sweep_closes_what_is_done(resources: Resources) -> None:
+    ingest(resources, Ingest(), due())
+    batch = resources.store.newest(Batch, {}, "sequence")
+    assert batch
+    (follower,) = resources.store.events_of(batch)
+    assert isinstance(follower, BatchIngested)
+    resources.store.record(report(follower))
+    past = datetime.now(UTC) - timedelta(minutes=5)
+    resources.store.collection(Batch).update_one({}, {"$set": {"outbox_sent_at": past}})
+    sweep(resources)
+    document = resources.store.collection(Batch).find_one({})
+    assert document
+    assert document["outbox_open"] is False
+
+
+def test_sweep_takes_up_the_work_of_a_dead_worker(resources: Resources) -> None:
+    event = due()
+    resources.work.begin(effect_id("ingest", event.event_id), "ingest", event)
+    past = datetime.now(UTC) - timedelta(minutes=5)
+    resources.work._documents.update_one({}, {"$set": {"lease_until": past, "updated_at": past}})
+    sweep(resources)
+    assert resources.broker.queue_lengths()["ingest"] == 1
+
+
+def test_full_broker_only_delays(resources: Resources) -> None:
+    server = Redis.from_url(resources.settings.redis_url.get_secret_value())
+    limit = server.config_get("maxmemory")["maxmemory"]
+    server.config_set("maxmemory", "1")
+    try:
+        ingest(resources, Ingest(), due())
+    finally:
+        server.config_set("maxmemory", limit)
+    assert resources.broker.queue_lengths()["drift"] == 0
+    resources.store.collection(Batch).update_one(
+        {}, {"$set": {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}}
+    )
+    sweep(resources)
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_lease_is_renewed_while_the_work_goes_on(resources: Resources) -> None:
+    event = due()
+    work = type(resources.work)(resources.store.database, lease_seconds=0.2)
+    lease = work.begin("ingest:x", "ingest", event)
+    assert lease
+    with work.kept(lease):
+        time.sleep(0.5)
+        assert work.begin("ingest:x", "ingest", event) is None
+    time.sleep(0.3)
+    assert work.begin("ingest:x", "ingest", event)

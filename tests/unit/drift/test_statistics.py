@@ -1,0 +1,113 @@
+"""The figures of one feature, against numpy, scipy and values worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from services.drift.policies import POLICIES
+from services.drift.statistics import LARGEST_CHANGE, compare_feature, relative_change
+
+any_floats = hnp.arrays(
+    np.float64,
+    st.integers(0, 40),
+    elements=st.floats(allow_nan=True, allow_infinity=True, width=64),
+)
+
+
+def test_figures_agree_with_numpy_and_scipy() -> None:
+    rng = np.random.default_rng(1)
+    reference, current = rng.normal(50, 10, 500), rng.normal(60, 20, 300)
+    found = compare_feature(reference, current)
+    assert found.ref_mean == pytest.approx(reference.mean())
+    assert found.curr_mean == pytest.approx(current.mean())
+    assert found.ref_std == pytest.approx(reference.std(ddof=1))
+    assert found.curr_std == pytest.approx(current.std(ddof=1))
+    distance = stats.wasserstein_distance(reference, current)
+    assert found.wasserstein == pytest.approx(distance / reference.std(ddof=1))
+
+
+def test_changes_by_hand() -> None:
+    found = compare_feature(np.array([9.0, 10.0, 11.0]), np.array([10.0, 12.0, 14.0]))
+    assert found.mean_change == pytest.approx(0.2)
+    assert found.std_change == pytest.approx(1.0)
+    assert POLICIES["mean_std_change"](found) == pytest.approx(0.6)
+    assert POLICIES["mean_change"](found) == pytest.approx(0.2)
+
+
+def test_missing_values_do_not_count() -> None:
+    found = compare_feature(np.array([1.0, np.nan, 3.0]), np.array([np.inf, 2.0]))
+    assert (found.ref_rows, found.curr_rows) == (2, 1)
+    assert found.mean_change == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "score"),
+    [
+        ([], [], 0.0),
+        ([np.nan], [1.0, 2.0], 1.0),
+        ([1.0, 2.0], [np.nan], 1.0),
+        ([0.0, 0.0], [0.0, 0.0], 0.0),
+        ([0.0, 0.0], [3.0, 3.0], 0.5),
+        ([-1.0, 1.0], [-1.0, 1.0], 0.0),
+        ([5.0, 5.0], [4.0, 6.0], 0.5),
+        ([5.0], [5.0], 0.0),
+    ],
+)
+def test_score_is_defined_at_the_edges(
+    reference: list[float], current: list[float], score: float
+) -> None:
+    found = compare_feature(np.array(reference), np.array(current))
+    assert POLICIES["mean_std_change"](found) == pytest.approx(score)
+
+
+def test_edge_cases_say_why() -> None:
+    empty = np.array([np.nan])
+    some = np.array([1.0, 2.0])
+    assert compare_feature(empty, some).note == "no value in the reference"
+    assert compare_feature(some, empty).note == "no value in the batch"
+    assert compare_feature(empty, empty).note == "no value in the reference, none in the batch"
+    constant = compare_feature(np.zeros(3), some)
+    assert constant.note == "reference mean and std zero: any change counts as 1"
+
+
+def test_huge_values_do_not_overflow() -> None:
+    huge = np.array([1e308, -1e308, 1.7e308])
+    found = compare_feature(huge, huge / 2)
+    assert found.std_change == pytest.approx(0.5)
+    assert found.mean_change == pytest.approx(0.5)
+
+
+@given(any_floats, any_floats)
+def test_no_input_gives_nan_or_infinity(
+    reference: np.ndarray[tuple[int], np.dtype[np.float64]],
+    current: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> None:
+    found = compare_feature(reference, current)
+    for value in found.model_dump().values():
+        assert not isinstance(value, float) or np.isfinite(value)
+    for policy in POLICIES.values():
+        assert 0 <= policy(found) <= LARGEST_CHANGE
+
+
+@given(any_floats)
+def test_a_sample_has_not_drifted_from_itself(
+    values: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> None:
+    found = compare_feature(values, values)
+    assert all(policy(found) == 0 for policy in POLICIES.values())
+
+
+@given(any_floats, st.randoms())
+def test_order_of_rows_does_not_matter(
+    values: np.ndarray[tuple[int], np.dtype[np.float64]], random: object
+) -> None:
+    found = compare_feature(values, values[::-1])
+    assert POLICIES["mean_std_change"](found) == pytest.approx(0, abs=1e-9)
+
+
+def test_relative_change_is_bounded() -> None:
+    assert relative_change(0.0, 1.0, unit=1e-300) == LARGEST_CHANGE
+    assert relative_change(0.0, 1e-300, unit=0.0) == 1.0
