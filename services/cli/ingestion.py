@@ -6,7 +6,8 @@ from typing import Final, cast
 from uuid import uuid4
 
 from services.ingest.batch import ingest_batch
-from services.ingest.sources import Answer, read_file
+from services.ingest.sources import Answer
+from services.ingest.tables import read_file
 from shared.events import IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.records import Batch

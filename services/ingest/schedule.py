@@ -64,7 +64,7 @@ def due_event(pipeline: str, schedule: crontab | float) -> dict[str, Any]:
     return dump_event(IngestionDue(**fields, slot=slot))
 
 
-class PipelineScheduler(Scheduler):  # type: ignore[misc] # Celery has no types
+class PipelineScheduler(Scheduler):
     """Celery's scheduler with the pipelines' entries, in memory: nothing goes stale on disk."""
 
     def setup_schedule(self) -> None:
@@ -72,7 +72,6 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc] # Celery has no types
         current = settings()
         self._broker = Broker(self.app)
         self._noted_at = datetime.min.replace(tzinfo=UTC)
-        self.install_default_entries(self.data)
         self.merge_inplace(beat_schedule(load_pipelines(current.pipelines), current.sweep_seconds))
 
     def tick(self, *args: Any, **kwargs: Any) -> float:

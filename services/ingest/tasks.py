@@ -1,7 +1,6 @@
 """The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`. It also runs the sweep."""
 
 from services.ingest.batch import ingest
-
 from services.ingest.schedule import SWEEP_TASK
 from shared.celery_app import app as app
 from shared.events import IngestionDue

@@ -1,0 +1,45 @@
+"""What a pipeline's source answers now."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from services.ingest.data_gov_in import read_resource
+from services.ingest.files import read_new_files
+from services.ingest.http_table import read_address
+from shared.failures import WillNotPass
+from shared.pipeline import DataGovInSource, FilesSource, HttpSource, Pipeline
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A table as published, and where it came from."""
+
+    table: pd.DataFrame
+    """Texts, with the source's column names."""
+    source: str
+    """In words, without credentials."""
+    files: list[str] = field(default_factory=list)
+    files_set_aside: dict[str, str] = field(default_factory=dict)
+
+
+def read_source(pipeline: Pipeline, settings: Settings, known_files: frozenset[str]) -> Answer:
+    """Read the pipeline's source.
+
+    Raises:
+        WillPass: it does not answer at the moment.
+        WillNotPass: it refuses, or answers something else than a table.
+    """
+    match pipeline.source:
+        case DataGovInSource() as source:
+            table = read_resource(source, settings)
+            return Answer(table, f"data.gov.in resource {source.resource} ({source.format})")
+        case HttpSource() as source:
+            return Answer(read_address(source), source.url.partition("?")[0])
+        case FilesSource() as source:
+            new = read_new_files(source, known_files)
+            return Answer(new.table, f"files {source.path}", new.read, new.set_aside)
+    raise WillNotPass(
+        f"pipeline {pipeline.name!r} has no source to read; use `trimtab ingest FILE`"
+    )
