@@ -1,7 +1,6 @@
 """The trainer worker: `celery -A services.trainer.tasks worker -Q trainer -c 1`."""
 
 from services.trainer.train import train_model
-
 from shared.celery_app import app as app
 from shared.events import RetrainRequested
 from shared.outcome import Outcome

@@ -1,0 +1,59 @@
+# Trimtab: `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+FEED_REPLAY ?=
+BIN := .venv/bin
+
+.PHONY: help demo run test lint format lock bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: .venv/embedded ## Play a short history through the whole system (FEED_REPLAY=FOLDER: recorded answers)
+	@$(BIN)/trimtab demo $(if $(FEED_REPLAY),--replay '$(FEED_REPLAY)')
+
+run: .venv/embedded ## Run the whole system by the clock, until Ctrl-C
+	@$(BIN)/trimtab up
+
+test: .venv/dev ## Run all tests, with their servers
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: .venv/dev ## Check style, types and who imports whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/dev ## Rewrite the code in the house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: .venv/dev ## Measure the loop against a plain script
+	@$(BIN)/python -m benchmarks.loop
+
+lock: ## Pin every dependency again, with hashes (needs uv)
+	@for extra in embedded dev; do \
+	    uv pip compile pyproject.toml --universal --python-version 3.11 --extra $$extra \
+	        --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
+	        --output-file requirements/$$extra.lock; \
+	done
+
+clean: ## Remove the environment and the state of demos and runs
+	@rm -rf .venv .trimtab
+
+.venv/embedded: requirements/embedded.lock pyproject.toml
+	@$(call install,embedded)
+
+.venv/dev: requirements/dev.lock pyproject.toml
+	@$(call install,dev)
+	@touch .venv/embedded
+
+define install
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trimtab needs Python 3.11 or newer; set PYTHON=")' && \
+echo "Installing the pinned dependencies ($(1)) into .venv; this takes about a minute" && \
+$(PYTHON) -m venv .venv && \
+$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(1).lock && \
+$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && \
+touch .venv/$(1)
+endef
