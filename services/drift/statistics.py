@@ -17,6 +17,8 @@ Values = NDArray[np.float64]
 LARGEST_CHANGE: Final = 1e9
 """Relative changes are cut off here, so that a denominator near zero cannot outweigh everything."""
 
+_LARGEST_FLOAT: Final = float(np.finfo(np.float64).max)
+
 
 def relative_change(reference: float, current: float, *, unit: float) -> float:
     """|current - reference| / |unit|; 0 or 1 where the unit is zero."""
@@ -40,24 +42,25 @@ def compare_feature(reference: Values, current: Values) -> FeatureStats:
     """
     ref, curr = reference[np.isfinite(reference)], current[np.isfinite(current)]
     scale = _scale(ref, curr)
-    ref_mean, ref_std = _moments(ref, scale)
-    curr_mean, curr_std = _moments(curr, scale)
+    # Sorted, so that rounding does not depend on the order of the rows.
+    ref, curr = np.sort(ref / scale), np.sort(curr / scale)
+    ref_mean, ref_std = _moments(ref)
+    curr_mean, curr_std = _moments(curr)
     figures = {
-        "ref_mean": ref_mean,
-        "curr_mean": curr_mean,
-        "ref_std": ref_std,
-        "curr_std": curr_std,
+        "ref_mean": _unscaled(ref_mean, scale),
+        "curr_mean": _unscaled(curr_mean, scale),
+        "ref_std": _unscaled(ref_std, scale),
+        "curr_std": _unscaled(curr_std, scale),
         "ref_rows": ref.size,
         "curr_rows": curr.size,
     }
     if ref_mean is None or ref_std is None or curr_mean is None or curr_std is None:
         return FeatureStats(**figures, note=_absence(ref.size, curr.size))
-    distance = wasserstein_distance(ref / scale, curr / scale) * scale
     return FeatureStats(
         **figures,
         mean_change=relative_change(ref_mean, curr_mean, unit=ref_mean),
         std_change=relative_change(ref_std, curr_std, unit=ref_std),
-        wasserstein=relative_change(0.0, distance, unit=ref_std),
+        wasserstein=relative_change(0.0, wasserstein_distance(ref, curr), unit=ref_std),
         note=_zero_denominators(ref_mean, ref_std),
     )
 
@@ -68,12 +71,17 @@ def _scale(*samples: Values) -> float:
     return float(2.0 ** np.clip(np.ceil(np.log2(largest)), -1000, 1000)) if largest > 0 else 1.0
 
 
-def _moments(values: Values, scale: float) -> tuple[float | None, float | None]:
+def _moments(values: Values) -> tuple[float | None, float | None]:
     if not values.size:
         return None, None
-    scaled = values / scale
-    spread = float(scaled.std(ddof=1)) if values.size > 1 else 0.0
-    return float(scaled.mean()) * scale, spread * scale
+    return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0
+
+
+def _unscaled(figure: float | None, scale: float) -> float | None:
+    """A figure in the feature's own unit; one too large for a float is the largest float."""
+    if figure is None:
+        return None
+    return float(np.clip(figure * np.longdouble(scale), -_LARGEST_FLOAT, _LARGEST_FLOAT))
 
 
 def _absence(ref_rows: int, curr_rows: int) -> str:

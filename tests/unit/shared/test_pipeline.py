@@ -1,0 +1,129 @@
+"""Pipeline files: parsed strictly, with errors that name the line and the nearest key."""
+
+from pathlib import Path
+
+import pytest
+from celery.schedules import crontab
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.pipeline import Pipeline, PipelineError, load_pipeline, load_pipelines, parse_schedule
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "pipelines" / "air_quality.yaml").read_text()
+
+
+def load(text: str, folder: Path, name: str = "p.yaml") -> Pipeline:
+    path = folder / name
+    path.write_text(text)
+    return load_pipeline(path)
+
+
+def test_default_pipeline() -> None:
+    pipeline = load_pipeline(ROOT / "pipelines" / "air_quality.yaml")
+    assert pipeline.drift.threshold == 0.1
+    assert pipeline.publish.branch == "main"
+    assert pipeline.training.parameters["n_estimators"] == 100
+    assert pipeline.training.seed == 42
+    assert pipeline.drift_features == ("pollutant_min", "pollutant_max", "pollutant_avg")
+
+
+def test_drift_features_default_to_target_and_number_features(tmp_path: Path) -> None:
+    text = TEXT.replace("  features: [pollutant_min, pollutant_max, pollutant_avg]", "", 1)
+    assert load(text, tmp_path).drift_features == (
+        "latitude",
+        "longitude",
+        "pollutant_min",
+        "pollutant_max",
+        "pollutant_avg",
+    )
+
+
+def line_of(part: str) -> int:
+    return 1 + TEXT[: TEXT.index(part)].count("\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("threshold:", "treshold:", "drift.treshold: unknown key; did you mean 'threshold'"),
+        ("page_size:", "page_sise:", "source.page_sise: unknown key; did you mean 'page_size'"),
+        ("minimum: -90", "minimun: -90", "columns.latitude.minimun: unknown key"),
+        ("seed: 42", "seed: many", "training.seed: "),
+        ("test_share: 0.2", "test_share: 2", "training.test_share: "),
+        ("policy: mean_std_change", "policy: magic", "drift.policy: "),
+        ("kind: data_gov_in", "kind: ftp", "source: "),
+        ("target: pollutant_avg", "target: polutant_avg", "did you mean 'pollutant_avg'"),
+        ("group: [station]", "group: [statoin]", "did you mean 'station'"),
+        ("key: [station, pollutant_id]", "key: [stations]", "did you mean 'station'"),
+        ("event_time: last_update", "event_time: city", "not of type time"),
+        ("task: regression", "task: classification", "give it type category"),
+        ("Asia/Kolkata", "Asia/Kolkatta", "no time zone"),
+        ("branch: main", 'branch: "--force"', "branch name"),
+        ("branch: main", "branch: a/../b", "branch name"),
+        ('directory: "."', "directory: ../up", "publish.directory"),
+        ('"5 * * * *"', '"5 * *"', "five cron fields"),
+        ('"5 * * * *"', "every 0s", "at least 1s"),
+        ("name: air_quality", "name: ../x", "name"),
+        ("[min_value]", "[max_value]", "names both"),
+        ("features: [latitude", "features: [pollutant_avg, latitude", "holds the target"),
+    ],
+)
+def test_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        load(TEXT.replace(old, new, 1), tmp_path)
+    assert says in str(caught.value)
+    assert str(tmp_path / "p.yaml") in str(caught.value)
+
+
+def test_line_is_the_mistakes_own(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=rf"p\.yaml:{line_of('threshold:')}: "):
+        load(TEXT.replace("threshold:", "treshold:", 1), tmp_path)
+
+
+def test_missing_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="'name' is missing"):
+        load(TEXT.replace("name: air_quality\n", "", 1), tmp_path)
+
+
+def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="'name' stands twice"):
+        load(TEXT + "\nname: other\n", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [", "\x00", "a: !!python/object:os.system {}"])
+def test_other_content_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(PipelineError):
+        load(text, tmp_path)
+
+
+def test_two_pipelines_may_not_publish_to_one_place(tmp_path: Path) -> None:
+    load(TEXT, tmp_path, "a.yaml")
+    load(TEXT.replace("name: air_quality", "name: other"), tmp_path, "b.yaml")
+    with pytest.raises(PipelineError, match="same branch and directory"):
+        load_pipelines(tmp_path)
+
+
+def test_two_pipelines_may_not_share_a_name(tmp_path: Path) -> None:
+    load(TEXT, tmp_path, "a.yaml")
+    load(TEXT, tmp_path, "b.yaml")
+    with pytest.raises(PipelineError, match="second pipeline named"):
+        load_pipelines(tmp_path)
+
+
+def test_empty_folder_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="PIPELINES"):
+        load_pipelines(tmp_path)
+
+
+def test_schedules() -> None:
+    assert parse_schedule("every 30s") == 30.0
+    assert parse_schedule("0 0 * * *") == crontab(minute="0", hour="0")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_pipeline_or_a_clear_error(tmp_path_factory, text: str) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path_factory.mktemp("fuzz") / "p.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(PipelineError):
+        load_pipeline(path)

@@ -1,0 +1,82 @@
+"""Settings: from the environment or from files; errors name the setting and never its value."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.settings import SettingsError, read_settings
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("REDIS_URL", "redis://:canary@localhost/0")
+    monkeypatch.setenv("MONGODB_URI", "mongodb://u:canary@localhost")
+    return monkeypatch
+
+
+def test_secret_comes_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from a file\n")
+    environment.setenv("GITHUB_TOKEN_FILE", str(file))
+    token = read_settings().github_token
+    assert token
+    assert token.get_secret_value() == "from a file"
+
+
+def test_secret_is_not_shown(environment: pytest.MonkeyPatch) -> None:
+    assert "canary" not in repr(read_settings())
+
+
+def test_setting_given_twice_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("REDIS_URL_FILE", str(tmp_path / "x"))
+    with pytest.raises(SettingsError, match="REDIS_URL and REDIS_URL_FILE are both set"):
+        read_settings()
+
+
+def test_unreadable_file_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("GITHUB_TOKEN_FILE", str(tmp_path / "missing"))
+    with pytest.raises(SettingsError, match="GITHUB_TOKEN_FILE: cannot read it"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "http://canary"),
+        ("MONGODB_URI", "canary"),
+        ("DISCORD_WEBHOOK_URL", "ftp://canary"),
+        ("MODEL_SIGNING_KEY", "canary"),
+        ("FEED_URL", "canary"),
+        ("MAX_ATTEMPTS", "canary"),
+        ("LOG_LEVEL", "canary"),
+        ("RETENTION_DAYS", "0"),
+    ],
+)
+def test_wrong_setting_is_named_without_its_value(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError, match=name) as caught:
+        read_settings()
+    assert "canary" not in str(caught.value)
+
+
+def test_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with pytest.raises(SettingsError, match="REDIS_URL: Field required"):
+        read_settings()
+
+
+def test_visibility_timeout_has_to_exceed_the_time_limit(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("VISIBILITY_TIMEOUT_SECONDS", "100")
+    environment.setenv("TASK_TIME_LIMIT_SECONDS", "100")
+    with pytest.raises(SettingsError, match="VISIBILITY_TIMEOUT_SECONDS has to exceed"):
+        read_settings()
+
+
+def test_channels_are_separated_by_white_space(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("APPRISE_URLS", "json://a  mailto://b")
+    assert [url.get_secret_value() for url in read_settings().apprise_urls] == [
+        "json://a",
+        "mailto://b",
+    ]
