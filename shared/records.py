@@ -20,6 +20,8 @@ class Record(BaseModel):
     pipeline: Name
     trace_id: Identifier
     recorded_at: AwareDatetime
+    handled_seconds: float | None = None
+    """How long the handler took; written by the stage runtime."""
 
 
 class SetAside(BaseModel):

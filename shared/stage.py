@@ -7,6 +7,7 @@ repaired by the sweep.
 """
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,9 +117,10 @@ class StageRuntime:
             self._bury(event, lease, f"given up after {limit} tries that ended without an answer")
             return
         try:
+            started = time.perf_counter()
             with self._work.kept(lease):
                 outcome = handler(event, self._resources)
-            self._settle(lease, outcome)
+            self._settle(lease, outcome, time.perf_counter() - started)
         except NotYet as wait:
             self._put_off(event, lease, wait.effect)
         except _CAN_PASS as failure:
@@ -136,10 +138,11 @@ class StageRuntime:
             log.exception("handler failed")
             self._bury(event, lease, f"{type(failure).__name__}: {failure}")
 
-    def _settle(self, lease: Lease, outcome: Outcome) -> None:
-        if self._store.record(outcome.record, outcome.events):
-            log.info("handled", effect=lease.effect, attempt=lease.attempt)
-            self._send(outcome.record, outcome.events)
+    def _settle(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
+        record = outcome.record.model_copy(update={"handled_seconds": seconds})
+        if self._store.record(record, outcome.events):
+            log.info("handled", attempt=lease.attempt, seconds=round(seconds, 3))
+            self._send(record, outcome.events)
         self._wake(lease.effect)
 
     def _wake(self, effect: str) -> None:

@@ -1,7 +1,6 @@
 """The notifier worker: `celery -A services.notifier.tasks worker -Q notifier`."""
 
 from services.notifier.notify import notify
-
 from shared.celery_app import app as app
 from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed
 from shared.outcome import Outcome

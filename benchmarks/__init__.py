@@ -1,0 +1,1 @@
+"""What is measured, against what. Figures and how to get them again are in README.md."""

@@ -1,0 +1,1 @@
+"""Tells people what happened, on every channel that is set, once."""

@@ -1,0 +1,125 @@
+"""The embed: within Discord's limits, whatever the message holds."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.notifier.discord import embed
+from services.notifier.message import Field, Message
+
+ANY_TEXT = st.builds(
+    str.__mul__,
+    st.text(st.characters(), max_size=20),  # lone surrogates and controls too
+    st.sampled_from([1, 1, 1, 50, 1_000]),
+)
+FIELDS = st.lists(st.builds(Field, ANY_TEXT, ANY_TEXT, st.booleans()), max_size=30).map(tuple)
+MESSAGES = st.builds(
+    Message,
+    title=ANY_TEXT,
+    text=ANY_TEXT,
+    fields=FIELDS,
+    colour=st.integers(0, 0xFFFFFF),
+    url=st.none() | ANY_TEXT,
+)
+
+
+def utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+@pytest.mark.parametrize("length", [len, utf16_units])
+@given(message=MESSAGES)
+def test_every_message_is_within_every_limit(
+    length: Callable[[str], int], message: Message
+) -> None:
+    content = embed(message)
+    assert 1 <= length(content["title"].strip()) <= 256
+    assert 1 <= length(content["description"].strip()) <= 4_096
+    assert len(content["fields"]) <= 25
+    for field in content["fields"]:
+        assert 1 <= length(field["name"].strip()) <= 256
+        assert 1 <= length(field["value"].strip()) <= 1_024
+    texts = [content["title"], content["description"], content.get("footer", {}).get("text", "")]
+    texts += [field[part] for field in content["fields"] for part in ("name", "value")]
+    assert sum(map(length, texts)) <= 6_000
+
+
+@given(MESSAGES)
+def test_every_message_is_json_in_utf_8(message: Message) -> None:
+    content = embed(message)
+    assert json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8")) == content
+
+
+@given(MESSAGES)
+def test_fields_that_find_no_room_are_counted(message: Message) -> None:
+    content = embed(message)
+    left_out = len(message.fields) - len(content["fields"])
+    assert bool(content["fields"]) == bool(message.fields)
+    assert content.get("footer") == ({"text": f"{left_out} more left out"} if left_out else None)
+
+
+@given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=100))
+def test_discord_shows_the_text_as_it_was(text: str) -> None:
+    title = embed(Message(text, "", (), 0))["title"]
+    shown = re.sub(r"\\([^0-9A-Za-z\s])", r"\1", title)  # Discord's own rule
+    assert shown == (text or "–")
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("air_quality *bold* ~~gone~~", r"air\_quality \*bold\* \~\~gone\~\~"),
+        ("`code` ||spoiler||", r"\`code\` \|\|spoiler\|\|"),
+        ("[here](https://example.org)", r"\[here\](https://example.org)"),
+        ("@everyone <@1> <t:0>", r"\@everyone \<\@1\> \<t:0\>"),
+        ("# head\n> quote\n- item\n+ item", "\\# head\n\\> quote\n\\- item\n\\+ item"),
+        ("-0.5 to 3-4", "-0.5 to 3-4"),
+    ],
+)
+def test_markup_in_the_data_is_shown_not_obeyed(text: str, escaped: str) -> None:
+    assert embed(Message("t", text, (), 0))["description"] == escaped
+
+
+def test_a_long_text_ends_in_an_ellipsis_and_in_no_half_character() -> None:
+    title = embed(Message("🙂" * 200, "", (), 0))["title"]
+    assert title == "🙂" * 127 + "…"
+
+
+def test_a_cut_does_not_escape_its_own_ellipsis() -> None:
+    title = embed(Message("a" + "_" * 300, "", (), 0))["title"]
+    assert title == "a" + r"\_" * 127 + "…"
+
+
+def test_a_text_that_just_fits_is_whole() -> None:
+    assert embed(Message("t" * 256, "", (), 0))["title"] == "t" * 256
+    assert embed(Message("t" * 257, "", (), 0))["title"] == "t" * 255 + "…"
+
+
+@pytest.mark.parametrize(
+    ("url", "linked"),
+    [
+        ("https://example.org/commit/1", True),
+        ("http://example.org/commit/1", True),
+        (None, False),
+        ("/srv/models.git", False),
+        ("javascript:alert(1)", False),
+        ("https://example.org/a b", False),
+        ("https://example.org/" + "a" * 2_048, False),
+    ],
+)
+def test_only_what_discord_takes_for_a_link_is_one(url: str | None, linked: bool) -> None:
+    assert embed(Message("t", "d", (), 0, url)).get("url") == (url if linked else None)
+
+
+def test_the_embed_of_a_plain_message() -> None:
+    message = Message("title", "text", (Field("a", "1", inline=True),), 0x123456)
+    assert embed(message) == {
+        "title": "title",
+        "description": "text",
+        "color": 0x123456,
+        "fields": [{"name": "a", "value": "1", "inline": True}],
+    }
