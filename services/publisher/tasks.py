@@ -1,7 +1,6 @@
 """The publisher worker: `celery -A services.publisher.tasks worker -Q publisher -c 1`."""
 
 from services.publisher.publish import publish_model
-
 from shared.celery_app import app as app
 from shared.events import ModelPromoted
 from shared.outcome import Outcome

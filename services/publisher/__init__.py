@@ -1,0 +1,1 @@
+"""Puts each champion on a branch of a Git repository, as one commit."""
