@@ -53,6 +53,7 @@ class Demo:
             StartFailed: a part did not come up.
         """
         make_fresh(self.home)
+        started_at = datetime.now(UTC)
         system = System(
             home=self.home,
             pipelines=self._pipeline_in_a_hurry(),
@@ -66,7 +67,8 @@ class Demo:
             )
             settings = settings_of(system.home)
             resources = Resources.connect(settings, celery_app(lambda: settings))
-            Player(system, resources, view, self.pipeline_name).play()
+            journal = Journal(resources.store, started_at)
+            Player(system, resources, view, journal, self.pipeline_name).play()
             view.going_on({})
             write_reports(resources, self.home / "reports")
             summarise(resources, self.home)
@@ -88,13 +90,20 @@ class Demo:
 class Player:
     """Turns the feed's clock on when the hour before has gone all the way round the loop."""
 
-    def __init__(self, system: System, resources: Resources, view: LiveView, pipeline: str) -> None:
+    def __init__(
+        self,
+        system: System,
+        resources: Resources,
+        view: LiveView,
+        journal: Journal,
+        pipeline: str,
+    ) -> None:
         self._system = system
         self._resources = resources
         self._store = resources.store
         self._view = view
         self._pipeline = pipeline
-        self._journal = Journal(resources.store, datetime.now(UTC))
+        self._journal = journal
         self._feed = httpx.Client(base_url=system.feed_url or "", timeout=10)
         self._advanced_at = datetime.now(UTC)
         self._sequence = 0

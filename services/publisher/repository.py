@@ -169,8 +169,9 @@ class ModelRepository:
             self._git("read-tree", parent or "--empty", **index)
             hashes = self._git("hash-object", "-w", "--no-filters", *map(str, contents)).split()
             entries = [
-                f"--cacheinfo=100644,{blob},{path}"
+                argument
                 for blob, path in zip(hashes, commit.files, strict=True)
+                for argument in ("--cacheinfo", f"100644,{blob},{path}")
             ]
             self._git("update-index", "--add", "--replace", *entries, **index)
             tree = self._git("write-tree", **index).strip()
