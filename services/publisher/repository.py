@@ -25,7 +25,8 @@ from pydantic import SecretStr
 from shared.artifacts import sha256
 from shared.failures import WillNotPass, WillPass
 
-_DEPTH: Final = 20
+_DEPTH: Final = 5
+_CACHED_COMMITS: Final = 50
 _TIMEOUT_SECONDS: Final = 120
 _TRIES: Final = 5
 _SCHEMES: Final = ("https", "http", "ssh", "file")
@@ -126,6 +127,7 @@ class ModelRepository:
         self._push(made, commit.tag)
         if self._remote_refs(commit.tag).get(f"refs/tags/{commit.tag}") != made:
             raise WillPass(f"{self.address} took the push but does not show the commit")
+        self._git("update-ref", f"refs/cache/{made}", made)
         return Published(made, already_there=False)
 
     def _remote_refs(self, tag: str) -> dict[str, str]:
@@ -136,13 +138,24 @@ class ModelRepository:
 
     def _fetch(self, ref: str) -> None:
         """Have the newest commits up to one in the cache; a cache that is broken is made anew."""
-        fetch = ("fetch", "--quiet", "--no-tags", f"--depth={_DEPTH}", self.address, ref)
+        if self._has(ref):
+            return
+        depth, kept = f"--depth={_DEPTH}", f"+{ref}:refs/cache/{ref}"
+        fetch = ("fetch", "--quiet", "--no-tags", depth, self.address, kept)
         try:
             self._git(*fetch)
         except WillNotPass:
             shutil.rmtree(self._cache, ignore_errors=True)
             self._init()
             self._git(*fetch)
+
+    def _has(self, commit: str) -> bool:
+        """Whether a commit that was fetched or pushed is in the cache, whole."""
+        try:
+            self._git("rev-parse", "--quiet", "--verify", f"refs/cache/{commit}^{{tree}}")
+        except WillNotPass:
+            return False
+        return True
 
     def _require_own(self, tagged: str, commit: Commit) -> None:
         self._fetch(tagged)
@@ -226,6 +239,8 @@ class ModelRepository:
         self._cache.mkdir(parents=True, exist_ok=True)
         with (self._cache.parent / f"{self._cache.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            if len(list((self._cache / "refs" / "cache").glob("*"))) > _CACHED_COMMITS:
+                shutil.rmtree(self._cache)
             if not (self._cache / "HEAD").exists():
                 self._init()
             yield
@@ -263,6 +278,9 @@ def _environment(address: str, username: str | None, token: SecretStr | None) ->
         "core.hooksPath": os.devnull,
         "commit.gpgSign": "false",
         "gc.auto": "0",
+        # The one large file is compressed already.
+        "core.compression": "0",
+        "pack.window": "0",
         "credential.helper": "",
         "safe.directory": "*",
         "protocol.allow": "never",
