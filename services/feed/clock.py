@@ -1,5 +1,6 @@
 """Which hour the feed serves now."""
 
+import threading
 import time
 from typing import Protocol
 
@@ -9,6 +10,10 @@ class Clock(Protocol):
 
     def hour(self) -> int:
         """The hour that is served now."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether this is the last hour of the history."""
 
 
 class RunningClock:
@@ -23,6 +28,11 @@ class RunningClock:
         passed = int((time.monotonic() - self._started) // self._seconds_per_hour)
         return passed if self._last is None else min(passed, self._last)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether this is the last hour of the history."""
+        return self.hour() == self._last
+
 
 class ManualClock:
     """Moves on when it is told to."""
@@ -30,6 +40,7 @@ class ManualClock:
     def __init__(self, hours: int | None) -> None:
         self._hours = hours
         self._hour = 0
+        self._lock = threading.Lock()
 
     def hour(self) -> int:
         return self._hour
@@ -39,12 +50,14 @@ class ManualClock:
         """Whether this is the last hour of the history."""
         return self._hours is not None and self._hour >= self._hours - 1
 
-    def advance(self) -> None:
-        """Go on to the next hour.
+    def advance(self) -> int:
+        """Go on to the next hour, and return it.
 
         Raises:
             ValueError: this is the last one.
         """
-        if self.at_end:
-            raise ValueError(f"hour {self._hour} is the last of this history")
-        self._hour += 1
+        with self._lock:
+            if self.at_end:
+                raise ValueError(f"hour {self._hour} is the last of this history")
+            self._hour += 1
+            return self._hour

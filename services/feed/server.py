@@ -1,32 +1,26 @@
-"""The HTTP server: data.gov.in's resource protocol, and the clock of a manual history."""
+"""The HTTP server: data.gov.in's resource protocol, and the clock of a manual history.
 
-import csv
-import io
-import json
+`GET /resource/{id}` answers as data.gov.in does. `GET /clock` says which hour is served; with a
+manual clock, `POST /clock/advance` goes on to the next.
+"""
+
 import logging
+import sys
+import threading
 from datetime import UTC, datetime
-from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
+from services.feed.answers import RESOURCE as RESOURCE
+from services.feed.answers import Answer, Hour, is_authorised, json_answer, resource_answer
 from services.feed.clock import Clock, ManualClock
-from services.feed.history import History, Row
+from services.feed.history import History
 
 log = logging.getLogger(__name__)
 
-RESOURCE: Final = "3b01bcb8-0b14-4abf-b6f2-c1bfd384ba69"
-TITLE: Final = "Real time Air Quality Index from various locations"
-_DEFAULT_LIMIT: Final = 10
-
-
-class ProtocolError(Exception):
-    """A request that the protocol answers with an error."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+_IDLE_SECONDS: Final = 30.0
+_RESOURCES: Final = "/resource/"
 
 
 class FeedServer(ThreadingHTTPServer):
@@ -37,115 +31,109 @@ class FeedServer(ThreadingHTTPServer):
     def __init__(
         self, history: History, clock: Clock, *, port: int = 0, api_key: str | None = None
     ) -> None:
+        """Listen; `serve_forever` answers.
+
+        Args:
+            history: what is served, hour by hour.
+            clock: which hour it is; only a `ManualClock` can be advanced over HTTP.
+            port: the port to listen on; 0 takes a free one.
+            api_key: the one key that is accepted; None accepts every request.
+
+        Raises:
+            OSError: the port is taken.
+        """
         super().__init__(("127.0.0.1", port), _Handler)
         self.clock = clock
         self.api_key = api_key
-        self.rows = lru_cache(maxsize=2)(history.rows)
+        self._history = history
+        self._lock = threading.Lock()
+        self._served: tuple[int, Hour] | None = None
 
     @property
     def url(self) -> str:
         """The server's address."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
+    def current(self) -> Hour:
+        """What is served now: the same rows and date for every page of an hour.
+
+        Raises:
+            ValueError: a recording can no longer be read.
+        """
+        with self._lock:
+            number = self.clock.hour()
+            if self._served is None or self._served[0] != number:
+                self._served = number, Hour(self._history.rows(number), datetime.now(UTC))
+            return self._served[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what broke a connection, unless it was the client who left."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: FeedServer
     protocol_version = "HTTP/1.1"
-    timeout = 30
+    timeout = _IDLE_SECONDS
+    wbufsize = -1  # head and body leave in one packet
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path)
-        if path.path == "/clock":
-            self._answer_clock()
-            return
-        try:
-            query = {name: values[0] for name, values in parse_qs(path.query).items()}
-            body, kind = self._resource(path.path, query)
-        except ProtocolError as error:
-            self._answer(error.status, json.dumps({"error": str(error)}), "application/json")
-        else:
-            self._answer(HTTPStatus.OK, body, kind)
+        path, _, query = self.path.partition("?")
+        self._send(self._clock() if path == "/clock" else self._resource(path, query))
 
     def do_POST(self) -> None:
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # the body is left unread
+            self._send(json_answer(400, {"error": "a request without a body is expected"}))
+        else:
+            self._send(self._advance())
+
+    def _clock(self) -> Answer:
+        clock = self.server.clock
+        return json_answer(200, {"hour": clock.hour(), "last": clock.at_end})
+
+    def _advance(self) -> Answer:
         clock = self.server.clock
         if self.path != "/clock/advance" or not isinstance(clock, ManualClock):
-            self._answer(HTTPStatus.NOT_FOUND, '{"error": "Not found"}', "application/json")
-            return
+            return json_answer(404, {"error": "Not found"})
         try:
-            clock.advance()
+            hour = clock.advance()
         except ValueError as error:
-            self._answer(HTTPStatus.CONFLICT, json.dumps({"error": str(error)}), "application/json")
-        else:
-            self._answer_clock()
+            return json_answer(409, {"error": str(error)})
+        return json_answer(200, {"hour": hour, "last": clock.at_end})
 
-    def _answer_clock(self) -> None:
-        clock = self.server.clock
-        at_end = isinstance(clock, ManualClock) and clock.at_end
-        body = json.dumps({"hour": clock.hour(), "last": at_end})
-        self._answer(HTTPStatus.OK, body, "application/json")
+    def _resource(self, path: str, query: str) -> Answer:
+        if not path.startswith(_RESOURCES):
+            return json_answer(404, {"error": "Not found"})
+        key = self.server.api_key
+        if key is not None and not is_authorised(query, key):
+            return json_answer(403, {"error": "Key not authorised"})
+        if path != _RESOURCES + RESOURCE:
+            return json_answer(404, {"error": "Resource not found"})
+        try:
+            return resource_answer(self.server.current(), query)
+        except ValueError as error:
+            return json_answer(500, {"error": str(error)})
 
-    def _resource(self, path: str, query: dict[str, str]) -> tuple[str, str]:
-        if self.server.api_key is not None and query.get("api-key") != self.server.api_key:
-            raise ProtocolError(HTTPStatus.FORBIDDEN, "Key not authorised")
-        if path != f"/resource/{RESOURCE}":
-            raise ProtocolError(HTTPStatus.NOT_FOUND, "Resource not found")
-        offset, limit = _whole(query, "offset", 0), _whole(query, "limit", _DEFAULT_LIMIT)
-        rows = _filtered(self.server.rows(self.server.clock.hour()), query)
-        page = rows[offset : offset + limit]
-        if query.get("format") == "csv":
-            return _as_csv(page, list(rows[0]) if rows else []), "text/csv; charset=utf-8"
-        envelope = _envelope(page, total=len(rows), offset=offset, limit=limit)
-        return json.dumps(envelope), "application/json"
-
-    def _answer(self, status: HTTPStatus, body: str, kind: str) -> None:
-        content = body.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(answer.body)
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+    def send_error(self, code: int, message: object = None, explain: object = None) -> None:  # noqa: ARG002 - the base class's signature
+        """Answer a malformed request in JSON, without quoting it, and close the connection."""
+        self.close_connection = True
+        self._send(json_answer(code, {"error": HTTPStatus(code).phrase}))
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         """The path without the query, which holds the key."""
-        log.debug("%s %s %s %s", self.command, urlsplit(self.path).path, code, size)
+        log.debug("%s %s %d", self.command, getattr(self, "path", "-").partition("?")[0], code)
 
-
-def _whole(query: dict[str, str], name: str, default: int) -> int:
-    text = query.get(name, str(default))
-    if not text.isdecimal():
-        raise ProtocolError(HTTPStatus.BAD_REQUEST, f"{name} has to be a whole number")
-    return int(text)
-
-
-def _filtered(rows: list[Row], query: dict[str, str]) -> list[Row]:
-    wanted = {
-        name.removeprefix("filters[").removesuffix("]"): value
-        for name, value in query.items()
-        if name.startswith("filters[")
-    }
-    return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
-
-
-def _as_csv(rows: list[Row], header: list[str]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _envelope(page: list[Row], *, total: int, offset: int, limit: int) -> dict[str, Any]:
-    return {
-        "index_name": RESOURCE,
-        "title": TITLE,
-        "status": "ok",
-        "message": "Resource detail",
-        "version": "2.2.0",
-        "total": total,
-        "count": len(page),
-        "limit": str(limit),
-        "offset": str(offset),
-        "updated_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "field": [{"id": name, "name": name, "type": "keyword"} for name in (page or [{}])[0]],
-        "records": page,
-    }
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing: the base class's messages may quote the request line, and so the key."""

@@ -265,7 +265,7 @@ def _checked_address(address: str) -> str:
         )
     if parts.password or (parts.username and parts.scheme != "ssh"):
         raise WillNotPass(
-            "MODEL_REPOSITORY holds credentials: take them out, set GITHUB_USERNAME and GITHUB_TOKEN"
+            "MODEL_REPOSITORY holds credentials: take them out; set GITHUB_USERNAME, GITHUB_TOKEN"
         )
     if (parts.hostname or "").startswith("-"):
         raise WillNotPass("MODEL_REPOSITORY: not the name of a host")
