@@ -1,6 +1,7 @@
 """`trimtab feed`: the stand-in for data.gov.in, served until it is stopped."""
 
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,9 @@ from shared.failures import WillNotPass
 MANUAL_START: Final = datetime(2026, 1, 10, 9, tzinfo=INDIA)
 """Hour 0 of a simulated history whose clock is turned by hand: always the same."""
 
+_REAL_HOUR_SECONDS: Final = 3600.0
+_HEAD_START: Final = timedelta(days=365)
+
 
 def serve_simulation(
     console: Console,
@@ -27,40 +31,51 @@ def serve_simulation(
     seed: int,
     seconds_per_hour: float | None,
 ) -> None:
-    """Serve simulated stations; `seconds_per_hour` None means that the clock is turned by hand."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    """Serve simulated stations; `seconds_per_hour` None means that the clock is turned by hand.
+
+    By the clock, hour 0 is the hour that it is now. A history that runs faster than the clock begins
+    in the past, so that it does not run into the future, where rows are refused.
+    """
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    clock: Clock
+    if seconds_per_hour is None:
+        start, clock = MANUAL_START, ManualClock(hours)
+    elif seconds_per_hour < _REAL_HOUR_SECONDS:
+        start, clock = hour - _HEAD_START, RunningClock(seconds_per_hour, hours)
+    else:
+        into_hour = (now - hour).total_seconds()
+        start, clock = hour, RunningClock(seconds_per_hour, hours, into_hour)
     history = SimulatedStations(
-        stations=stations,
-        start=MANUAL_START if seconds_per_hour is None else now,
-        drift_at=drift_at,
-        hours=hours,
-        seed=seed,
+        stations=stations, start=start, drift_at=drift_at, hours=hours, seed=seed
     )
-    _serve(console, history, port, seconds_per_hour)
+    _serve(console, history, clock, port)
 
 
 def serve_recordings(
     console: Console, folder: Path, *, port: int, seconds_per_hour: float | None
 ) -> None:
-    """Serve the CSV files of a folder."""
+    """Serve the CSV files of a folder.
+
+    Raises:
+        WillNotPass: there are none, or one is not a recorded answer.
+    """
     try:
         history = RecordedAnswers(folder)
     except ValueError as error:
         raise WillNotPass(str(error)) from None
-    _serve(console, history, port, seconds_per_hour)
-
-
-def _serve(console: Console, history: History, port: int, seconds_per_hour: float | None) -> None:
+    manual = seconds_per_hour is None
     clock: Clock = (
-        ManualClock(history.hours)
-        if seconds_per_hour is None
-        else RunningClock(seconds_per_hour, history.hours)
+        ManualClock(history.hours) if manual else RunningClock(seconds_per_hour, history.hours)
     )
-    server = FeedServer(history, clock, port=port)
-    console.print(f"{server.url}/resource/{RESOURCE}", highlight=False)
+    _serve(console, history, clock, port)
+
+
+def _serve(console: Console, history: History, clock: Clock, port: int) -> None:
     try:
+        server = FeedServer(history, clock, port=port)
+    except OSError as error:
+        raise WillNotPass(f"cannot listen on port {port}: {error.strerror}") from None
+    console.print(f"{server.url}/resource/{RESOURCE}", highlight=False)
+    with suppress(KeyboardInterrupt), server:
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()

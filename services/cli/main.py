@@ -23,9 +23,8 @@ EXPECTED_ERRORS = (
     PipelineError,
     WillNotPass,
     WillPass,
-    PyMongoError,
-    RedisError,
 )
+_IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
     help="Trimtab: keeps deployed models true to the data they serve.",
@@ -333,6 +332,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app(standalone_mode=True)
+    except PyMongoError as error:
+        fail(f"the store does not answer ({type(error).__name__}): {_IS_IT_UP}, or set MONGODB_URI")
+    except RedisError as error:
+        fail(f"the broker does not answer ({type(error).__name__}): {_IS_IT_UP}, or set REDIS_URL")
     except EXPECTED_ERRORS as error:
         fail(error)
 

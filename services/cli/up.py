@@ -80,6 +80,7 @@ def start_in_background(home: Path, pipelines: Path) -> str:
     if _is_running(home):
         _wait_until_ready(home, None)
         return f"already running in {home}"
+    _ready_file(home).unlink(missing_ok=True)
     log = home / "up.log"
     with log.open("wb") as output:
         child = subprocess.Popen(

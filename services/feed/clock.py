@@ -17,12 +17,17 @@ class Clock(Protocol):
 
 
 class RunningClock:
-    """Moves on by itself; at the end of the history it stands."""
+    """Moves on by itself; at the end of the history it stands.
 
-    def __init__(self, seconds_per_hour: float, hours: int | None) -> None:
+    `seconds_into_hour` is how far hour 0 has gone already.
+    """
+
+    def __init__(
+        self, seconds_per_hour: float, hours: int | None, seconds_into_hour: float = 0.0
+    ) -> None:
         self._seconds_per_hour = seconds_per_hour
         self._last = hours - 1 if hours else None
-        self._started = time.monotonic()
+        self._started = time.monotonic() - seconds_into_hour
 
     def hour(self) -> int:
         passed = int((time.monotonic() - self._started) // self._seconds_per_hour)
