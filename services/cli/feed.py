@@ -33,8 +33,8 @@ def serve_simulation(
 ) -> None:
     """Serve simulated stations; `seconds_per_hour` None means that the clock is turned by hand.
 
-    By the clock, hour 0 is the hour that it is now. A history that runs faster than the clock begins
-    in the past, so that it does not run into the future, where rows are refused.
+    By the clock, hour 0 is the hour that it is now. A history that runs faster than the clock
+    begins in the past, so that it does not run into the future, where rows are refused.
     """
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -64,9 +64,10 @@ def serve_recordings(
         history = RecordedAnswers(folder)
     except ValueError as error:
         raise WillNotPass(str(error)) from None
-    manual = seconds_per_hour is None
     clock: Clock = (
-        ManualClock(history.hours) if manual else RunningClock(seconds_per_hour, history.hours)
+        ManualClock(history.hours)
+        if seconds_per_hour is None
+        else RunningClock(seconds_per_hour, history.hours)
     )
     _serve(console, history, clock, port)
 
