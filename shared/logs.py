@@ -38,5 +38,5 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
-    for chatty in ("httpx", "httpcore", "pymongo", "git"):
+    for chatty in ("httpx", "httpcore", "pymongo", "git", "apprise", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -93,6 +93,7 @@ class Store:
             self.database[name].create_indexes(_indexes(name))
             if name not in _KEPT_FOR_GOOD:
                 self._expire(name, retention_days * _DAY_SECONDS)
+        self._expire("deliveries", retention_days * _DAY_SECONDS)
         self.database["work"].create_index("waiting_for", sparse=True)
 
     def _expire(self, collection: str, seconds: int) -> None:
@@ -127,6 +128,24 @@ class Store:
         if sha256(data) != digest:
             raise WillNotPass(f"the stored bytes of {digest} were altered")
         return data
+
+    def remove_blobs(self, *, keep: set[Sha256], uploaded_before: datetime) -> int:
+        """Remove older bytes but for those to keep, and what broken uploads left; returns how many.
+
+        Only uploads from before the time are looked at.
+        """
+        files, chunks = self.database["blobs.files"], self.database["blobs.chunks"]
+        old = files.find({"uploadDate": {"$lt": uploaded_before}}, {"filename": 1})
+        doomed = [file["_id"] for file in old if file["filename"] not in keep]
+        complete = set(files.distinct("_id"))
+        doomed += [
+            upload
+            for upload in chunks.distinct("files_id")
+            if upload not in complete and upload.generation_time < uploaded_before
+        ]
+        for upload in doomed:
+            self._blobs.delete(upload)
+        return len(doomed)
 
     # Records.
 

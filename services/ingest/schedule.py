@@ -1,4 +1,4 @@
-"""Beat's schedule: every pipeline's ingestion, and the sweep.
+"""Beat's schedule: every pipeline's ingestion, the sweep, the daily removal of what is unnamed.
 
 `celery -A services.ingest.tasks beat -S services.ingest.schedule:PipelineScheduler`
 """
@@ -19,12 +19,13 @@ from shared.stage import BROKER_ERRORS
 log = structlog.get_logger(__name__)
 
 SWEEP_TASK: Final = "ingest.sweep"
+RETENTION_TASK: Final = "ingest.remove_unnamed_blobs"
 _CRON_EXPIRES_SECONDS: Final = 3600
 _ALIVE_EVERY: Final = timedelta(seconds=2)
 
 
 def beat_schedule(pipelines: dict[str, Pipeline], sweep_seconds: float) -> dict[str, Any]:
-    """Beat's entries: one a pipeline that has a source to read, and the sweep."""
+    """Beat's entries: one a pipeline that has a source to read, and the housekeeping."""
     entries = {
         f"ingest {pipeline.name}": _ingestion(pipeline)
         for pipeline in pipelines.values()
@@ -34,6 +35,11 @@ def beat_schedule(pipelines: dict[str, Pipeline], sweep_seconds: float) -> dict[
         "task": SWEEP_TASK,
         "schedule": sweep_seconds,
         "options": {"queue": "ingest", "expires": sweep_seconds},
+    }
+    entries["retention"] = {
+        "task": RETENTION_TASK,
+        "schedule": crontab(minute="30", hour="3"),
+        "options": {"queue": "ingest", "expires": _CRON_EXPIRES_SECONDS},
     }
     return entries
 

@@ -1,10 +1,11 @@
 """The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`. It also runs the sweep."""
 
 from services.ingest.batch import ingest
-from services.ingest.schedule import SWEEP_TASK
+from services.ingest.schedule import RETENTION_TASK, SWEEP_TASK
 from shared.celery_app import app as app
 from shared.events import IngestionDue
 from shared.outcome import Outcome
+from shared.retention import remove_unnamed_blobs
 from shared.stage import Resources
 from shared.sweep import sweep
 from shared.worker import StageTasks, resources
@@ -20,3 +21,8 @@ def on_ingestion_due(event: IngestionDue, resources: Resources) -> Outcome:
 @app.task(name=SWEEP_TASK)
 def run_sweep() -> None:
     sweep(resources())
+
+
+@app.task(name=RETENTION_TASK)
+def run_retention() -> None:
+    remove_unnamed_blobs(resources().store, resources().settings.retention_days)

@@ -1,1 +1,1 @@
-"""Tells people what happened, on every channel that is set, once."""
+"""Tells people what the loop does: on Discord, on any channel that Apprise knows, or in print."""

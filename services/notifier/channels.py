@@ -1,47 +1,116 @@
-"""The channels that are set: Discord, any Apprise address, or else standard output."""
+"""Where messages go: Discord, whatever Apprise knows, or else standard output."""
 
+import logging
+import re
 import sys
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
+from types import ModuleType
+from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
-from services.notifier.discord import send_to_discord
-from services.notifier.message import Message
+from services.notifier import discord
+from services.notifier.message import Message, as_text
 from shared.failures import WillNotPass, WillPass
 from shared.settings import Settings
 
-Channel = Callable[[Message], str]
-"""Sends a message and returns what the far side said, in a word or two."""
+_CAN_PASS: Final = {408, 425, 429}
+"""The statuses below 500 that another try may not meet."""
 
 
-def channels(settings: Settings) -> dict[str, Channel]:
-    """The channels by name. Names hold no address: many an address is a secret."""
-    found: dict[str, Channel] = {}
+@dataclass(frozen=True)
+class Receipt:
+    """A channel has taken a message."""
+
+    answer: Literal["sent", "printed"]
+    message_id: str | None = None
+    """The far side's name for the message, if it gave one."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Somewhere a message can go.
+
+    `send` raises `WillPass` for what another try may not meet, and `WillNotPass` for a refusal.
+    """
+
+    name: str
+    send: Callable[[Message], Receipt]
+
+
+def channels(settings: Settings) -> tuple[Channel, ...]:
+    """The channels that are set; standard output if none is.
+
+    An Apprise channel is named by its place in APPRISE_URLS and its scheme: the rest is secret.
+    """
+    found = []
     if settings.discord_webhook_url:
-        found["Discord"] = partial(_discord, webhook=settings.discord_webhook_url)
+        found.append(Channel("discord", partial(_send_to_discord, settings.discord_webhook_url)))
     for number, url in enumerate(settings.apprise_urls, start=1):
-        scheme = url.get_secret_value().partition("://")[0]
-        found[f"Apprise {number} ({scheme})"] = partial(_apprise, url=url)
-    return found or {"console": _console}
+        name = f"apprise {number} ({_scheme(url)})"
+        found.append(Channel(name, partial(_send_by_apprise, url)))
+    return tuple(found) or (Channel("console", _print),)
 
 
-def _discord(message: Message, *, webhook: SecretStr) -> str:
-    return f"sent as {send_to_discord(message, webhook)}"
+def _scheme(url: SecretStr) -> str:
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+-]{0,30}(?=://)", url.get_secret_value())
+    return scheme[0].lower() if scheme else "no scheme"
 
 
-def _apprise(message: Message, *, url: SecretStr) -> str:
-    import apprise  # half a second that only those pay who use it
-
-    target = apprise.Apprise()
-    if not target.add(url.get_secret_value()):
-        raise WillNotPass("Apprise does not understand this address in APPRISE_URLS")
-    if not target.notify(title=message.title, body=message.as_text()):
-        raise WillPass("Apprise could not deliver the message")
-    return "sent"
-
-
-def _console(message: Message) -> str:
-    sys.stdout.write(f"{message.as_text()}\n\n")
+def _print(message: Message) -> Receipt:
+    sys.stdout.write(f"{message.title}\n{as_text(message)}\n\n")
     sys.stdout.flush()
-    return "printed"
+    return Receipt("printed")
+
+
+def _send_to_discord(webhook: SecretStr, message: Message) -> Receipt:
+    return Receipt("sent", discord.post(webhook, message))
+
+
+def _send_by_apprise(url: SecretStr, message: Message) -> Receipt:
+    apprise = _apprise()
+    asset = apprise.AppriseAsset(app_id="Trimtab")
+    service = apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
+    if service is None:
+        raise WillNotPass(
+            "Apprise cannot use this URL; check its form in APPRISE_URLS, and that the library "
+            "that its scheme needs is installed"
+        )
+    sender = apprise.Apprise(service)
+    text = apprise.NotifyFormat.TEXT
+    result = sender.notify(title=message.title, body=as_text(message), body_format=text)
+    if not result:
+        raise _failure(result, targets=len(service) // (service.retry + 1))
+    return Receipt("sent")
+
+
+@cache
+def _apprise() -> ModuleType:
+    """Apprise, imported at its first use.
+
+    Its log lines and those of the HTTP client below it hold whole URLs, so they go nowhere.
+    """
+    import apprise
+
+    for name in ("apprise", "urllib3"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    module: ModuleType = apprise
+    return module
+
+
+def _failure(result: Any, targets: int) -> WillPass | WillNotPass:
+    """What a failed delivery means. Apprise tells the far side's status in its log entries only."""
+    entries = " ".join(entry.message for entry in result.logs())
+    statuses = [int(digits) for digits in re.findall(r"\berror=(\d{3})\b", entries)]
+    answered = f"answered {statuses[-1]}" if statuses else "did not take the message"
+    if targets > 1:
+        return WillNotPass(
+            f"{answered}; some of its {targets} targets may have the message and would get it "
+            "again: give each target a URL of its own in APPRISE_URLS"
+        )
+    if statuses and statuses[-1] < 500 and statuses[-1] not in _CAN_PASS:
+        return WillNotPass(f"{answered}; check its URL in APPRISE_URLS")
+    return WillPass(answered)

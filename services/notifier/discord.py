@@ -1,131 +1,199 @@
-"""Discord: a message as an embed within its limits, and the webhook that takes it."""
+"""The Discord client: a message as an embed, posted to a webhook.
 
+A webhook's address is its password. The HTTP client gets only its origin as the address; path and
+query travel as the request's target, so that they stand in no log line and no exception.
+"""
+
+import json
+import math
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import httpx
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr
 
-from services.notifier.message import Message
+from services.notifier.message import Field, Message, printable
 from shared.failures import WillNotPass, WillPass
 
-TITLE_LIMIT: Final = 256
-DESCRIPTION_LIMIT: Final = 4096
-FIELDS_LIMIT: Final = 25
-FIELD_NAME_LIMIT: Final = 256
-FIELD_VALUE_LIMIT: Final = 1024
-EMBED_LIMIT: Final = 6000
-_EMPTY: Final = "\u200b"
-"""Discord refuses an empty name or value; this is a space without width."""
+# Limits of one embed, in characters; EMBED counts all its texts together.
+TITLE: Final = 256
+DESCRIPTION: Final = 4_096
+FIELDS: Final = 25
+FIELD_NAME: Final = 256
+FIELD_VALUE: Final = 1_024
+EMBED: Final = 6_000
+URL: Final = 2_048
 
-_TIMEOUT_SECONDS: Final = 15.0
-_PATIENCE_SECONDS: Final = 5.0
-"""A pause that Discord asks for is slept through if it is no longer than this."""
+FOOTER_ROOM: Final = 100
+LONGEST_PAUSE: Final = 5.0
+"""Seconds that a 429 is waited out in place; a longer wait is left to the stage runtime."""
+PAUSES: Final = 2
+LONGEST_WAIT: Final = 86_400.0
 
-_MARKDOWN: Final = re.compile(r"([\\*_`~|>#\[\]()<@])")
-
-
-class _Accepted(BaseModel):
-    id: str
+_TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
+_MARKUP: Final = re.compile(r"[\\*_~`|\[\]<>#@]|^[-+](?= )", re.MULTILINE)
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.WriteError,
+    httpx.WriteTimeout,
+)
 
 
 def embed(message: Message) -> dict[str, Any]:
-    """The message as Discord's embed, cut where it is longer than Discord takes."""
+    """The message as a Discord embed, within all of Discord's limits whatever it holds.
+
+    Texts are cut with '…', and fields that find no room are counted in the footer. Characters are
+    counted in UTF-16 code units, which are never fewer than code points.
+    """
+    title, description = _fit(message.title, TITLE), _fit(message.text, DESCRIPTION)
+    room = EMBED - FOOTER_ROOM - _length(title) - _length(description)
+    fields = _fields(message.fields, room)
     content: dict[str, Any] = {
-        "title": _cut(_plain(message.title), TITLE_LIMIT),
-        "description": _cut(_plain(message.text), DESCRIPTION_LIMIT),
+        "title": title,
+        "description": description,
         "color": message.colour,
+        "fields": fields,
     }
-    if message.url:
+    if left_out := len(message.fields) - len(fields):
+        content["footer"] = {"text": f"{left_out} more left out"}
+    if message.url and re.fullmatch(r"https?://[!-~]+", message.url) and len(message.url) <= URL:
         content["url"] = message.url
-    room = EMBED_LIMIT - _units(content["title"]) - _units(content["description"])
-    content["fields"] = []
-    for field in message.fields[:FIELDS_LIMIT]:
-        name = _cut(_plain(field.name), FIELD_NAME_LIMIT)
-        value = _cut(_plain(field.value), FIELD_VALUE_LIMIT)
-        room -= _units(name) + _units(value)
-        if room < 0:
-            break
-        content["fields"].append({"name": name, "value": value, "inline": False})
     return content
 
 
-def send_to_discord(message: Message, webhook: SecretStr) -> str:
-    """Send a message and return its id at Discord.
+def post(webhook: SecretStr, message: Message) -> str:
+    """Post the message and return the id that Discord gave it.
+
+    Short waits that Discord asks for are slept through.
 
     Raises:
-        WillPass: no answer, a fault at Discord's side, or a longer pause was asked for. After a time
-            out the message may have been kept: only then can a later try double it.
-        WillNotPass: Discord refuses the message or the webhook.
+        WillPass: Discord could not be reached, was not well (5xx), asks for a longer wait (with
+            `retry_after`), or its answer was lost: only then may the message have arrived.
+        WillNotPass: Discord refused the message, in its own words, or the address is none.
     """
+    origin, target = _address(webhook)
     payload = {"embeds": [embed(message)], "allowed_mentions": {"parse": []}}
-    response = _post(webhook, payload)
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        pause = _retry_after(response)
-        if pause > _PATIENCE_SECONDS:
-            raise WillPass("Discord asks for a pause", retry_after=pause)
-        time.sleep(pause)
-        response = _post(webhook, payload)
-    _check(response)
-    try:
-        return _Accepted.model_validate_json(response.content).id
-    except ValidationError:
-        raise WillPass("Discord's answer holds no message id") from None
+    with httpx.Client(timeout=_TIMEOUT) as client:
+        for _ in range(PAUSES):
+            answer = _send(client, origin, target, payload)
+            wait = _asked_wait(answer)
+            if wait is None or wait > LONGEST_PAUSE:
+                return _message_id(answer, target)
+            time.sleep(wait)
+        return _message_id(_send(client, origin, target, payload), target)
 
 
-def _post(webhook: SecretStr, payload: dict[str, Any]) -> httpx.Response:
-    """One request. The address is a secret, so no error of httpx is passed on: it may hold it."""
+def _fields(fields: Iterable[Field], room: int) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = []
+    for field in fields:
+        name, value = _fit(field.name, FIELD_NAME), _fit(field.value, FIELD_VALUE)
+        room -= _length(name) + _length(value)
+        if room < 0 or len(shown) == FIELDS:
+            break
+        shown.append({"name": name, "value": value, "inline": field.inline})
+    return shown
+
+
+def _fit(text: str, limit: int) -> str:
+    """The text with its markup escaped, cut to the limit, and never empty."""
+    escaped = _MARKUP.sub(r"\\\g<0>", printable(text)) or "–"
+    if _length(escaped) <= limit:
+        return escaped
+    cut = escaped.encode("utf-16-le")[: 2 * (limit - 1)].decode("utf-16-le", errors="ignore")
+    return cut.rstrip("\\") + "…"
+
+
+def _length(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _address(webhook: SecretStr) -> tuple[httpx.URL, bytes]:
+    """The origin, which may be shown, and the request's target, which may not."""
+    fault = "DISCORD_WEBHOOK_URL is not an address; set it anew"
     try:
-        return httpx.post(
-            webhook.get_secret_value(),
-            params={"wait": "true"},
-            json=payload,
-            timeout=_TIMEOUT_SECONDS,
-        )
-    except httpx.TransportError as error:
-        raise WillPass(f"Discord is out of reach ({type(error).__name__})") from None
+        url = httpx.URL(webhook.get_secret_value()).copy_merge_params({"wait": "true"})
     except httpx.InvalidURL:
-        raise WillNotPass("DISCORD_WEBHOOK_URL is no address") from None
+        raise WillNotPass(fault) from None
+    if not url.host:
+        raise WillNotPass(fault)
+    return httpx.URL(scheme=url.scheme, host=url.host, port=url.port), url.raw_path
 
 
-def _check(response: httpx.Response) -> None:
-    status = response.status_code
-    if response.is_success:
-        return
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        raise WillPass("Discord asks for a pause", retry_after=_retry_after(response))
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.REQUEST_TIMEOUT:
-        raise WillPass(f"Discord answered {status}")
-    if status == httpx.codes.NOT_FOUND:
-        raise WillNotPass(
-            "Discord knows no such webhook (404): make a new one and set DISCORD_WEBHOOK_URL"
-        )
-    raise WillNotPass(f"Discord answered {status}: {response.text[:300]}")
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds that Discord asks to wait; 1 where it does not say."""
+def _send(
+    client: httpx.Client, origin: httpx.URL, target: bytes, payload: dict[str, Any]
+) -> httpx.Response:
     try:
-        return max(0.0, float(response.headers.get("retry-after", "1")))
+        return client.post(origin, json=payload, extensions={"target": target})
+    except _NOT_SENT as error:
+        reason = f"Discord could not be reached: {type(error).__name__}: {error}"
+        raise WillPass(reason) from None
+    except httpx.RequestError as error:
+        reason = f"Discord's answer was lost ({type(error).__name__}); it may have the message"
+        raise WillPass(reason) from None
+
+
+def _message_id(answer: httpx.Response, target: bytes) -> str:
+    status = answer.status_code
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        raise WillPass("Discord asks to wait (429)", retry_after=_asked_wait(answer))
+    if answer.is_server_error or status == httpx.codes.REQUEST_TIMEOUT:
+        raise WillPass(f"Discord answered {status}")
+    if not answer.is_success:
+        raise WillNotPass(_refusal(status, _own_words(answer, target)))
+    message_id = _json(answer).get("id")
+    if not message_id:
+        raise WillNotPass(
+            f"the answer ({status}) names no message, so it is not known to be kept; "
+            "check that DISCORD_WEBHOOK_URL is the address of a Discord webhook"
+        )
+    return str(message_id)
+
+
+def _refusal(status: int, words: str) -> str:
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
+        return (
+            f"Discord does not accept the webhook ({status}: {words}); make a new one in the "
+            "channel's settings and set DISCORD_WEBHOOK_URL"
+        )
+    return f"Discord refused the message ({status}: {words})"
+
+
+def _own_words(answer: httpx.Response, target: bytes) -> str:
+    """What Discord says of its refusal, without the parts of the address that are secret."""
+    body = _json(answer)
+    words = str(body.get("message") or "no reason given")
+    if details := body.get("errors"):
+        words = f"{words}: {json.dumps(details)}"
+    for part in re.findall(r"[^/?&=]{12,}", target.decode("ascii")):
+        words = words.replace(part, "…")
+    return printable(words)[:500]
+
+
+def _asked_wait(answer: httpx.Response) -> float | None:
+    """The seconds that a 429 asks to wait: the longer of its header's and its body's."""
+    if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+        return None
+    named = (answer.headers.get("Retry-After"), _json(answer).get("retry_after"))
+    waits = [wait for wait in map(_seconds, named) if wait is not None]
+    return max(waits, default=None)
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(seconds, LONGEST_WAIT) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
     except ValueError:
-        return 1.0
-
-
-def _plain(text: str) -> str:
-    """The text without effect as Markdown or as a mention."""
-    return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _units(text: str) -> int:
-    """Length in UTF-16 code units, the larger of the ways in which Discord may count."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _cut(text: str, limit: int) -> str:
-    if not text.strip():
-        return _EMPTY
-    if _units(text) <= limit:
-        return text
-    kept = text.encode("utf-16-le", "surrogatepass")[: 2 * (limit - 1)]
-    return kept.decode("utf-16-le", "ignore").rstrip("\\") + "…"
+        return {}
+    return body if isinstance(body, dict) else {}

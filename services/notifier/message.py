@@ -1,102 +1,164 @@
-"""What an event means to a person: a title, a text, a few figures."""
+"""What a message says, apart from where it goes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed
-from shared.records import DriftReport, ModelVersion
+from shared.records import DriftReport, FeatureStats, ModelVersion
 
-Told = ModelPromoted | ModelRejected | ModelPublished | WorkFailed
+GREEN: Final = 0x2E9E5B
+BLUE: Final = 0x2F6FDE
+YELLOW: Final = 0xD9A514
+RED: Final = 0xC9372C
 
-_METRICS: Final = (
-    ("mae", "mean absolute error"),
-    ("r2_score", "R²"),
-    ("log_loss", "log loss"),
-    ("accuracy", "accuracy"),
-)
-_MOST_MOVED: Final = 3
-_GREEN, _AMBER, _RED = 0x2E7D32, 0xF9A825, 0xC62828
+METRICS: Final = {
+    "mae": "Mean absolute error",
+    "mse": "Mean squared error",
+    "r2_score": "R²",
+    "accuracy": "Accuracy",
+    "log_loss": "Log loss",
+    "macro_f1": "Macro F1",
+}
+MOVED_MOST: Final = 3
 
 
 @dataclass(frozen=True)
 class Field:
-    """A named figure."""
+    """One named fact. An inline field may stand beside others."""
 
     name: str
     value: str
+    inline: bool = False
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message, before any channel gives it a form."""
+    """What happened, in plain text without any markup."""
 
     title: str
     text: str
-    fields: tuple[Field, ...] = ()
-    colour: int = _GREEN
+    fields: tuple[Field, ...]
+    colour: int
+    """0xRRGGBB."""
     url: str | None = None
-
-    def as_text(self) -> str:
-        """The message as lines of text."""
-        lines = [self.title, self.text, *(f"{field.name}: {field.value}" for field in self.fields)]
-        return "\n".join([*lines, self.url] if self.url else lines)
+    """Where a person can look."""
 
 
-def message_of(event: Told, model: ModelVersion | None, report: DriftReport | None) -> Message:
-    """The message for an event, with what the store knows of its model and its drift report."""
-    match event:
-        case ModelPromoted():
-            title = f"{event.pipeline}: model v{event.model_version} is the champion"
-            return Message(title, _why(model), _figures(model, report), _GREEN)
-        case ModelRejected():
-            title = f"{event.pipeline}: model v{event.model_version} was rejected"
-            stays = f"v{event.champion_version} stays the champion. {event.reason}"
-            return Message(title, stays, _figures(model, report), _AMBER)
-        case ModelPublished():
-            title = f"{event.pipeline}: model v{event.model_version} is published"
-            text = f"Commit {event.commit[:10]} on branch {event.branch}"
-            return Message(title, text, _figures(model, report), _GREEN, event.url)
-        case WorkFailed():
-            title = f"{event.pipeline}: {event.stage} gave up on {event.failed_event}"
-            look = Field("look at it", f"trimtab dead-letters show {event.dead_letter}")
-            again = Field("try it again", f"trimtab dead-letters replay {event.dead_letter}")
-            return Message(title, event.reason, (look, again), _RED)
-
-
-def _why(model: ModelVersion | None) -> str:
-    return model.reason if model else ""
-
-
-def _figures(model: ModelVersion | None, report: DriftReport | None) -> tuple[Field, ...]:
-    return (*_drift_fields(report), *_metric_fields(model))
-
-
-def _drift_fields(report: DriftReport | None) -> tuple[Field, ...]:
-    if report is None or report.drift_score is None:
-        return ()
-    score = f"{report.drift_score:.3f} against a threshold of {report.threshold:g}"
-    ranked = sorted(report.feature_drifts, key=lambda name: -report.feature_drifts[name])
-    moved = "\n".join(_movement(name, report) for name in ranked[:_MOST_MOVED])
-    return (Field("drift score", score), Field("moved most", moved))
-
-
-def _movement(name: str, report: DriftReport) -> str:
-    stats = report.feature_stats[name]
-    before = "no value" if stats.ref_mean is None else f"{stats.ref_mean:.4g}"
-    now = "no value" if stats.curr_mean is None else f"{stats.curr_mean:.4g}"
-    return f"{name}: mean {before} → {now} (drift {report.feature_drifts[name]:.2f})"
-
-
-def _metric_fields(model: ModelVersion | None) -> tuple[Field, ...]:
-    if model is None:
-        return ()
-    champion: dict[str, Any] = model.metrics.get("champion") or {}
-    return tuple(
-        Field(label, _compared(model.metrics[key], champion.get(key), champion.get("version")))
-        for key, label in _METRICS
-        if model.metrics.get(key) is not None
+def promoted(event: ModelPromoted, model: ModelVersion, report: DriftReport | None) -> Message:
+    """A new champion: what it replaces, and the figures that speak for it."""
+    rows = f"trained on {event.window_rows:,} rows"
+    if event.replaced_version is None:
+        text = f"It is the first model of this pipeline, {rows}."
+    else:
+        text = f"It replaces v{event.replaced_version} and was {rows}."
+    return Message(
+        title=f"{event.pipeline}: model v{event.model_version} is the champion",
+        text=f"{text}\nWhy: {model.reason}",
+        fields=_figures(model, report),
+        colour=GREEN,
     )
 
 
-def _compared(new: float, old: float | None, version: int | None) -> str:
-    return f"{new:.3f}" if old is None else f"{new:.3f} (v{version} on the same rows: {old:.3f})"
+def rejected(event: ModelRejected, model: ModelVersion, report: DriftReport | None) -> Message:
+    """A model that did not pass the gate: what stays, and why."""
+    return Message(
+        title=f"{event.pipeline}: model v{event.model_version} was rejected",
+        text=f"The champion v{event.champion_version} stays.\nWhy: {event.reason}",
+        fields=_figures(model, report),
+        colour=YELLOW,
+    )
+
+
+def published(event: ModelPublished, model: ModelVersion, report: DriftReport | None) -> Message:
+    """A champion on the model repository: which commit, and where to look at it."""
+    commit = Field("Commit", f"{event.commit[:10]} on {event.branch}")
+    return Message(
+        title=f"{event.pipeline}: model v{event.model_version} is published",
+        text=f"Its files are on branch {event.branch} of the model repository.",
+        fields=(commit, *_figures(model, report)),
+        colour=BLUE,
+        url=event.url,
+    )
+
+
+def failed(event: WorkFailed) -> Message:
+    """A stage that gave up: why, and the commands to look at it and to try again."""
+    return Message(
+        title=f"{event.pipeline}: {event.stage} gave up on {event.failed_event}",
+        text=event.reason,
+        fields=(
+            Field("Look at it", f"trimtab dead-letters show {event.dead_letter}"),
+            Field("Try again", f"trimtab dead-letters replay {event.dead_letter}"),
+        ),
+        colour=RED,
+    )
+
+
+def as_text(message: Message) -> str:
+    """The message below its title, for channels that show plain text."""
+    lines = [message.text, "", *map(_as_lines, message.fields)]
+    if message.url:
+        lines.append(message.url)
+    return printable("\n".join(lines))
+
+
+def printable(text: str) -> str:
+    """The text without what cannot be sent or shown: control characters, lone surrogates."""
+    shown = (letter if letter == "\n" or letter.isprintable() else " " for letter in text)
+    return "".join(shown).strip()
+
+
+def _as_lines(field: Field) -> str:
+    if "\n" in field.value:
+        indented = field.value.replace("\n", "\n  ")
+        return f"{field.name}:\n  {indented}"
+    return f"{field.name}: {field.value}"
+
+
+def _figures(model: ModelVersion, report: DriftReport | None) -> tuple[Field, ...]:
+    drift = _drift(report) if report else ()
+    return (*drift, *_metrics(model))
+
+
+def _drift(report: DriftReport) -> tuple[Field, ...]:
+    if report.drift_score is None:
+        return (Field("Drift score", f"none ({report.verdict})"),)
+    score = f"{_figure(report.drift_score)} against a threshold of {_figure(report.threshold)}"
+    ranked = sorted(report.feature_drifts.items(), key=lambda item: (-item[1], item[0]))
+    moved = [
+        _movement(name, drift, report.feature_stats.get(name))
+        for name, drift in ranked[:MOVED_MOST]
+        if drift > 0
+    ]
+    fields = (Field("Drift score", score),)
+    return (*fields, Field("Moved most", "\n".join(moved))) if moved else fields
+
+
+def _movement(name: str, drift: float, stats: FeatureStats | None) -> str:
+    if stats is None:
+        return f"{name}: drift {_figure(drift)}"
+    means = f"{_mean(stats.ref_mean)} → {_mean(stats.curr_mean)}"
+    return f"{name}: mean {means} (drift {_figure(drift)})"
+
+
+def _mean(value: float | None) -> str:
+    return "no value" if value is None else _figure(value)
+
+
+def _metrics(model: ModelVersion) -> tuple[Field, ...]:
+    """The model's metrics beside the champion's on the same held-out rows."""
+    champion: Mapping[str, Any] = model.metrics.get("champion") or {}
+    fields = []
+    for key, name in METRICS.items():
+        new, old = model.metrics.get(key), champion.get(key)
+        if new is None:
+            continue
+        against = "" if old is None else f" (v{model.champion_version}: {_figure(old)})"
+        fields.append(Field(name, f"{_figure(new)}{against}", inline=True))
+    return tuple(fields)
+
+
+def _figure(value: float) -> str:
+    """Four significant digits, or a whole number with its thousands."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"

@@ -1,84 +1,150 @@
-"""The handler: one event, one message on every channel."""
+"""The handler: one event, one message, at most once on each channel."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
-from pymongo.database import Database
-
-from services.notifier.channels import Channel, channels
-from services.notifier.message import Message, Told, message_of
-from shared.events import WorkFailed, effect_id
-from shared.failures import WillNotPass
+from services.notifier import message as messages
+from services.notifier.channels import Channel, Receipt, channels
+from services.notifier.message import Message, as_text
+from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed, effect_id
+from shared.failures import WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.records import DriftReport, ModelVersion, Notification
+from shared.records import DeadLetter, DriftReport, ModelVersion, Notification
 from shared.settings import Settings
-from shared.store import Document, Store
+from shared.store import Store
+
+Announced = ModelPromoted | ModelRejected | ModelPublished | WorkFailed
 
 
-def notify(event: Told, pipeline: Pipeline, store: Store, settings: Settings) -> Outcome:
-    """Tell people of an event, if the pipeline asks for it.
+@dataclass(frozen=True)
+class Answer:
+    """What a channel said to a message: 'sent', 'printed', or why it was refused."""
+
+    text: str
+    accepted: bool
+
+
+class Deliveries:
+    """The answers of the channels to the message of one event, kept as they come in.
+
+    A further try asks only the channels that have not answered. An acceptance holds for good; a
+    refusal holds until a person replays the event's dead letter.
+    """
+
+    def __init__(self, store: Store, effect: str) -> None:
+        self._store = store
+        self._effect = effect
+        self._documents = store.database["deliveries"]
+
+    def answers(self) -> dict[str, Answer]:
+        """Channel -> its answer, for the channels that need not be asked again."""
+        document = self._documents.find_one({"_id": self._effect})
+        if document is None:
+            return {}
+        letter = self._store.get(DeadLetter, self._effect)
+        return {
+            channel: Answer(entry["answer"], entry["accepted"])
+            for channel, entry in document["channels"].items()
+            if entry["accepted"] or letter is None or entry["at"] > letter.recorded_at
+        }
+
+    def accepted(self, channel: str, receipt: Receipt) -> None:
+        """Keep that a channel has the message."""
+        entry = {"answer": receipt.answer, "message_id": receipt.message_id, "accepted": True}
+        self._keep(channel, entry)
+
+    def refused(self, channel: str, reason: str) -> None:
+        """Keep that a channel will not take the message."""
+        self._keep(channel, {"answer": reason, "accepted": False})
+
+    def _keep(self, channel: str, entry: dict[str, Any]) -> None:
+        now = datetime.now(UTC)
+        self._documents.update_one(
+            {"_id": self._effect},
+            {"$set": {f"channels.{channel}": entry | {"at": now}, "recorded_at": now}},
+            upsert=True,
+        )
+
+
+def notify(event: Announced, pipeline: Pipeline, store: Store, settings: Settings) -> Outcome:
+    """Tell people about an event, if the pipeline asks for it.
 
     Raises:
-        WillPass: a channel may take the message later; those that took it are not told again.
-        WillNotPass: no channel takes it.
+        WillPass: a channel may take the message at another try; those that have it are not asked
+            again.
+        WillNotPass: every channel refused the message, or the event's model is not in the store.
     """
     message = _message(event, store)
-    asked_for = event.type in pipeline.notify.events
-    said = _deliver(message, event, channels(settings), store) if asked_for else {}
-    record = Notification(
-        **record_fields(event, "notifier"),
-        title=message.title,
-        text=message.as_text(),
-        channels=said,
+    answers: dict[str, str] = {}
+    if event.type in pipeline.notify.events:
+        deliveries = Deliveries(store, effect_id("notifier", event.event_id))
+        answers = deliver(message, channels(settings), deliveries)
+    return Outcome(
+        Notification(
+            **record_fields(event, "notifier"),
+            title=message.title,
+            text=as_text(message),
+            channels=answers,
+        )
     )
-    return Outcome(record)
 
 
-def _message(event: Told, store: Store) -> Message:
-    if isinstance(event, WorkFailed):
-        return message_of(event, None, None)
-    query = {"pipeline": event.pipeline, "version": event.model_version}
-    model = store.newest(ModelVersion, query, "version")
-    report = store.get(DriftReport, model.drift_report) if model else None
-    return message_of(event, model, report)
+def deliver(message: Message, to: tuple[Channel, ...], deliveries: Deliveries) -> dict[str, str]:
+    """Send the message to every channel that has not answered yet: channel -> its answer.
 
-
-def _deliver(
-    message: Message, event: Told, targets: Mapping[str, Channel], store: Store
-) -> dict[str, str]:
-    """Send to every channel that has not answered yet, and keep each answer as it comes."""
-    answers = Answers(store.database, effect_id("notifier", event.event_id))
-    said = answers.so_far()
-    refused: set[str] = set()
-    for name, send in targets.items():
-        if name in said:
-            continue
+    Raises:
+        WillPass: at least one channel may take it at another try.
+        WillNotPass: all refused.
+    """
+    known = deliveries.answers()
+    failures = {}
+    for channel in [channel for channel in to if channel.name not in known]:
         try:
-            said[name] = send(message)
-        except WillNotPass as error:
-            said[name] = f"refused: {error}"
-            refused.add(name)
+            receipt = channel.send(message)
+        except WillPass as failure:
+            failures[channel.name] = failure
+        except WillNotPass as refusal:
+            deliveries.refused(channel.name, str(refusal))
         else:
-            answers.keep(name, said[name])
-    if refused == set(targets):
-        raise WillNotPass("; ".join(f"{name} {said[name]}" for name in sorted(refused)))
+            deliveries.accepted(channel.name, receipt)
+    if failures:
+        raise _another_try(failures)
+    answers = deliveries.answers()
+    said = {channel: answer.text for channel, answer in answers.items()}
+    if not any(answer.accepted for answer in answers.values()):
+        raise WillNotPass(f"no channel took the message: {_listed(said)}")
     return said
 
 
-class Answers:
-    """What the channels have said to one message: a later try leaves out those that took it."""
+def _another_try(failures: dict[str, WillPass]) -> WillPass:
+    reasons = {channel: str(failure) for channel, failure in failures.items()}
+    waits = [failure.retry_after for failure in failures.values() if failure.retry_after]
+    return WillPass(_listed(reasons), retry_after=max(waits, default=None))
 
-    def __init__(self, database: Database[Document], effect: str) -> None:
-        self._documents = database["deliveries"]
-        self._effect = effect
 
-    def so_far(self) -> dict[str, str]:
-        """Channel -> answer, of earlier tries."""
-        document = self._documents.find_one({"_id": self._effect}) or {}
-        return dict(document.get("answers", []))
+def _listed(said: dict[str, str]) -> str:
+    return "; ".join(f"{channel}: {words}" for channel, words in said.items())
 
-    def keep(self, channel: str, answer: str) -> None:
-        """Note that a channel took the message."""
-        self._documents.update_one(
-            {"_id": self._effect}, {"$push": {"answers": [channel, answer]}}, upsert=True
-        )
+
+def _message(event: Announced, store: Store) -> Message:
+    if isinstance(event, WorkFailed):
+        return messages.failed(event)
+    model = _model(event, store)
+    report = store.get(DriftReport, model.drift_report)
+    match event:
+        case ModelPromoted():
+            return messages.promoted(event, model, report)
+        case ModelRejected():
+            return messages.rejected(event, model, report)
+        case ModelPublished():
+            return messages.published(event, model, report)
+
+
+def _model(event: ModelPromoted | ModelRejected | ModelPublished, store: Store) -> ModelVersion:
+    query = {"pipeline": event.pipeline, "version": event.model_version}
+    model = next(store.find(ModelVersion, query, limit=1), None)
+    if model is None:
+        raise WillNotPass(f"the store holds no model v{event.model_version} of {event.pipeline}")
+    return model

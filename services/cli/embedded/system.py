@@ -26,6 +26,7 @@ from shared.events import STAGES
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
+_FLOWER_COLUMNS: Final = "name,kwargs,state,received,runtime,worker"
 _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
@@ -144,7 +145,10 @@ class System:
         self.flower_port = free_port(FLOWER_PORT)
         password = secret_file(self._secret("flower_password"))
         configuration = self.home / "secrets" / "flower.py"
-        write_private(configuration, f"basic_auth = [{f'{FLOWER_USER}:{password}'!r}]\n")
+        login = f"{FLOWER_USER}:{password}"
+        write_private(
+            configuration, f"basic_auth = [{login!r}]\ntasks_columns = {_FLOWER_COLUMNS!r}\n"
+        )
         return [
             *(sys.executable, "-m", "celery", "-A", "shared.celery_app", "flower"),
             *("--address=127.0.0.1", f"--port={self.flower_port}", f"--conf={configuration}"),

@@ -1,0 +1,44 @@
+"""Bytes that no record names any more are removed.
+
+Records themselves expire by MongoDB's own index. What they named, and what an upload left behind
+that never came to its record, is found by comparison and removed after a day.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from shared.events import Sha256
+from shared.records import Batch, ModelVersion, Reference, RetiredReference
+from shared.store import Store
+
+_MAY_BE_UNDER_WAY: Final = timedelta(days=1)
+"""Bytes are uploaded before the record that names them: younger ones are left alone."""
+
+
+def remove_unnamed_blobs(store: Store, retention_days: int) -> int:
+    """Remove the bytes that nothing names, and say how many blobs that were.
+
+    Of a model the record is kept for good; its bytes go after `retention_days` days, unless it is
+    the champion.
+    """
+    now = datetime.now(UTC)
+    named = _named(store, now - timedelta(days=retention_days))
+    return store.remove_blobs(keep=named, uploaded_before=now - _MAY_BE_UNDER_WAY)
+
+
+def _named(store: Store, models_since: datetime) -> set[Sha256]:
+    named: set[Sha256] = set()
+    recent = {"recorded_at": {"$gte": models_since}}
+    for model, fields, query in (
+        (Batch, ("data", "set_aside.data"), {}),
+        (Reference, ("data",), {}),
+        (RetiredReference, ("data",), {}),
+        (ModelVersion, ("model", "window"), recent),
+    ):
+        for field in fields:
+            named.update(store.collection(model).distinct(field, query))
+    for pipeline in store.collection(ModelVersion).distinct("pipeline"):
+        champion = store.champion(pipeline)
+        named.update({champion.model, champion.window} if champion else ())
+    named.discard(None)  # a reading without new rows names none
+    return named

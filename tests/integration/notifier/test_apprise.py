@@ -1,0 +1,106 @@
+"""Channels by Apprise, over its own HTTP client to a real socket; and what the notifier imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.notifier.channels import channels
+from services.notifier.message import Field, Message
+from shared.failures import WillNotPass, WillPass
+from shared.settings import read_settings
+from tests.integration.notifier.conftest import TOKEN, Answer, FarSide
+
+MESSAGE = Message("title", "what <happened> & why", (Field("a", "1"),), 0x123456)
+
+
+def send(url: str) -> str:
+    settings = read_settings(
+        redis_url="redis://broker", mongodb_uri="mongodb://store", apprise_urls=url
+    )
+    (channel,) = channels(settings)
+    return channel.send(MESSAGE).answer
+
+
+def test_the_message_arrives_as_plain_text(far_side: FarSide) -> None:
+    assert send(far_side.apprise()) == "sent"
+    (request,) = far_side.requests
+    assert request.path == f"/hook/{TOKEN}"
+    assert request.body["title"] == "title"
+    assert request.body["message"] == "what <happened> & why\n\na: 1"
+
+
+def test_where_a_channel_shows_html_the_text_is_not_taken_for_markup(far_side: FarSide) -> None:
+    send(far_side.apprise() + "?format=html")
+    assert "&lt;happened&gt;" in far_side.requests[0].body["message"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_refusal_cannot_pass(far_side: FarSide, status: int) -> None:
+    far_side.say(Answer(status))
+    with pytest.raises(WillNotPass, match=f"answered {status}; check its URL in APPRISE_URLS"):
+        send(far_side.apprise())
+    assert len(far_side.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_what_ails_the_far_side_may_pass(far_side: FarSide, status: int) -> None:
+    far_side.say(Answer(status))
+    with pytest.raises(WillPass, match=f"answered {status}"):
+        send(far_side.apprise())
+    assert len(far_side.requests) == 1
+
+
+def test_a_lost_answer_may_pass(far_side: FarSide) -> None:
+    far_side.say(Answer(0))
+    with pytest.raises(WillPass, match="did not take the message"):
+        send(far_side.apprise())
+
+
+def test_where_nobody_listens_it_may_pass(nobody: str) -> None:
+    with pytest.raises(WillPass, match="did not take the message"):
+        send(f"json://{nobody}/{TOKEN}")
+
+
+def test_a_url_with_several_targets_is_not_repeated_to_those_that_have_the_message(
+    nobody: str,
+) -> None:
+    several = f"mailto://user:{TOKEN}@{nobody}?smtp=127.0.0.1&from=a@example.org"
+    with pytest.raises(WillNotPass, match="2 targets may have the message"):
+        send(f"{several}&to=b@example.org,c@example.org")
+
+
+def test_apprises_own_repeats_are_not_taken_for_targets(nobody: str) -> None:
+    with pytest.raises(WillPass):
+        send(f"json://{nobody}/{TOKEN}?retry=1&wait=0.01")
+
+
+@pytest.mark.parametrize("url", ["nosuchscheme://x", TOKEN, f"json://{TOKEN}:port:port/"])
+def test_a_url_that_apprise_does_not_know_cannot_pass(url: str) -> None:
+    with pytest.raises(WillNotPass, match="check its form in APPRISE_URLS") as failure:
+        send(url)
+    assert TOKEN not in str(failure.value)
+
+
+IMPORTS = """
+import sys
+import services.notifier.tasks
+assert "apprise" not in sys.modules, "Apprise is imported though nobody has asked for it"
+import apprise
+assert apprise.Apprise.instantiate("json://localhost")  # loads all its plugins
+heavy = {"pandas", "numpy", "scipy", "sklearn", "pyarrow", "joblib"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_the_notifier_imports_no_data_science_and_apprise_only_when_asked() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

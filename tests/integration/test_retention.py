@@ -1,0 +1,97 @@
+"""Bytes without a record go; all others stay."""
+
+from datetime import UTC, datetime, timedelta
+
+import gridfs
+import pytest
+from bson import ObjectId
+
+from shared.events import IngestionDue, first_event_fields
+from shared.failures import WillNotPass
+from shared.outcome import record_fields
+from shared.records import Batch, ModelVersion, SetAside
+from shared.retention import remove_unnamed_blobs
+from shared.store import Store
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=100)
+
+
+def due(number: int) -> IngestionDue:
+    return IngestionDue(**first_event_fields("air_quality", "slot", number), slot=datetime.now(UTC))
+
+
+def put_long_ago(store: Store, data: bytes) -> str:
+    digest = store.put_blob(data)
+    store.database["blobs.files"].update_one(
+        {"filename": digest}, {"$set": {"uploadDate": LONG_AGO}}
+    )
+    return digest
+
+
+def model(store: Store, version: int, decision: str) -> str:
+    digest = put_long_ago(store, f"model {version}".encode())
+    fields = record_fields(due(version), "trainer") | {"recorded_at": LONG_AGO}
+    store.record(
+        ModelVersion(
+            **fields,
+            version=version,
+            decision=decision,
+            reason="a test",
+            model=digest,
+            seal="",
+            model_bytes=1,
+            metrics={},
+            champion_version=None,
+            window=digest,
+            sequence=1,
+            drift_report="",
+            lineage={},
+        )
+    )
+    return digest
+
+
+def test_named_bytes_stay_and_unnamed_ones_go(store: Store) -> None:
+    named, aside = put_long_ago(store, b"named"), put_long_ago(store, b"set aside")
+    unnamed, fresh = put_long_ago(store, b"unnamed"), store.put_blob(b"fresh")
+    store.record(
+        Batch(
+            **record_fields(due(1), "ingest"),
+            outcome="ingested",
+            sequence=1,
+            data=named,
+            rows=1,
+            rows_received=2,
+            set_aside=SetAside(rows=1, reasons={"a: missing": 1}, data=aside),
+            source="a test",
+        )
+    )
+    assert remove_unnamed_blobs(store, retention_days=30) == 1
+    assert [store.blob(each) for each in (named, aside, fresh)] == [
+        b"named",
+        b"set aside",
+        b"fresh",
+    ]
+    with pytest.raises(WillNotPass, match="holds no bytes"):
+        store.blob(unnamed)
+
+
+def test_champion_outlives_the_retention_and_older_models_do_not(store: Store) -> None:
+    old, champion, rejected = (
+        model(store, 1, "promoted"),
+        model(store, 2, "promoted"),
+        model(store, 3, "rejected"),
+    )
+    remove_unnamed_blobs(store, retention_days=30)
+    assert store.blob(champion) == b"model 2"
+    for gone in (old, rejected):
+        with pytest.raises(WillNotPass):
+            store.blob(gone)
+
+
+def test_rest_of_a_broken_upload_goes(store: Store) -> None:
+    broken = ObjectId.from_datetime(LONG_AGO)
+    store.database["blobs.chunks"].insert_one({"files_id": broken, "n": 0, "data": b"half"})
+    assert remove_unnamed_blobs(store, retention_days=30) == 1
+    assert store.database["blobs.chunks"].count_documents({}) == 0
+    assert not gridfs.GridFS(store.database, collection="blobs").exists(broken)
