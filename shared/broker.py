@@ -18,6 +18,11 @@ class Broker:
         self._app = app
         self._redis = Redis.from_url(app.conf.broker_url, socket_timeout=10)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        self._app.close()
+
     def send(self, event: Event) -> None:
         """Send an event to every stage that handles it."""
         for stage in ROUTES[event.type]:

@@ -68,6 +68,11 @@ class Resources:
             work=Work(store.database, settings.lease_seconds),
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.store.close()
+        self.broker.close()
+
     def pipeline(self, event: Event) -> Pipeline:
         """The definition of the event's pipeline.
 

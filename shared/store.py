@@ -106,6 +106,10 @@ class Store:
                 "collMod", collection, index={"name": "retention", "expireAfterSeconds": seconds}
             )
 
+    def close(self) -> None:
+        """Close the connection."""
+        self.database.client.close()
+
     # Bytes, by their hash.
 
     def put_blob(self, data: bytes) -> Sha256:

@@ -1,7 +1,5 @@
 """Dead letters: what they say, and how they are sent again."""
 
-from rich.table import Table
-
 from shared.events import parse_event
 from shared.failures import WillNotPass
 from shared.records import DeadLetter
@@ -45,16 +43,12 @@ def replay(resources: Resources, letter: DeadLetter) -> None:
     resources.broker.send_to(letter.stage, event)
 
 
-def letters_table(letters: list[DeadLetter]) -> Table:
-    """One row a letter."""
-    table = Table("id", "pipeline", "event", "tries", "when (UTC)", "reason")
-    for letter in letters:
-        table.add_row(
-            letter.id,
-            letter.pipeline,
-            letter.kind,
-            str(letter.attempts),
-            f"{letter.recorded_at:%Y-%m-%d %H:%M:%S}",
-            letter.reason,
-        )
-    return table
+def in_words(letters: list[DeadLetter]) -> str:
+    """The letters, each with its id on a line of its own, to be copied whole."""
+    if not letters:
+        return "no dead letters"
+    return "\n".join(
+        f"{letter.id}\n  {letter.recorded_at:%Y-%m-%d %H:%M:%S} UTC, pipeline {letter.pipeline}, "
+        f"{letter.kind}, tries: {letter.attempts}\n  {letter.reason}"
+        for letter in letters
+    )

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -66,12 +67,12 @@ class Demo:
                 f"{self.home / 'secrets' / 'flower_password'})\n"
             )
             settings = settings_of(system.home)
-            resources = Resources.connect(settings, celery_app(lambda: settings))
-            journal = Journal(resources.store, started_at)
-            Player(system, resources, view, journal, self.pipeline_name).play()
-            view.going_on({})
-            write_reports(resources, self.home / "reports")
-            summarise(resources, self.home)
+            with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+                journal = Journal(resources.store, started_at)
+                Player(system, resources, view, journal, self.pipeline_name).play()
+                view.going_on({})
+                write_reports(resources, self.home / "reports")
+                summarise(resources, self.home)
 
     @property
     def pipeline_name(self) -> str:

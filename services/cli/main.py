@@ -4,6 +4,8 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -131,18 +133,20 @@ def _take_in(
 ) -> None:
     from services.cli.ingestion import take_in_file
 
-    resources = connect(home)
-    name = choose_pipeline(resources.pipelines, pipeline)
-    batch = take_in_file(file, resources, name, as_reference=as_reference)
-    if as_json:
-        print_json(batch.model_dump(mode="json"))
-        return
-    if batch.sequence is None:
-        console.print(f"nothing new: all {batch.rows_received:,} rows were taken in before")
-    else:
-        console.print(f"batch {batch.sequence}: {batch.rows:,} new rows of {batch.rows_received:,}")
-    for reason, rows in batch.set_aside.reasons.items():
-        console.print(f"  {rows:,} set aside: {reason}", markup=False)
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        batch = take_in_file(file, resources, name, as_reference=as_reference)
+        if as_json:
+            print_json(batch.model_dump(mode="json"))
+            return
+        if batch.sequence is None:
+            console.print(f"nothing new: all {batch.rows_received:,} rows were taken in before")
+        else:
+            console.print(
+                f"batch {batch.sequence}: {batch.rows:,} new rows of {batch.rows_received:,}"
+            )
+        for reason, rows in batch.set_aside.reasons.items():
+            console.print(f"  {rows:,} set aside: {reason}", markup=False)
 
 
 @app.command()
@@ -151,7 +155,8 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     from services.cli.status import print_status
     from services.cli.status import status as state_of
 
-    state = state_of(connect(home))
+    with connect(home) as resources:
+        state = state_of(resources)
     if as_json:
         print_json(state)
     else:
@@ -171,22 +176,22 @@ def history(
     from services.cli.summary import batches_table, references_table
     from shared.records import DriftReport, RetiredReference
 
-    resources = connect(home)
-    name = choose_pipeline(resources.pipelines, pipeline)
-    if as_json:
-        query = {"pipeline": name}
-        store = resources.store
-        reports = store.find(DriftReport, query, newest_by="sequence", limit=limit)
-        retired = store.find(RetiredReference, query, newest_by="version", limit=limit)
-        print_json(
-            {
-                "drift_reports": [report.model_dump(mode="json") for report in reports],
-                "reference_data_history": [old.model_dump(mode="json") for old in retired],
-            }
-        )
-        return
-    console.print(batches_table(resources.store, name, limit))
-    console.print(references_table(resources.store, name, limit))
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        if as_json:
+            query = {"pipeline": name}
+            store = resources.store
+            reports = store.find(DriftReport, query, newest_by="sequence", limit=limit)
+            retired = store.find(RetiredReference, query, newest_by="version", limit=limit)
+            print_json(
+                {
+                    "drift_reports": [report.model_dump(mode="json") for report in reports],
+                    "reference_data_history": [old.model_dump(mode="json") for old in retired],
+                }
+            )
+            return
+        console.print(batches_table(resources.store, name, limit))
+        console.print(references_table(resources.store, name, limit))
 
 
 @app.command()
@@ -200,17 +205,17 @@ def models(
     from services.cli.summary import commits_table, models_table
     from shared.records import ModelVersion
 
-    resources = connect(home)
-    name = choose_pipeline(resources.pipelines, pipeline)
-    if as_json:
-        versions = resources.store.find(
-            ModelVersion, {"pipeline": name}, newest_by="version", limit=limit
-        )
-        print_json([version.model_dump(mode="json") for version in versions])
-        return
-    task = resources.pipelines[name].training.task
-    console.print(models_table(resources.store, name, task, limit))
-    console.print(commits_table(resources.store, name))
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        if as_json:
+            versions = resources.store.find(
+                ModelVersion, {"pipeline": name}, newest_by="version", limit=limit
+            )
+            print_json([version.model_dump(mode="json") for version in versions])
+            return
+        task = resources.pipelines[name].training.task
+        console.print(models_table(resources.store, name, task, limit))
+        console.print(commits_table(resources.store, name))
 
 
 @feed_app.command("simulate")
@@ -261,13 +266,14 @@ def replay_feed(
 @letters_app.command("list")
 def list_letters(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """The open dead letters, oldest first."""
-    from services.cli.dead_letters import letters_table, open_letters
+    from services.cli.dead_letters import in_words, open_letters
 
-    letters = open_letters(connect(home).store)
+    with connect(home) as resources:
+        letters = open_letters(resources.store)
     if as_json:
         print_json([letter.model_dump(mode="json") for letter in letters])
     else:
-        console.print(letters_table(letters))
+        console.print(in_words(letters), markup=False, highlight=False, soft_wrap=True)
 
 
 @letters_app.command("show")
@@ -275,7 +281,8 @@ def show_letter(letter: str, home: Home = DEFAULT_HOME) -> None:
     """One dead letter, whole."""
     from services.cli.dead_letters import find_letter
 
-    print_json(find_letter(connect(home).store, letter).model_dump(mode="json"))
+    with connect(home) as resources:
+        print_json(find_letter(resources.store, letter).model_dump(mode="json"))
 
 
 @letters_app.command("replay")
@@ -285,23 +292,27 @@ def replay_letter(
     """Send the event of a dead letter to its stage again."""
     from services.cli.dead_letters import find_letter, open_letters, replay
 
-    resources = connect(home)
-    chosen = (
-        open_letters(resources.store) if letter == "all" else [find_letter(resources.store, letter)]
-    )
-    for found in chosen:
-        replay(resources, found)
-        console.print(f"sent again: {found.id}", markup=False)
+    with connect(home) as resources:
+        chosen = (
+            open_letters(resources.store)
+            if letter == "all"
+            else [find_letter(resources.store, letter)]
+        )
+        for found in chosen:
+            replay(resources, found)
+            console.print(f"sent again: {found.id}", markup=False)
 
 
-def connect(home: Path) -> Any:
+@contextmanager
+def connect(home: Path) -> Iterator[Any]:
     """The connections to the running system, in `home` or where the environment says."""
     from services.cli.embedded.addresses import settings_of
     from shared.celery_app import celery_app
     from shared.stage import Resources
 
     settings = settings_of(home)
-    return Resources.connect(settings, celery_app(lambda: settings))
+    with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+        yield resources
 
 
 def choose_pipeline(pipelines: dict[str, Any], name: str | None) -> str:

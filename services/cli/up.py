@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from pymongo.errors import PyMongoError
 from rich.console import Console
@@ -54,7 +54,11 @@ def run_in_foreground(home: Path, pipelines: Path, console: Console) -> None:
 def _follow(system: System, view: LiveView) -> None:
     """Show what happens, and keep every part running."""
     settings = settings_of(system.home)
-    resources = Resources.connect(settings, celery_app(lambda: settings))
+    with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+        _keep_running(system, resources, view)
+
+
+def _keep_running(system: System, resources: Resources, view: LiveView) -> NoReturn:
     journal = Journal(resources.store, datetime.now(UTC))
     while True:
         for name in system.restart_ended():

@@ -110,7 +110,8 @@ class Mongo:
             )
         except OperationFailure:
             # The localhost exception is over: the user was made at an earlier start.
-            MongoClient(self.uri)["admin"].command("ping")
+            with MongoClient[dict[str, Any]](self.uri) as known:
+                known["admin"].command("ping")
         finally:
             client.close()
 

@@ -1,0 +1,192 @@
+"""The commands against a store and a broker that run: what they print, and what they leave."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.cli.main import app
+from shared.events import IngestionDue, first_event_fields
+from shared.failures import WillNotPass
+from shared.outcome import Outcome
+from shared.records import Batch, DeadLetter
+from shared.settings import Settings
+from shared.stage import Resources, StageRuntime
+
+ROOT = Path(__file__).parents[3]
+PARCELS = ROOT / "examples" / "parcels"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def home(settings: Settings, tmp_path: Path) -> Path:
+    """A folder that leads to the test's servers as a running system's folder leads to its own."""
+    secrets = {
+        "redis_url": settings.redis_url.get_secret_value(),
+        "mongodb_uri": settings.mongodb_uri.get_secret_value(),
+    }
+    for name, value in secrets.items():
+        (tmp_path / name).write_text(value)
+    environment = {f"{name.upper()}_FILE": str(tmp_path / name) for name in secrets}
+    environment |= {"MONGODB_DATABASE": settings.mongodb_database, "PIPELINES": str(PARCELS)}
+    (tmp_path / "environment.json").write_text(json.dumps(environment))
+    return tmp_path
+
+
+@pytest.fixture
+def run(home: Path) -> Run:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, "--home", str(home)])
+
+    return run
+
+
+def as_json(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_ingest_keeps_a_batch_and_sends_it_on(run: Run, resources: Resources) -> None:
+    done = run("ingest", str(PARCELS / "batches" / "1.csv"))
+    assert done.exit_code == 0, done.output
+    assert "batch 1: " in done.stdout
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_ingest_as_json(run: Run) -> None:
+    batch = as_json(run("ingest", str(PARCELS / "batches" / "1.csv"), "--json"))
+    assert (batch["outcome"], batch["sequence"], batch["as_reference"]) == ("ingested", 1, False)
+    assert batch["source"] == "file 1.csv"
+
+
+def test_reference_set_marks_the_batch(run: Run) -> None:
+    path = str(PARCELS / "reference.csv")
+    assert as_json(run("reference", "set", path, "--json"))["as_reference"] is True
+
+
+def test_ingest_of_a_missing_file_is_refused(run: Run) -> None:
+    done = run("ingest", "no-such.csv")
+    assert isinstance(done.exception, WillNotPass)
+    assert "no-such.csv" in str(done.exception)
+
+
+def test_unknown_pipeline_lists_those_there_are(run: Run) -> None:
+    done = run("history", "--pipeline", "other")
+    assert isinstance(done.exception, WillNotPass)
+    assert "parcels" in str(done.exception)
+
+
+def test_history_of_a_new_system_is_empty(run: Run) -> None:
+    assert as_json(run("history", "--json")) == {
+        "drift_reports": [],
+        "reference_data_history": [],
+    }
+    assert "Batches" in run("history").stdout
+    assert as_json(run("models", "--json")) == []
+    assert "Models" in run("models").stdout
+
+
+def test_history_lists_a_batch_that_waits(run: Run) -> None:
+    run("ingest", str(PARCELS / "batches" / "1.csv"))
+    assert "waits" in run("history").stdout
+
+
+def test_status_without_workers_is_unhealthy(run: Run) -> None:
+    done = run("status", "--json")
+    assert done.exit_code == 1
+    state = json.loads(done.stdout)
+    assert state["healthy"] is False
+    assert state["parts"]["drift"] == {"alive": False, "seconds_ago": None}
+    assert "never" in run("status").stdout
+
+
+def test_status_counts_signs_of_life(run: Run, resources: Resources) -> None:
+    for part in (
+        "ingest@a",
+        "ingest@b",
+        "drift@a",
+        "trainer@a",
+        "publisher@a",
+        "notifier@a",
+        "beat",
+    ):
+        resources.broker.note_alive(part)
+    assert as_json(run("status", "--json"))["healthy"] is True
+
+
+@pytest.fixture
+def letter(resources: Resources) -> DeadLetter:
+    """An event that the ingest stage gave up on."""
+
+    def refuse(_event: IngestionDue, _resources: Resources) -> Outcome:
+        raise WillNotPass("the key is wrong")
+
+    slot = datetime(2026, 1, 1, tzinfo=UTC)
+    event = IngestionDue(**first_event_fields("parcels", "slot", slot), slot=slot)
+    StageRuntime("ingest", resources).handle(event.model_dump(mode="json"), refuse)
+    (letter,) = resources.store.find(DeadLetter, {})
+    return letter
+
+
+def test_dead_letters_are_listed_and_shown(run: Run, letter: DeadLetter) -> None:
+    (listed,) = as_json(run("dead-letters", "list", "--json"))
+    assert listed["reason"] == "the key is wrong"
+    assert "the key is wrong" in " ".join(run("dead-letters", "list").stdout.split())
+    assert as_json(run("dead-letters", "show", letter.id))["kind"] == "IngestionDue"
+
+
+def test_replayed_dead_letter_is_handled_again(
+    run: Run, letter: DeadLetter, resources: Resources
+) -> None:
+    assert run("dead-letters", "replay", letter.id).exit_code == 0
+    assert resources.broker.queue_lengths()["ingest"] == 1
+    assert as_json(run("dead-letters", "list", "--json")) == []
+    handled: list[str] = []
+
+    def accept(event: IngestionDue, _resources: Resources) -> Outcome:
+        handled.append(event.event_id)
+        from shared.outcome import record_fields
+
+        fields = record_fields(event, "ingest")
+        return Outcome(Batch(**fields, outcome="nothing new", rows_received=0, source="a test"))
+
+    StageRuntime("ingest", resources).handle(letter.message, accept)
+    assert handled == [letter.message["event_id"]]
+    assert resources.work.all() == []
+
+
+def test_dead_letter_is_replayed_once(run: Run, letter: DeadLetter) -> None:
+    assert run("dead-letters", "replay", "all").exit_code == 0
+    again = run("dead-letters", "replay", letter.id)
+    assert "was replayed before" in str(again.exception)
+
+
+def test_unknown_dead_letter_says_so(run: Run) -> None:
+    assert "no dead letter 'x'" in str(run("dead-letters", "show", "x").exception)
+
+
+def test_unreadable_message_cannot_be_replayed(run: Run, resources: Resources) -> None:
+    StageRuntime("ingest", resources).handle({"type": "Unheard"}, lambda *_: None)  # type: ignore[arg-type, return-value]
+    (letter,) = resources.store.find(DeadLetter, {})
+    assert "cannot be replayed" in str(run("dead-letters", "replay", letter.id).exception)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        *([name] for name in ("demo", "up", "down", "ingest", "status", "history", "models")),
+        ["reference", "set"],
+        ["feed", "simulate"],
+        ["feed", "replay"],
+        *(["dead-letters", name] for name in ("list", "show", "replay")),
+    ],
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output

@@ -1,0 +1,69 @@
+"""Workers as processes: they refuse a bad setting at start, with its name."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.system import beat_command, worker_command
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing", "says"),
+    [
+        ("drift", "REDIS_URL", "REDIS_URL"),
+        (
+            "trainer",
+            "MODEL_SIGNING_KEY",
+            "MODEL_SIGNING_KEY is not set; the trainer worker needs it",
+        ),
+        ("publisher", "MODEL_REPOSITORY", "MODEL_REPOSITORY is not set"),
+    ],
+)
+def test_worker_does_not_start_without_what_it_needs(
+    valkey: Valkey, mongo: Mongo, stage: str, missing: str, says: str
+) -> None:
+    environment = {
+        "REDIS_URL": valkey.url,
+        "MONGODB_URI": mongo.uri,
+        "MODEL_SIGNING_KEY": "a signing key for tests only",
+        "MODEL_REPOSITORY": "models.git",
+    }
+    del environment[missing]
+    done = start(worker_command(stage), environment)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert valkey.url not in done.stderr + done.stdout
+
+
+def test_worker_does_not_start_on_a_bad_pipeline(
+    valkey: Valkey, mongo: Mongo, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text("name: bad\nsorce: {}\n")
+    environment = {"REDIS_URL": valkey.url, "MONGODB_URI": mongo.uri, "PIPELINES": str(tmp_path)}
+    done = start(worker_command("drift"), environment)
+    assert done.returncode != 0
+    assert "bad.yaml:2: sorce: unknown key; did you mean 'source'?" in done.stderr
+
+
+def test_beat_does_not_start_without_its_settings() -> None:
+    done = start(beat_command(), {})
+    assert done.returncode != 0
+    assert "REDIS_URL" in done.stderr

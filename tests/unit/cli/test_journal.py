@@ -1,0 +1,139 @@
+"""Records and work under way, in words."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.cli.journal import activities, line
+from shared.records import (
+    Batch,
+    DeadLetter,
+    DriftReport,
+    ModelVersion,
+    Notification,
+    Publication,
+    Record,
+    Reference,
+    RetiredReference,
+    SetAside,
+)
+
+SHA = "0" * 64
+NOW = datetime(2026, 1, 1, 10, tzinfo=UTC)
+BASE: dict[str, Any] = {
+    "id": "drift:x",
+    "pipeline": "air_quality",
+    "trace_id": "0" * 32,
+    "recorded_at": NOW,
+}
+REPORT = DriftReport(
+    **BASE,
+    verdict="drift",
+    needs_retraining=True,
+    drift_score=0.612,
+    threshold=0.1,
+    policy="mean_std_change",
+    feature_drifts={},
+    feature_stats={},
+    timestamp=NOW,
+    sequence=6,
+    batch_id="b",
+    batch_rows=840,
+    reference_version=1,
+    reference_rows=840,
+)
+BATCH = Batch(
+    **BASE,
+    outcome="ingested",
+    sequence=3,
+    data=SHA,
+    rows=840,
+    rows_received=900,
+    source="a test",
+    last_event_at=NOW,
+    set_aside=SetAside(rows=7, reasons={"a: missing": 7}),
+)
+MODEL = ModelVersion(
+    **BASE,
+    version=2,
+    decision="rejected",
+    reason="worse",
+    model=SHA,
+    seal="",
+    model_bytes=1,
+    metrics={},
+    champion_version=1,
+    window=SHA,
+    sequence=6,
+    drift_report="",
+    lineage={},
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (BATCH, "batch 3: 840 new rows, 7 set aside, 2026-01-01 10:00 UTC"),
+        (REPORT, "batch 6: drift score 0.612 > 0.1: drift"),
+        (
+            REPORT.model_copy(update={"drift_score": None, "verdict": "no reference"}),
+            "batch 6: no reference",
+        ),
+        (MODEL, "model v2 rejected: worse"),
+        (
+            Reference(**BASE, version=2, data=SHA, rows=1680, up_to_sequence=6, model_version=2),
+            "reference v2: the 1,680 rows of model v2",
+        ),
+        (
+            Publication(
+                **BASE,
+                model_version=2,
+                commit="a" * 40,
+                branch="main",
+                tag="t",
+                repository="r",
+                url=None,
+            ),
+            "model v2 is commit aaaaaaaaaa on main",
+        ),
+        (
+            Notification(**BASE, title="v2 is the champion", text="", channels={"Discord": "sent"}),
+            "v2 is the champion (Discord: sent)",
+        ),
+        (
+            DeadLetter(**BASE, stage="drift", kind="k", reason="why", message={}, attempts=1),
+            "given up: why",
+        ),
+    ],
+)
+def test_record_in_one_line(record: Record, says: str) -> None:
+    said = line(record)
+    assert said
+    assert said.text == says
+
+
+def test_reading_without_news_is_not_worth_a_line() -> None:
+    assert line(BATCH.model_copy(update={"sequence": None, "outcome": "nothing new"})) is None
+
+
+def test_record_of_the_past_is_not_worth_a_line() -> None:
+    retired = RetiredReference(
+        **BASE,
+        version=1,
+        data=SHA,
+        rows=1,
+        timestamp=NOW,
+        drift_score=None,
+        feature_drifts={},
+    )
+    assert line(retired) is None
+
+
+def test_activities_are_those_with_a_living_lease() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=9)
+    event = {"type": "RetrainRequested", "sequence": 6}
+    held = {"_id": "a", "stage": "trainer", "event": event, "lease_until": soon}
+    lost = held | {"_id": "b", "lease_until": soon - timedelta(minutes=1)}
+    waiting = {"_id": "c", "stage": "trainer", "event": event}
+    assert activities([held, lost, waiting]) == {"a": "trainer trains a model after batch 6"}
