@@ -75,6 +75,14 @@ def read_query(text: str) -> Query:
     )
 
 
+def begins_reading(text: str) -> bool:
+    """Whether a query asks for the first page."""
+    try:
+        return read_query(text).offset == 0
+    except BadQuery:
+        return True
+
+
 def _number(parameters: dict[str, str], name: str, *, default: int, least: int) -> int:
     text = parameters.get(name, str(default))
     if not _NUMBER.fullmatch(text) or int(text) < least:

@@ -13,7 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from services.feed.answers import RESOURCE as RESOURCE
-from services.feed.answers import Answer, Hour, is_authorised, json_answer, resource_answer
+from services.feed.answers import (
+    Answer,
+    Hour,
+    begins_reading,
+    is_authorised,
+    json_answer,
+    resource_answer,
+)
 from services.feed.clock import Clock, ManualClock
 from services.feed.history import History
 
@@ -76,6 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: FeedServer
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_SECONDS
+    _reading: Hour | None = None
     wbufsize = -1  # head and body leave in one packet
     disable_nagle_algorithm = True
 
@@ -113,9 +121,15 @@ class _Handler(BaseHTTPRequestHandler):
         if path != _RESOURCES + RESOURCE:
             return json_answer(404, {"error": "Resource not found"})
         try:
-            return resource_answer(self.server.current(), query)
+            return resource_answer(self._hour_of_reading(query), query)
         except ValueError as error:
             return json_answer(500, {"error": str(error)})
+
+    def _hour_of_reading(self, query: str) -> Hour:
+        """The same hour for all pages that one connection reads, also if the clock moves on."""
+        if self._reading is None or begins_reading(query):
+            self._reading = self.server.current()
+        return self._reading
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

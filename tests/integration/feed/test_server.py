@@ -173,6 +173,16 @@ def test_a_request_is_logged_at_debug_without_its_query(
     assert "the-key" not in ours[0].getMessage() + "".join(capfd.readouterr())
 
 
+def test_reading_that_the_clock_overtakes_stays_in_its_hour(connect: Connect) -> None:
+    client = connect(HISTORY)
+    query = {"limit": "5"}
+    first = client.get(PATH, params=query | {"offset": "0"}).json()["records"]
+    client.post("/clock/advance")
+    second = client.get(PATH, params=query | {"offset": "5"}).json()["records"]
+    assert first + second == HISTORY.rows(0)[:10]
+    assert client.get(PATH, params=query | {"offset": "0"}).json()["records"] == HISTORY.rows(1)[:5]
+
+
 def test_recorded_answers_are_served_verbatim(connect: Connect, tmp_path: Path) -> None:
     folder = RECORDED if RECORDED.is_dir() else _simulated_recordings(tmp_path)
     client = connect(RecordedAnswers(folder))
