@@ -119,14 +119,19 @@ def demo_summary(console: Console, resources: Resources, home: Path) -> None:
 
 
 def _where_to_look(resources: Resources, home: Path, branch: str) -> Text:
-    repository = resources.settings.model_repository
-    git = f"git -C {repository}"
+    git = f"git -C {_from_here(resources.settings.model_repository or '')}"
     return Text.assemble(
         ("Look at the models:  ", "bold"), f"{git} log --stat {branch}\n",
         ("The newest metrics:  ", "bold"), f"{git} show {branch}:metrics.json\n",
         ("The drift reports:   ", "bold"), f"{home / 'reports'}/batch-N.json\n",
         ("The workers' logs:   ", "bold"), f"{home / 'logs'}",
     )  # fmt: skip
+
+
+def _from_here(address: str) -> str:
+    """A path below this folder as a person would type it; anything else as it is."""
+    path = Path(address)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else address
 
 
 def references_table(store: Store, pipeline: str, limit: int = 0) -> Table:

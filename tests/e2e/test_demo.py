@@ -46,7 +46,7 @@ def test_summary_shows_the_drift_and_what_came_of_it(demo: Demo) -> None:
     assert "drift → retrain" in said
     assert "no drift" in said
     assert "air_quality/v2" in said
-    assert f"git -C {demo.home}/models.git log" in said
+    assert f"git -C {demo.home}/models.git log" in " ".join(said.split())
 
 
 def test_every_champion_is_one_commit(demo: Demo) -> None:
