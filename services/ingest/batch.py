@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from services.ingest.rows import Rows, validate_rows
 from services.ingest.sources import Answer, read_source
@@ -80,7 +81,7 @@ def ingest_batch(
 
 
 def _validated(answer: Answer, schema: Schema) -> Rows:
-    if answer.table.empty:
+    if not len(answer.table):
         nothing = pd.DataFrame(columns=list(schema.columns))
         return Rows(nothing, nothing, {})
     rows = validate_rows(answer.table, schema, datetime.now(UTC))
@@ -109,11 +110,9 @@ def _new_rows(valid: pd.DataFrame, pipeline: Pipeline, store: Store) -> pd.DataF
 
 
 def _identity(schema: Schema) -> list[str]:
-    """The columns that make a row the same row."""
-    if not schema.key:
-        return list(schema.columns)
+    """The columns that make a row the same row, the time first."""
     time = [schema.event_time] if schema.event_time else []
-    return list(dict.fromkeys([*time, *schema.key]))
+    return list(dict.fromkeys([*time, *(schema.key or schema.columns)]))
 
 
 def _known_identities(
@@ -124,18 +123,23 @@ def _known_identities(
     if time := pipeline.data.event_time:
         first, last = _span(rows[time])
         query |= {"last_event_at": {"$gte": first}, "first_event_at": {"$lte": last}}
-    tables = [
-        from_parquet(store.blob(batch.data), identity)
-        for batch in store.find(Batch, query)
-        if batch.data
-    ]
-    return pd.concat(tables, ignore_index=True) if tables else rows[identity].head(0)
+    blobs = (store.blob(batch.data) for batch in store.find(Batch, query) if batch.data)
+    tables = [_columns_of(blob, identity) for blob in blobs]
+    return pd.concat([rows[identity].head(0), *tables], ignore_index=True)
+
+
+def _columns_of(blob: bytes, names: list[str]) -> pd.DataFrame | None:
+    """Some columns of a batch; None if it was made under a schema that lacks one of them."""
+    try:
+        return from_parquet(blob, names)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _span(times: pd.Series) -> tuple[datetime, datetime]:
     """The first and the last time, rounded outwards to the store's milliseconds."""
-    first, last = times.min().floor("ms"), times.max().ceil("ms")
-    return first.tz_convert("UTC").to_pydatetime(), last.tz_convert("UTC").to_pydatetime()
+    utc = times.dt.tz_convert("UTC")
+    return utc.min().floor("ms").to_pydatetime(), utc.max().ceil("ms").to_pydatetime()
 
 
 def _set_aside(rows: Rows, store: Store) -> SetAside:

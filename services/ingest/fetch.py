@@ -1,137 +1,220 @@
 """One HTTP answer, within a deadline: tried again while it may pass, never longer than asked.
 
-No text of an error holds the address's query, where keys travel.
+No text of an error holds the address's query or credentials, where keys travel.
 """
 
-import time
+import asyncio
+import json
+import logging
+import math
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import httpx
-import structlog
 import tenacity
 
 from shared.failures import WillNotPass, WillPass
 
-log = structlog.get_logger(__name__)
+for _talker in ("httpx", "httpcore"):  # below WARNING they log whole addresses and headers
+    logging.getLogger(_talker).setLevel(logging.WARNING)
 
-_RETRIED_STATUS: Final = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
-_LONGEST_STEP_SECONDS: Final = 20.0
-_FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 10.0
+T = TypeVar("T")
+Query = dict[str, str | int]
+
+_RETRIED_BELOW_500: Final = {408, 425, 429}
+_BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=10)
+_LONGEST_RETRY_AFTER_SECONDS: Final = 86_400.0
+_ERROR_BODY_BYTES: Final = 4_096
+_QUOTED: Final = 200
+_LARGEST_PORT: Final = 65_535
+_SHORTEST_SECRET: Final = 8
 
 
 @dataclass(frozen=True)
-class Fetch:
-    """How one address is read."""
+class Limits:
+    """How long and how large an answer may be."""
 
     deadline_seconds: float
-    """With all its tries and pauses, an answer is given up after this time."""
+    """With all its tries, pauses and redirects, an answer is given up after this time."""
     max_bytes: int
 
 
-def fetch(
-    client: httpx.Client,
-    url: str,
-    query: dict[str, str | int],
-    limits: Fetch,
-    *,
-    may_be_empty: bool,
-) -> str:
-    """The body of a successful answer.
+def open_client(limits: Limits, *, max_redirects: int) -> httpx.AsyncClient:
+    """A client for one reading; a silent server leaves time for two more tries."""
+    return httpx.AsyncClient(
+        verify=_trusted(),
+        timeout=limits.deadline_seconds / 3,
+        follow_redirects=max_redirects > 0,
+        max_redirects=max_redirects,
+        headers={"Accept-Encoding": "gzip"},
+    )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+async def fetch(
+    client: httpx.AsyncClient, url: str, query: Query, limits: Limits, read: Callable[[str], T]
+) -> T:
+    """What `read` makes of the text of a successful answer.
+
+    `read` may raise WillPass for a text that is not what was asked for: it is asked for again.
 
     Raises:
-        WillPass: no answer in time, or one that another try may not meet.
+        WillPass: no such answer in time.
         WillNotPass: an answer that every further try would meet.
     """
-    deadline = time.monotonic() + limits.deadline_seconds
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = getattr(error, "retry_after", None) or 0.0
-        return max(asked, tenacity.wait_random_exponential(
-            multiplier=_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS)(state))  # fmt: skip
-
-    def stop(state: tenacity.RetryCallState) -> bool:
-        return time.monotonic() + state.upcoming_sleep >= deadline
-
-    for attempt in tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(WillPass), wait=wait, stop=stop, reraise=True
-    ):
-        with attempt:
-            body = _try_once(client, url, query, deadline, limits.max_bytes)
-            if not body.strip() and not may_be_empty:
-                raise WillPass(f"{_place(url)} answered 200 with nothing in it")
-            return body
-    raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _try_once(
-    client: httpx.Client, url: str, query: dict[str, str | int], deadline: float, max_bytes: int
-) -> str:
-    left = max(deadline - time.monotonic(), 0.05)
+    where = place(url)
+    failures: list[str] = []
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(WillPass),
+        wait=_pause,
+        stop=tenacity.stop_before_delay(limits.deadline_seconds),
+        before_sleep=lambda state: failures.append(
+            str(state.outcome and state.outcome.exception())
+        ),
+        reraise=True,
+    )
+    request = client.build_request("GET", url, params=query or None)
     try:
-        with client.stream(
-            "GET", url, params=query or None, timeout=min(left, _LONGEST_STEP_SECONDS)
-        ) as response:
-            body = _read(response, url, deadline, max_bytes)
+        async with asyncio.timeout(limits.deadline_seconds):
+            async for attempt in retrying:
+                with attempt:
+                    return read(await _text(client, request, limits.max_bytes, where))
+    except TimeoutError:
+        pass
+    earlier = f"; the try before: {failures[-1]}" if failures else ""
+    raise WillPass(f"{where} gave no complete answer within {limits.deadline_seconds:g} s{earlier}")
+
+
+def place(url: str) -> str:
+    """The address without its query and credentials, as texts may name it.
+
+    Raises:
+        WillNotPass: it is no address.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if not parsed.host or (parsed.port or 0) > _LARGEST_PORT:
+        raise WillNotPass("the source's address is not a valid URL")
+    port = f":{parsed.port}" if parsed.port else ""
+    return f"{parsed.scheme}://{parsed.host}{port}{parsed.path}"
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.retry_after if isinstance(failure, WillPass) else None
+    return max(asked or 0.0, _BACKOFF(state))
+
+
+async def _text(
+    client: httpx.AsyncClient, request: httpx.Request, max_bytes: int, where: str
+) -> str:
+    """The text of one answer, without another try."""
+    try:
+        async with aclosing(await client.send(request, stream=True)) as response:
+            await _check_status(response, where, request.url.params.values())
+            body = await _read_body(response, where, max_bytes)
     except httpx.TimeoutException as error:
-        raise WillPass(f"{_place(url)} did not answer in time ({type(error).__name__})") from None
-    except (httpx.TransportError, httpx.DecodingError) as error:
-        raise WillPass(f"{_place(url)} is out of reach ({type(error).__name__})") from None
-    except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
-        raise WillNotPass(f"{_place(url)}: {type(error).__name__}") from None
-    _check_status(response, body, url)
-    return _decode(response, body, url)
+        raise WillPass(f"{where} did not answer in time ({type(error).__name__})") from None
+    except (
+        httpx.TooManyRedirects,
+        httpx.UnsupportedProtocol,
+        httpx.LocalProtocolError,
+    ) as error:
+        raise WillNotPass(f"{where} cannot be asked ({type(error).__name__})") from None
+    except httpx.ConnectError as error:
+        raise WillPass(f"{where} is out of reach: {error}") from None
+    except httpx.RequestError as error:
+        raise WillPass(f"{where} broke off its answer ({type(error).__name__})") from None
+    return _decode(response, body, where)
 
 
-def _read(response: httpx.Response, url: str, deadline: float, max_bytes: int) -> bytes:
-    """The body, as long as it comes within the deadline and is not too large."""
+async def _check_status(response: httpx.Response, where: str, sent: Iterable[str]) -> None:
+    status = response.status_code
+    if status >= 500 or status in _RETRIED_BELOW_500:
+        raise WillPass(f"{where} answered {status}", retry_after=_retry_after(response))
+    if response.is_redirect:
+        raise WillNotPass(f"{where} answered {status}, a redirect, which is not followed")
+    if not response.is_success:
+        said = _said(await _beginning(response), sent)
+        raise WillNotPass(f"{where} answered {status}{said and f': {said}'}")
+
+
+async def _read_body(response: httpx.Response, where: str, max_bytes: int) -> bytearray:
     body = bytearray()
-    for chunk in response.iter_bytes():
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > max_bytes:
-            raise WillNotPass(f"{_place(url)} answers with more than {max_bytes:,} bytes")
-        if time.monotonic() > deadline:
-            raise WillPass(f"{_place(url)} answers too slowly")
-    return bytes(body)
+            raise WillNotPass(f"{where} answers with more than {max_bytes:,} bytes")
+    return body
 
 
-def _check_status(response: httpx.Response, body: bytes, url: str) -> None:
-    status = response.status_code
-    if status in _RETRIED_STATUS:
-        raise WillPass(f"{_place(url)} answered {status}", retry_after=_retry_after(response))
-    if not response.is_success:
-        said = " ".join(body[:200].decode("utf-8", "replace").split())
-        raise WillNotPass(f"{_place(url)} answered {status}: {said}")
+async def _beginning(response: httpx.Response) -> bytearray:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > _ERROR_BODY_BYTES:
+            break
+    return body
 
 
-def _decode(response: httpx.Response, body: bytes, url: str) -> str:
+def _said(body: bytearray, sent: Iterable[str]) -> str:
+    """What a JSON error says, unless it repeats what was sent, which may be a key."""
     try:
-        text = body.decode("utf-8-sig")
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    said = error_text(content)
+    secrets = (value for value in sent if len(value) >= _SHORTEST_SECRET)
+    return "" if any(secret in said for secret in secrets) else said[:_QUOTED]
+
+
+def error_text(content: Any) -> str:
+    """The words of a JSON error body; empty if there are none."""
+    if not isinstance(content, dict):
+        return ""
+    words = str(content.get("error") or content.get("message") or "")
+    return " ".join(words.encode("utf-8", "replace").decode().split())
+
+
+def _decode(response: httpx.Response, body: bytearray, where: str) -> str:
+    try:
+        text = body.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise WillNotPass(f"{_place(url)} did not answer in UTF-8 (byte {error.start})") from None
-    kind = response.headers.get("content-type", "")
-    if "html" in kind or text.lstrip()[:15].lower().startswith(("<!doctype", "<html")):
-        raise WillPass(f"{_place(url)} answered an HTML page instead of data")
+        raise WillNotPass(f"{where} did not answer in UTF-8 (byte {error.start})") from None
+    is_html = "html" in response.headers.get("content-type", "")
+    if is_html or text.lstrip()[:15].lower().startswith(("<!doctype", "<html")):
+        raise WillPass(f"{where} answered an HTML page instead of data")
     return text
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     """Seconds, from either form of the header."""
     text = response.headers.get("retry-after", "")
-    if text.replace(".", "", 1).isdigit():
-        return float(text)
     try:
-        at = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        seconds = float(text)
+    except ValueError:
+        seconds = _seconds_until(text)
+    if not math.isfinite(seconds):
         return None
-    return max(0.0, (at - datetime.now(UTC)).total_seconds()) if at.tzinfo else None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
 
 
-def _place(url: str) -> str:
-    """The address without its query and without credentials."""
-    parsed = httpx.URL(url)
-    return f"{parsed.scheme}://{parsed.host}{parsed.path}"
+def _seconds_until(date: str) -> float:
+    """Seconds until an HTTP date; not a number if it is none."""
+    try:
+        at = parsedate_to_datetime(date)
+        return (at - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -1,15 +1,19 @@
 """A file, or a folder that is watched for new files."""
 
+import os
+import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
-from services.ingest.tables import UnreadableTable, read_file
+from services.ingest.rows import named_by_schema
+from services.ingest.tables import read_file
 from shared.failures import WillNotPass
-from shared.pipeline import FilesSource
+from shared.pipeline import FilesSource, Schema
 
 _SETTLED_SECONDS: Final = 2.0
 """A file changed more recently may still be being written."""
@@ -23,13 +27,34 @@ class NewFiles:
     read: list[str] = field(default_factory=list)
     """Marks of the files whose rows are in the table."""
     set_aside: dict[str, str] = field(default_factory=dict)
-    """Marks of the files that are no tables, with the reason."""
+    """Marks of the files that are no tables of the schema, with the reason."""
 
 
-def read_new_files(source: FilesSource, known: frozenset[str]) -> NewFiles:
-    """The rows of all files that are not known yet, oldest file first.
+@dataclass(frozen=True, order=True)
+class _Found:
+    """A file, ordered by its age."""
 
-    A file that cannot be read is set aside; the others are read all the same.
+    changed_ns: int
+    name: str
+    size: int
+    path: Path
+
+    @property
+    def mark(self) -> str:
+        """What tells one state of the file from another."""
+        return f"{self.name} {self.size} {self.changed_ns}"
+
+    @property
+    def is_settled(self) -> bool:
+        # a time in the future is another machine's clock, not a file being written
+        return abs(time.time() - self.changed_ns / 1e9) >= _SETTLED_SECONDS
+
+
+def read_new_files(source: FilesSource, schema: Schema, known: frozenset[str]) -> NewFiles:
+    """The rows of all files that are not known yet, oldest file first, under the schema's names.
+
+    A file that cannot be read, or lacks a column, is set aside until it is changed; the others are
+    read all the same.
 
     Raises:
         WillNotPass: the file or folder is not there.
@@ -37,36 +62,43 @@ def read_new_files(source: FilesSource, known: frozenset[str]) -> NewFiles:
     tables: list[pd.DataFrame] = []
     read: list[str] = []
     set_aside: dict[str, str] = {}
-    for path in _candidates(source):
-        mark = mark_of(path)
-        if mark in known:
+    for file in sorted(_candidates(source)):
+        if file.mark in known or not file.is_settled:
             continue
         try:
-            tables.append(read_file(path))
-            read.append(mark)
-        except UnreadableTable as error:
-            set_aside[mark] = str(error)
+            tables.append(named_by_schema(read_file(file.path), schema))
+            read.append(file.mark)
+        except WillNotPass as error:
+            set_aside[file.mark] = str(error)
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return NewFiles(table, read, set_aside)
 
 
-def mark_of(path: Path) -> str:
-    """What tells one state of a file from another: name, size, time of change."""
-    state = path.stat()
-    return f"{path.name} {state.st_size} {state.st_mtime_ns}"
-
-
-def _candidates(source: FilesSource) -> list[Path]:
+def _candidates(source: FilesSource) -> Iterator[_Found]:
     if source.path.is_file():
-        found = [source.path]
+        paths, folder = [source.path], source.path.parent
     elif source.path.is_dir():
-        found = [path for path in source.path.glob(source.pattern) if path.is_file()]
+        paths, folder = _visible(source), source.path
     else:
         raise WillNotPass(f"source.path: {source.path} is neither a file nor a folder")
-    before = time.time() - _SETTLED_SECONDS
-    settled = [
-        (path.stat().st_mtime, path.name, path)
+    for path in paths:
+        try:
+            state = path.stat()
+        except FileNotFoundError:  # a link to nothing, or moved away since it was listed
+            continue
+        if not stat.S_ISREG(state.st_mode):
+            continue
+        name = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
+        yield _Found(state.st_mtime_ns, name, state.st_size, path)
+
+
+def _visible(source: FilesSource) -> list[Path]:
+    try:
+        found = list(source.path.glob(source.pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise WillNotPass(f"source.pattern: {error}") from None
+    return [
+        path
         for path in found
-        if not path.name.startswith(".") and path.stat().st_mtime < before
+        if not any(part.startswith(".") for part in path.relative_to(source.path).parts)
     ]
-    return [path for _, _, path in sorted(settled)]

@@ -1,21 +1,42 @@
 """A table at any HTTP(S) address."""
 
-import httpx
+import asyncio
+from typing import Final
+
 import pandas as pd
 
-from services.ingest.fetch import Fetch, fetch
-from services.ingest.tables import parse_csv, parse_json
+from services.ingest.fetch import Limits, fetch, open_client, place
+from services.ingest.tables import UnreadableTable, parse_csv, parse_json
+from shared.failures import WillPass
 from shared.pipeline import HttpSource
+
+_MAX_REDIRECTS: Final = 5
 
 
 def read_address(source: HttpSource) -> pd.DataFrame:
-    """The table that the address answers, as texts.
+    """The table that the address answers, as texts; it has rows.
 
     Raises:
-        WillPass: no answer in time.
+        WillPass: no answer in time, or one without rows.
         WillNotPass: the address refuses, or answers no table of the format.
     """
-    limits = Fetch(source.deadline_seconds, source.max_bytes)
-    with httpx.Client(follow_redirects=True, max_redirects=5) as client:
-        body = fetch(client, source.url, {}, limits, may_be_empty=False)
-    return parse_json(body, source.records) if source.format == "json" else parse_csv(body)
+    return asyncio.run(_read_address(source))
+
+
+async def _read_address(source: HttpSource) -> pd.DataFrame:
+    limits = Limits(source.deadline_seconds, source.max_bytes)
+    async with open_client(limits, max_redirects=_MAX_REDIRECTS) as client:
+        return await fetch(client, source.url, {}, limits, lambda text: _table(text, source))
+
+
+def _table(text: str, source: HttpSource) -> pd.DataFrame:
+    where = place(source.url)
+    if not text.strip():
+        raise WillPass(f"{where} answered 200 with nothing in it")
+    try:
+        table = parse_json(text, source.records) if source.format == "json" else parse_csv(text)
+    except UnreadableTable as error:
+        raise UnreadableTable(f"{where} answered what is {error}") from None
+    if not len(table):
+        raise WillPass(f"{where} answered a table without rows")
+    return table

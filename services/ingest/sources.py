@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from services.ingest.data_gov_in import read_resource
+from services.ingest.fetch import place
 from services.ingest.files import read_new_files
 from services.ingest.http_table import read_address
 from shared.failures import WillNotPass
@@ -21,11 +22,13 @@ class Answer:
     source: str
     """In words, without credentials."""
     files: list[str] = field(default_factory=list)
+    """Marks of the files whose rows are in the table."""
     files_set_aside: dict[str, str] = field(default_factory=dict)
+    """Marks of the files that could not be read, with the reason."""
 
 
 def read_source(pipeline: Pipeline, settings: Settings, known_files: frozenset[str]) -> Answer:
-    """Read the pipeline's source.
+    """Read the pipeline's source. Only a folder may answer without rows: it has no new file.
 
     Raises:
         WillPass: it does not answer at the moment.
@@ -36,9 +39,9 @@ def read_source(pipeline: Pipeline, settings: Settings, known_files: frozenset[s
             table = read_resource(source, settings)
             return Answer(table, f"data.gov.in resource {source.resource} ({source.format})")
         case HttpSource() as source:
-            return Answer(read_address(source), source.url.partition("?")[0])
+            return Answer(read_address(source), place(source.url))
         case FilesSource() as source:
-            new = read_new_files(source, known_files)
+            new = read_new_files(source, pipeline.data, known_files)
             return Answer(new.table, f"files {source.path}", new.read, new.set_aside)
     raise WillNotPass(
         f"pipeline {pipeline.name!r} has no source to read; use `trimtab ingest FILE`"

@@ -1,61 +1,92 @@
 """From bytes to a table of texts, as published: nothing is interpreted here.
 
-A table is a DataFrame of `str` objects; a missing JSON value is None.
+A table is a DataFrame of `str` objects, with None for what is missing. Only a table with a row of a
+wrong form has the column `FAULT`, which says what is wrong with that row; its values mean nothing.
 """
 
 import csv
 import gzip
 import io
 import json
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from shared.failures import WillNotPass
 
+FAULT: Final = "\0fault"
+"""No source can name a column so by accident."""
+
 LARGEST_TABLE_BYTES: Final = 1_000_000_000
 _CHUNK: Final = 1 << 20
+_POINTER_BYTES: Final = 8
 
 
 class UnreadableTable(WillNotPass):
     """The bytes are not a table of the format; the text says where they go wrong."""
 
 
-def table_of_records(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """A table of JSON objects; values become texts."""
-    frame = pd.DataFrame.from_records(records).astype(object)
-    return frame.map(_text)
-
-
-def _text(value: Any) -> str | None:
-    if value is None or (isinstance(value, float) and value != value):
-        return None
-    return value if isinstance(value, str) else json.dumps(value, default=str).strip('"')
-
-
 def parse_csv(text: str) -> pd.DataFrame:
-    """A table of CSV with a header.
+    """A table of CSV with a header. A row with more or fewer values than that has a fault.
 
     Raises:
-        UnreadableTable: no header, a column twice, or a row whose length differs from the header's.
+        UnreadableTable: no header, a column twice, or quotes that do not match.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise UnreadableTable(f"not a CSV table: line {reader.line_num}: {error}") from None
+    if not rows:
+        raise UnreadableTable("not a CSV table: empty, without even a header")
+    header = [name.strip() for name in rows[0]]
+    _refuse_repeated(header)
+    return _squared(header, rows[1:])
+
+
+def _refuse_repeated(header: Iterable[str]) -> None:
+    names = list(header)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UnreadableTable(f"a table with two columns named {', '.join(map(repr, repeated))}")
+
+
+def _squared(header: list[str], rows: list[list[str]]) -> pd.DataFrame:
+    width = len(header)
+    faults = [_length_fault(len(row), width) for row in rows]
+    if not any(faults):
+        return pd.DataFrame(rows, columns=header, dtype=object)
+    padded = [[*row, *[None] * width][:width] for row in rows]
+    table = pd.DataFrame(padded, columns=header, dtype=object)
+    table[FAULT] = pd.Series(faults, dtype=object)
+    return table
+
+
+def _length_fault(values: int, columns: int) -> str | None:
+    if values == columns:
+        return None
+    return f"{'more' if values > columns else 'fewer'} values than columns"
+
+
+def parse_json_value(text: str) -> Any:
+    """A JSON value whose numbers are the texts that were published; NaN is None.
+
+    Raises:
+        UnreadableTable: the text is not JSON.
     """
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise UnreadableTable(f"not a CSV table: {error}") from None
-    rows = [row for row in rows if row]
-    if not rows:
-        raise UnreadableTable("empty: not even a header")
-    header = [name.strip() for name in rows[0]]
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise UnreadableTable(f"the header names {', '.join(map(repr, twice))} twice")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise UnreadableTable(
-                f"row {number} has {len(row)} values, the header {len(header)} columns"
-            )
-    return pd.DataFrame(rows[1:], columns=header, dtype=object)
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableTable(f"not JSON: {error}") from None
+
+
+def _constant(name: str) -> str | None:
+    return None if name == "NaN" else name
 
 
 def parse_json(text: str, records: str | None = None) -> pd.DataFrame:
@@ -64,46 +95,54 @@ def parse_json(text: str, records: str | None = None) -> pd.DataFrame:
     Raises:
         UnreadableTable: the text is something else.
     """
-    try:
-        content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UnreadableTable(f"not JSON: {error}") from None
+    content = parse_json_value(text)
     if records is not None:
         content = content.get(records) if isinstance(content, dict) else None
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        where = f"under the key {records!r}" if records else "at the top"
-        raise UnreadableTable(f"not a list of objects {where}")
+        where = f"under the key {records!r}" if records is not None else "at the top"
+        raise UnreadableTable(f"not a JSON list of objects {where}")
     return table_of_records(content)
 
 
 def parse_json_lines(text: str) -> pd.DataFrame:
-    """A table of one JSON object a line.
-
-    Raises:
-        UnreadableTable: names the first line that is none.
-    """
-    records = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UnreadableTable(f"line {number} is not JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise UnreadableTable(f"line {number} is not a JSON object")
-        records.append(record)
-    return table_of_records(records)
+    """A table of one JSON object a line. A line that is none is a row with a fault."""
+    return table_of_records(_record(line) for line in text.split("\n") if line.strip())
 
 
-def decode(data: bytes) -> str:
+def _record(line: str) -> dict[str, Any]:
+    try:
+        record = parse_json_value(line)
+    except UnreadableTable:
+        record = None
+    return record if isinstance(record, dict) else {FAULT: "not a JSON object"}
+
+
+def table_of_records(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """A table of objects; a value that is no text becomes its JSON text."""
+    texts = [{_storable(key): _text(value) for key, value in row.items()} for row in records]
+    table = pd.DataFrame(texts, dtype=object)
+    return table.where(table.notna(), None)
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return _storable(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def _storable(text: str) -> str:
+    """The text without the lone surrogates that JSON can hold and UTF-8 cannot."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def decode(data: bytes | bytearray) -> str:
     """The text of UTF-8 bytes, with or without a byte-order mark.
 
     Raises:
         UnreadableTable: names the first byte that is not UTF-8.
     """
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UnreadableTable(
             f"not UTF-8: byte {error.start} is {data[error.start]:#04x}; save it as UTF-8"
@@ -116,42 +155,62 @@ def read_file(path: Path) -> pd.DataFrame:
     Raises:
         UnreadableTable: the file is not there, of another kind, too large, or broken.
     """
-    name = path.name.lower()
     try:
-        if name.endswith(".parquet"):
-            return _read_parquet(path)
-        if name.endswith((".csv", ".csv.gz")):
-            return parse_csv(decode(_read_bytes(path)))
-        if name.endswith(".json"):
-            return parse_json(decode(_read_bytes(path)))
-        if name.endswith((".jsonl", ".ndjson")):
-            return parse_json_lines(decode(_read_bytes(path)))
+        return _read(path)
     except UnreadableTable as error:
         raise UnreadableTable(f"{path.name}: {error}") from None
-    except (OSError, EOFError) as error:
-        raise UnreadableTable(f"{path.name}: cannot be read: {error}") from None
-    raise UnreadableTable(
-        f"{path.name}: no kind of table that is known; use .csv, .csv.gz, .json, .jsonl or .parquet"
-    )
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UnreadableTable(f"{path.name}: cannot be read: {why}") from None
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read(path: Path) -> pd.DataFrame:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return _read_parquet(path)
+    if name.endswith((".csv", ".csv.gz")):
+        return parse_csv(decode(_read_bytes(path)))
+    if name.endswith(".json"):
+        return parse_json(decode(_read_bytes(path)))
+    if name.endswith((".jsonl", ".ndjson")):
+        return parse_json_lines(decode(_read_bytes(path)))
+    raise UnreadableTable("of no known kind; use .csv, .csv.gz, .json, .jsonl or .parquet")
+
+
+def _read_bytes(path: Path) -> bytearray:
+    content = bytearray()
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        content = bytearray()
         while chunk := file.read(_CHUNK):
             content += chunk
             if len(content) > LARGEST_TABLE_BYTES:
                 raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes")
-    return bytes(content)
+    return content
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(path)
-        texts = [column.cast(pa.string()).to_pylist() for column in table.columns]
+        with pq.ParquetFile(path) as file:
+            _refuse_large(file.metadata)
+            table = file.read()
     except pa.ArrowException as error:
-        raise UnreadableTable(f"not a Parquet table of plain columns: {error}") from None
+        raise UnreadableTable(f"not a Parquet table: {error}") from None
+    _refuse_repeated(table.column_names)
+    texts = [_column_texts(column) for column in table.columns]
     return pd.DataFrame(dict(zip(table.column_names, texts, strict=True)), dtype=object)
+
+
+def _refuse_large(metadata: Any) -> None:
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    plain = sum(group.total_byte_size for group in groups)
+    if plain + metadata.num_rows * metadata.num_columns * _POINTER_BYTES > LARGEST_TABLE_BYTES:
+        raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes in memory")
+
+
+def _column_texts(column: Any) -> list[str | None]:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    try:
+        texts: list[str | None] = column.cast(pa.string()).to_pylist()
+    except pa.ArrowException:  # lists, structs, bytes
+        return [_text(value) for value in column.to_pylist()]
+    return texts

@@ -13,6 +13,16 @@ Files = dict[str, bytes]
 """Name -> content."""
 
 MODEL_FILE: Final = "model.joblib"
+METRICS_FILE: Final = "metrics.json"
+REPORT_FILE: Final = "drift_report.json"
+CARD_FILE: Final = "README.md"
+MANIFEST_FILE: Final = "manifest.json"
+
+FILE_NAMES: Final = (CARD_FILE, REPORT_FILE, MANIFEST_FILE, METRICS_FILE, MODEL_FILE)
+"""All that a publication may consist of: those that a model does not have are not on the branch."""
+
+_OURS: Final = {"id", "handled_seconds"}
+"""Fields of a report that mean something in the store only."""
 
 
 def bundle(
@@ -20,17 +30,23 @@ def bundle(
 ) -> Files:
     """The files of a model: itself, its metrics, its drift report, a card, and a manifest.
 
+    The same records give the same bytes.
+
+    Args:
+        data: the model as joblib wrote it.
+        report: of the batch that asked for the model; none if it is not kept any more.
+
     Raises:
-        WillNotPass: a file is larger than the repository's host takes.
+        WillNotPass: a file is larger than the repository's host takes, or a figure is not finite.
     """
     files: Files = {
         MODEL_FILE: data,
-        "metrics.json": _json(model.metrics),
-        "README.md": model_card(model, report, pipeline).encode(),
+        METRICS_FILE: _json(METRICS_FILE, model.metrics),
+        CARD_FILE: model_card(model, report, pipeline).encode(),
     }
     if report:
-        files["drift_report.json"] = _json(report.model_dump(mode="json"))
-    files["manifest.json"] = _json(_manifest(model, files))
+        files[REPORT_FILE] = _json(REPORT_FILE, report.model_dump(mode="json", exclude=_OURS))
+    files[MANIFEST_FILE] = _json(MANIFEST_FILE, _manifest(model, files))
     for name, content in files.items():
         _check_size(name, len(content), pipeline.publish.max_file_bytes)
     return files
@@ -41,9 +57,10 @@ def _manifest(model: ModelVersion, files: Files) -> dict[str, Any]:
         "pipeline": model.pipeline,
         "model_version": model.version,
         "trace_id": model.trace_id,
+        "sealed_sha256": model.model,
         "files": {
             name: {"sha256": sha256(content), "bytes": len(content)}
-            for name, content in sorted(files.items())
+            for name, content in files.items()
         },
         "versions": model.lineage.get("versions", {}),
     }
@@ -53,15 +70,20 @@ def _check_size(name: str, size: int, limit: int) -> None:
     if size <= limit:
         return
     remedy = (
-        "set training.parameters (min_samples_leaf higher, max_depth or n_estimators lower)"
+        "make the model smaller by training.parameters (a higher min_samples_leaf, a lower "
+        "max_depth or n_estimators)"
         if name == MODEL_FILE
-        else "shorten it"
+        else "have the pipeline name fewer features"
     )
     raise WillNotPass(
         f"{name} has {size:,} bytes, more than publish.max_file_bytes = {limit:,}: {remedy}, or "
-        "raise the limit if the repository's host takes larger files"
+        "raise publish.max_file_bytes if the repository's host takes larger files"
     )
 
 
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+def _json(name: str, content: Any) -> bytes:
+    try:
+        text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise WillNotPass(f"{name} cannot be written: {error}") from None
+    return f"{text}\n".encode()

@@ -1,12 +1,13 @@
 """The model card: what a person finds first on the model repository."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from shared.pipeline import Pipeline
 from shared.records import DriftReport, ModelVersion
 
-_METRICS: Final = {
+METRICS: Final = {
     "mae": "mean absolute error",
     "rmse": "root mean squared error",
     "mse": "mean squared error",
@@ -15,86 +16,147 @@ _METRICS: Final = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
 }
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~])")
+"""Key in `metrics.json` -> name, in the order in which they are shown."""
+
+_MOST_MOVED: Final = 5
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
+_ORDINARY_NAME: Final = re.compile(r"[\w .%/()-]+")
 
 _LOADING: Final = """```python
-import hashlib, json, joblib
+import hashlib, json, pathlib, joblib
 
-data = open("model.joblib", "rb").read()
-manifest = json.load(open("manifest.json"))
-assert hashlib.sha256(data).hexdigest() == manifest["files"]["model.joblib"]["sha256"]
-predictions = joblib.load("model.joblib").predict(rows)  # rows: a DataFrame as the source gives it
-```"""
+expected = json.loads(pathlib.Path("manifest.json").read_text())["files"]["model.joblib"]["sha256"]
+assert hashlib.sha256(pathlib.Path("model.joblib").read_bytes()).hexdigest() == expected
+model = joblib.load("model.joblib")
+predictions = model.predict(rows)  # rows: a DataFrame with the columns named above
+```
+
+Loading a joblib file runs code: load only what you trust. `manifest.json` has the SHA-256 of each
+file and the versions of the libraries that the model was made with."""
 
 
 def model_card(model: ModelVersion, report: DriftReport | None, pipeline: Pipeline) -> str:
-    """The card as Markdown."""
-    parts = [
-        f"# {_plain(model.pipeline)}: model v{model.version}",
-        _purpose(pipeline),
-        _why(model, report),
-        "## How good it is",
-        _metrics_table(model),
-        "## What it looks at",
-        _importance_table(model),
-        "## How to use it",
-        _LOADING,
-        "Loading a joblib file runs code: load only what you trust. `manifest.json` has the "
-        "SHA-256 of each file and the versions that the model was made with.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    """The card as Markdown. Texts from data and from definitions stand in it as plain text."""
+    sections = (
+        _head(model, pipeline),
+        _reason(model, report),
+        _quality(model),
+        _importance(model),
+        f"## How to use it\n\n{_LOADING}",
+        _lineage(model),
+    )
+    return "\n\n".join(sections) + "\n"
 
 
-def _purpose(pipeline: Pipeline) -> str:
+def _head(model: ModelVersion, pipeline: Pipeline) -> str:
     training = pipeline.training
-    features = ", ".join(f"`{name}`" for name in (*training.features, *training.time_parts))
+    columns = ", ".join(map(_name, training.features))
+    if training.time_parts:
+        parts = ", ".join(training.time_parts)
+        columns += f" and the {parts} of {_name(pipeline.data.event_time or '')}"
+    estimator = _plain(training.estimator.replace("_", " "))
     return (
-        f"Predicts `{training.target}` ({training.task}) from {features} with a "
-        f"{_plain(training.estimator.replace('_', ' '))}."
+        f"# {_plain(model.pipeline)}: model v{model.version}\n\n"
+        f"Predicts {_name(training.target)} ({training.task}, {estimator}) from {columns}."
     )
 
 
-def _why(model: ModelVersion, report: DriftReport | None) -> str:
-    decision = f"Promoted: {_plain(model.reason)}."
-    if report is None or report.drift_score is None:
-        return decision
-    moved = sorted(report.feature_drifts.items(), key=lambda item: -item[1])[:3]
-    names = ", ".join(f"`{name}` ({drift:.2f})" for name, drift in moved)
-    return (
-        f"{decision} It was trained because batch {report.sequence} had a drift score of "
-        f"{report.drift_score:.3f}, above {report.threshold:g}; moved most: {names}."
+def _reason(model: ModelVersion, report: DriftReport | None) -> str:
+    said = f"## Why it was trained\n\nPromoted: {_plain(model.reason).rstrip('.')}."
+    if report is None:
+        return said
+    if report.drift_score is None:
+        return f"{said} Batch {report.sequence}: {report.verdict}."
+    trigger = (
+        f"Batch {report.sequence} has a drift score of {report.drift_score:.3f} against a "
+        f"threshold of {report.threshold:g} (policy {_name(report.policy)}). Moved most:"
     )
+    return f"{said}\n\n{trigger}\n\n{_movements(report)}"
 
 
-def _metrics_table(model: ModelVersion) -> str:
+def _movements(report: DriftReport) -> str:
+    ranked = sorted(report.feature_drifts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [_movement(name, drift, report) for name, drift in ranked[:_MOST_MOVED]]
+    heading = ("feature", "drift", "mean before", "mean now", "std before", "std now")
+    return _table(heading, rows)
+
+
+def _movement(name: str, drift: float, report: DriftReport) -> tuple[str, ...]:
+    stats = report.feature_stats[name]
+    figures = (drift, stats.ref_mean, stats.curr_mean, stats.ref_std, stats.curr_std)
+    return (_name(name), *map(_number, figures))
+
+
+def _quality(model: ModelVersion) -> str:
     champion: dict[str, Any] = model.metrics.get("champion") or {}
-    before = f"v{champion['version']}" if champion else "none before"
-    lines = [f"| on held-out rows | v{model.version} | {before} |", "| --- | ---: | ---: |"]
-    for key, name in _METRICS.items():
-        if key in model.metrics:
-            new, old = _number(model.metrics[key]), _number(champion.get(key))
-            lines.append(f"| {name} | {new} | {old} |")
-    stats = model.metrics.get("data_stats", {})
-    rows = (
-        f"Trained on {stats.get('training_samples', 0):,} rows, judged on "
-        f"{stats.get('test_samples', 0):,} newer ones that it has not seen."
+    before = f"champion v{champion.get('version', '?')}" if champion else "no champion before"
+    rows = [
+        (name, _number(model.metrics[key]), _number(champion.get(key)))
+        for key, name in METRICS.items()
+        if key in model.metrics
+    ]
+    table = _table(("on the same held-out rows", f"v{model.version}", before), rows)
+    return f"## How good it is\n\n{table}\n\n{_data_stats(model)}"
+
+
+def _data_stats(model: ModelVersion) -> str:
+    stats: dict[str, int] = model.metrics.get("data_stats") or {}
+    held_out: dict[str, Any] = model.metrics.get("held_out") or {}
+    counts = (
+        f"{stats.get('total_samples', 0):,} rows: {stats.get('training_samples', 0):,} to learn "
+        f"from, {stats.get('test_samples', 0):,} held out to judge on"
     )
-    return "\n".join(lines) + "\n\n" + rows
+    span = [held_out[end] for end in ("first_event_at", "last_event_at") if held_out.get(end)]
+    return f"{counts} ({_plain(' to '.join(map(str, span)))})." if span else f"{counts}."
 
 
-def _importance_table(model: ModelVersion) -> str:
-    importance: dict[str, float] = model.metrics.get("feature_importance", {})
+def _importance(model: ModelVersion) -> str:
+    importance: dict[str, float] = model.metrics.get("feature_importance") or {}
     if not importance:
-        return "The estimator does not tell."
-    ranked = sorted(importance.items(), key=lambda item: -item[1])
-    lines = ["| feature | share |", "| --- | ---: |"]
-    return "\n".join([*lines, *(f"| `{name}` | {share:.1%} |" for name, share in ranked)])
+        return "## What it looks at\n\nThe estimator does not tell."
+    ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
+    rows = [(_name(name), f"{share:.1%}") for name, share in ranked]
+    return f"## What it looks at\n\n{_table(('feature', 'share'), rows)}"
+
+
+def _lineage(model: ModelVersion) -> str:
+    lineage = model.lineage
+    training = lineage.get("training", {})
+    sequences = lineage.get("sequences", ())
+    reference = lineage.get("reference_version")
+    facts = {
+        "batches": ", ".join(map(str, sequences)),
+        "reference": f"v{reference}" if reference else "",
+        "parameters": _pairs(training.get("parameters", {})),
+        "seed": str(training.get("seed", "")),
+        "versions": _pairs(lineage.get("versions", {})),
+        "training window (SHA-256)": model.window,
+        "run": model.trace_id,
+    }
+    lines = [f"- {name}: {_plain(fact)}" for name, fact in facts.items() if fact]
+    return "## Where it comes from\n\n" + "\n".join(lines)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table of names, with figures to their right."""
+    rule = ("---", *("---:" for _ in heading[1:]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows))
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def _name(text: str) -> str:
+    return f"`{text}`" if _ORDINARY_NAME.fullmatch(text) and text.strip() == text else _plain(text)
 
 
 def _plain(text: str) -> str:
-    """The text without effect as Markdown."""
+    """The text on one line, without effect as Markdown."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

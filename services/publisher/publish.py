@@ -3,7 +3,8 @@
 import posixpath
 from urllib.parse import urlsplit
 
-from services.publisher.bundle import bundle
+from services.publisher.bundle import FILE_NAMES, Files, bundle
+from services.publisher.model_card import METRICS
 from services.publisher.repository import Commit, ModelRepository
 from shared.artifacts import TamperedArtifact, verify
 from shared.events import ModelPromoted, ModelPublished, caused_fields
@@ -25,16 +26,12 @@ def publish_model(
         WillPass: the repository is out of reach.
         WillNotPass: the model is not what was sealed, a file is too large, or the push is refused.
     """
+    repository = _repository(pipeline, settings)
     _require_earlier_published(event, store)
     model = _model(event, store)
-    files = bundle(
-        model,
-        _sealed_bytes(model, store, settings),
-        store.get(DriftReport, model.drift_report),
-        pipeline,
-    )
-    repository = _repository(pipeline, settings)
-    commit = _commit(event, model, files, pipeline)
+    report = store.get(DriftReport, model.drift_report)
+    data = _sealed_bytes(model, store, settings)
+    commit = _commit(event, model, report, bundle(model, data, report, pipeline), pipeline)
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
     publication = Publication(
@@ -55,6 +52,18 @@ def publish_model(
         url=url,
     )
     return Outcome(publication, (told,))
+
+
+def _repository(pipeline: Pipeline, settings: Settings) -> ModelRepository:
+    if not settings.model_repository:
+        raise WillNotPass("MODEL_REPOSITORY is not set: there is nowhere to publish to")
+    return ModelRepository(
+        settings.model_repository,
+        pipeline.publish.branch,
+        settings.git_cache,
+        settings.github_username,
+        settings.github_token,
+    )
 
 
 def _require_earlier_published(event: ModelPromoted, store: Store) -> None:
@@ -91,36 +100,54 @@ def _sealed_bytes(model: ModelVersion, store: Store, settings: Settings) -> byte
     return data
 
 
-def _repository(pipeline: Pipeline, settings: Settings) -> ModelRepository:
-    if not settings.model_repository:
-        raise WillNotPass("MODEL_REPOSITORY is not set: there is nowhere to publish to")
-    return ModelRepository(
-        settings.model_repository,
-        pipeline.publish.branch,
-        settings.git_cache,
-        settings.github_username,
-        settings.github_token,
+def _commit(
+    event: ModelPromoted,
+    model: ModelVersion,
+    report: DriftReport | None,
+    files: Files,
+    pipeline: Pipeline,
+) -> Commit:
+    folder = pipeline.publish.directory
+    return Commit(
+        pipeline=model.pipeline,
+        version=model.version,
+        run=model.trace_id,
+        files={
+            posixpath.normpath(posixpath.join(folder, name)): files.get(name) for name in FILE_NAMES
+        },
+        subject=f"Publish {model.pipeline} v{model.version}: {few_words(model, report)}",
+        body=f"{' '.join(model.reason.split())}\n\n{metrics_line(model)}",
+        at=event.occurred_at,
     )
 
 
-def _commit(
-    event: ModelPromoted, model: ModelVersion, files: dict[str, bytes], pipeline: Pipeline
-) -> Commit:
-    name = f"{model.pipeline}/v{model.version}"
-    trailers = f"Trimtab-Model: {name}\nTrimtab-Run: {model.trace_id}"
-    folder = pipeline.publish.directory
-    return Commit(
-        files={posixpath.normpath(posixpath.join(folder, file)): files[file] for file in files},
-        message=f"Publish {model.pipeline} v{model.version}\n\n{model.reason}\n\n{trailers}\n",
-        identity=trailers.partition("\n")[2],
-        tag=name,
-        at=event.occurred_at,
+def few_words(model: ModelVersion, report: DriftReport | None) -> str:
+    """Why the model was trained, for a commit's subject."""
+    match model.lineage.get("reason"):
+        case "first_model":
+            return "the first model"
+        case "reference_set":
+            return "a reference was set"
+    if report is None or report.drift_score is None:
+        return "the data has drifted"
+    return f"drift {report.drift_score:.3f} over {report.threshold:g}"
+
+
+def metrics_line(model: ModelVersion) -> str:
+    """The model's metrics, and the champion's on the same rows, on one line."""
+    champion = model.metrics.get("champion") or {}
+    return ", ".join(
+        f"{key} {model.metrics[key]:.4g}"
+        + (f" (before: {champion[key]:.4g})" if champion.get(key) is not None else "")
+        for key in METRICS
+        if model.metrics.get(key) is not None
     )
 
 
 def commit_url(repository: str, commit: str) -> str | None:
     """Where a person can look at a commit on GitHub; none for another host."""
     parts = urlsplit(repository)
-    if parts.scheme != "https" or parts.hostname != "github.com":
+    owner, _, name = parts.path.strip("/").removesuffix(".git").partition("/")
+    if parts.scheme != "https" or parts.hostname != "github.com" or not name or "/" in name:
         return None
-    return f"https://github.com/{parts.path.strip('/').removesuffix('.git')}/commit/{commit}"
+    return f"https://github.com/{owner}/{name}/commit/{commit}"

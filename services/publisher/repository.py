@@ -1,81 +1,96 @@
-"""The model repository: commits made beside it and pushed, once for each model.
+"""The model repository: one commit for each model, made beside the branch and pushed.
 
-Commits are put together from Git's own objects in a bare, shallow cache. Nothing is checked out, so
-nothing on the branch (links, attributes, hooks) can act on this machine, and files that are not the
-model's stay as they are.
+Commits are put together by `git fast-import` in a bare, shallow cache that leaves out the contents
+of files where the host can do so. Nothing is checked out: what stands on the branch (links,
+attributes, hooks) cannot act on this machine, and files that are not the model's stay as they are.
 """
 
-import base64
 import fcntl
-import os
+import random
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit
 
-from git import Git
+import structlog
 from pydantic import SecretStr
 
+from services.publisher.isolated_git import IsolatedGit, UnexpectedFailure, checked_address
 from shared.artifacts import sha256
 from shared.failures import WillNotPass, WillPass
 
-_DEPTH: Final = 5
-_CACHED_COMMITS: Final = 50
-_TIMEOUT_SECONDS: Final = 120
-_TRIES: Final = 5
-_SCHEMES: Final = ("https", "http", "ssh", "file")
+log = structlog.get_logger(__name__)
 
-_PASSES: Final = re.compile(
-    r"could not resolve host|timed? ?out|connection (refused|reset|closed)|couldn't connect|"
-    r"failed to connect|early EOF|hung up|RPC failed|error: (408|429|5\d\d)|unable to access.*"
-    r"(52\d|50\d|429)|temporarily unavailable|did not complete in|network is unreachable|"
-    r"GnuTLS recv error|SSL_ERROR_SYSCALL",
-    re.IGNORECASE,
-)
+_DEPTH: Final = 50
+_TRIES: Final = 5
+_MOST_PACKS: Final = 100
+_IDENTITY: Final = "Trimtab <trimtab@localhost>"
+_MADE: Final = "refs/trimtab/made"
+_MODEL_TRAILER: Final = "Trimtab-Model"
+_RUN_TRAILER: Final = "Trimtab-Run"
+
 _MOVED: Final = re.compile(
-    r"fetch first|non-fast-forward|stale info|cannot lock ref|reference already exists|"
-    r"incorrect old value|failed to update ref",
-    re.IGNORECASE,
+    r"fetch first|non-fast-forward|stale info|already exists|cannot lock ref|incorrect old value|"
+    r"failed to update ref|atomic transaction failed"
 )
-_REMEDIES: Final = (
-    (r"GH001|exceeds GitHub's file size limit", "the host refuses a file of this size: see "
-     "publish.max_file_bytes, and make the model smaller by training.parameters"),
-    (r"GH013|secret", "the host's rules refuse the push: see its message"),
-    (r"Authentication failed|could not read (Username|Password)|\b401\b|terminal prompts disabled",
-     "the host does not accept the credentials: check GITHUB_USERNAME and GITHUB_TOKEN"),
-    (r"\b403\b|Permission|denied", "no right to write: the token needs 'contents: write' on it"),
-    (r"not found|does not exist|does not appear to be a git repository|\b404\b",
-     "no such repository, or no right to see it: check MODEL_REPOSITORY and GITHUB_TOKEN"),
-    (r"protected branch|hook declined", "the host's rules refuse the push: see its message"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Commit:
     """What is to be on the branch."""
 
-    files: Mapping[str, bytes]
-    """Path in the repository -> content. Other paths of the branch stay as they are."""
-    message: str
-    """With the trailers that identify it as its last paragraph."""
-    identity: str
-    """The trailer that no other commit has; plain text without a special meaning to grep."""
-    tag: str
+    pipeline: str
+    version: int
+    run: str
+    """The trace id: tells this model from another system's of the same name and version."""
+    files: Mapping[str, bytes | None]
+    """Path in the repository -> content; None: not to be there. Other paths stay as they are."""
+    subject: str
+    body: str
     at: datetime
+
+    @property
+    def tag(self) -> str:
+        """The tag of the model, and its name in the trailer."""
+        return f"{self.pipeline}/v{self.version}"
+
+    @property
+    def message(self) -> str:
+        """Subject, body and trailers."""
+        trailers = f"{_MODEL_TRAILER}: {self.tag}\n{_RUN_TRAILER}: {self.run}"
+        return f"{self.subject}\n\n{self.body}\n\n{trailers}\n"
 
 
 @dataclass(frozen=True)
 class Published:
-    """What is on the branch."""
+    """The model's commit on the branch."""
 
     commit: str
     already_there: bool
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A commit of the branch's history, with the model that its trailers name, if any."""
+
+    commit: str
+    model: str
+    run: str
+
+    def is_of(self, commit: Commit) -> bool:
+        """Whether it is what the commit is to be."""
+        return (self.model, self.run) == (commit.tag, commit.run)
+
+    def is_before(self, commit: Commit) -> bool:
+        """Whether it is an earlier version of the commit's pipeline."""
+        name, _, version = self.model.rpartition("/v")
+        return name == commit.pipeline and version.isdigit() and int(version) < commit.version
 
 
 class RemoteMoved(Exception):
@@ -88,226 +103,203 @@ class ModelRepository:
     def __init__(
         self, address: str, branch: str, cache: Path, username: str | None, token: SecretStr | None
     ) -> None:
-        """Check the address.
+        """Check the address; nothing is sent yet.
 
         Raises:
-            WillNotPass: it is not one that may be used.
+            WillNotPass: it is not one that may be used, or would send the token in the clear.
         """
-        self.address = _checked_address(address)
-        self._branch = f"refs/heads/{branch}"
+        self.address = checked_address(address)
+        self._branch = branch
         self._cache = cache.resolve() / sha256(f"{self.address} {branch}".encode())[:16]
-        self._environment = _environment(self.address, username, token)
+        self._git = IsolatedGit(self._cache, self.address, username, token)
 
     def publish(self, commit: Commit) -> Published:
-        """Put a commit on the branch, unless it is there.
+        """Put a commit and its tag on the repository, unless the branch has the model.
 
         Raises:
             WillPass: the repository is out of reach, or is being moved all the time.
             WillNotPass: it refuses; the text says what to do.
         """
         with self._locked_cache():
-            for _ in range(_TRIES):
-                try:
-                    return self._publish_once(commit)
-                except RemoteMoved:
-                    continue
-        raise WillPass(f"{self.address}: other writers were faster {_TRIES} times")
+            try:
+                return self._publish(commit)
+            except UnexpectedFailure as failure:
+                log.warning("the git cache is made anew", reason=str(failure))
+                shutil.rmtree(self._cache, ignore_errors=True)
+            try:
+                return self._publish(commit)
+            except UnexpectedFailure as failure:
+                raise WillNotPass(str(failure)) from None
+
+    def _publish(self, commit: Commit) -> Published:
+        if not (self._cache / "HEAD").exists():
+            self._cache.mkdir(exist_ok=True)
+            self._git.local("init", "--quiet", "--bare", ".")
+        reason = ""
+        for attempt in range(_TRIES):
+            try:
+                return self._publish_once(commit)
+            except RemoteMoved as move:
+                reason = str(move)
+                time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311
+        raise WillPass(f"{self.address}: the branch moved {_TRIES} times in a row ({reason})")
 
     def _publish_once(self, commit: Commit) -> Published:
-        refs = self._remote_refs(commit.tag)
-        head = refs.get(self._branch)
-        if tagged := refs.get(f"refs/tags/{commit.tag}"):
-            self._require_own(tagged, commit)
-            return Published(tagged, already_there=True)
-        if head:
-            self._fetch(head)
-            if found := self._find(head, commit.identity):
-                return Published(found, already_there=True)
-        made = self._make(commit, head)
-        self._push(made, commit.tag)
-        if self._remote_refs(commit.tag).get(f"refs/tags/{commit.tag}") != made:
-            raise WillPass(f"{self.address} took the push but does not show the commit")
-        self._git("update-ref", f"refs/cache/{made}", made)
-        return Published(made, already_there=False)
-
-    def _remote_refs(self, tag: str) -> dict[str, str]:
-        """The branch and the tag as the remote has them now: ref -> commit."""
-        listed = self._git("ls-remote", self.address, self._branch, f"refs/tags/{tag}")
-        pairs = (line.split("\t") for line in listed.splitlines() if "\t" in line)
-        return {ref: commit for commit, ref in pairs}
-
-    def _fetch(self, ref: str) -> None:
-        """Have the newest commits up to one in the cache; a cache that is broken is made anew."""
-        if self._has(ref):
-            return
-        depth, kept = f"--depth={_DEPTH}", f"+{ref}:refs/cache/{ref}"
-        fetch = ("fetch", "--quiet", "--no-tags", depth, self.address, kept)
-        try:
-            self._git(*fetch)
-        except WillNotPass:
-            shutil.rmtree(self._cache, ignore_errors=True)
-            self._init()
-            self._git(*fetch)
-
-    def _has(self, commit: str) -> bool:
-        """Whether a commit that was fetched or pushed is in the cache, whole."""
-        try:
-            self._git("rev-parse", "--quiet", "--verify", f"refs/cache/{commit}^{{tree}}")
-        except WillNotPass:
-            return False
-        return True
-
-    def _require_own(self, tagged: str, commit: Commit) -> None:
-        self._fetch(tagged)
-        if self._find(tagged, commit.identity) != tagged:
+        head, tagged = self._remote_state(commit.tag)
+        found = self._find(commit, head) if head else None
+        wanted = found or self._make(commit, head)
+        if tagged not in (None, wanted):
             raise WillNotPass(
-                f"{self.address}: tag {commit.tag} stands on {tagged[:10]}, not this model; "
-                "another system publishes here under the same pipeline name, or the tag was moved"
+                f"{self.address}: tag {commit.tag} stands on {tagged}, which is not this model's "
+                f"commit on {self._branch}: another system publishes here under the same pipeline "
+                "name, or somebody moved the tag or the branch. Rename the pipeline, or delete the "
+                "tag there if it is not needed"
             )
+        if not (found and tagged):
+            self._push(wanted, commit.tag, None if found else (head or ""))
+            self._confirm(wanted, commit.tag)
+        return Published(wanted, already_there=found is not None)
 
-    def _find(self, head: str, identity: str) -> str | None:
-        """The newest commit with a line that is this trailer, among those in the cache."""
-        found = self._git(*("log", "--format=%H", "--max-count=1", f"--grep=^{identity}$", head))
-        return found.strip() or None
+    def _remote_state(self, tag: str) -> tuple[str | None, str | None]:
+        """The commits that the branch and the tag stand on at the remote."""
+        branch, tag = f"refs/heads/{self._branch}", f"refs/tags/{tag}"
+        listed = self._git.remote("ls-remote", "origin", branch, tag, f"{tag}^{{}}")
+        rows = (row.partition("\t") for row in listed.splitlines())
+        refs = {ref: commit for commit, _, ref in rows}
+        return refs.get(branch), refs.get(f"{tag}^{{}}", refs.get(tag))
+
+    def _find(self, commit: Commit, head: str) -> str | None:
+        """The model's commit on the branch, however old.
+
+        Versions are published in order, so an earlier version of the pipeline in the window of
+        newest commits says that this one is not before it. Only without one is all history fetched.
+        """
+        self._fetch(head)
+        history = self._history(head)
+        decided = any(entry.is_of(commit) or entry.is_before(commit) for entry in history)
+        if not decided and (self._cache / "shallow").exists():
+            self._fetch_branch("--unshallow")
+            history = self._history(head)
+        return next((entry.commit for entry in history if entry.is_of(commit)), None)
+
+    def _fetch(self, head: str) -> None:
+        """Have the branch up to its head in the cache."""
+        known = self._git.ask("rev-parse", "--quiet", "--verify", self._tracking_ref)
+        if known.status != 0:
+            self._fetch_branch(f"--depth={_DEPTH}")
+        elif known.output != head:
+            self._fetch_branch()
+
+    def _fetch_branch(self, *extent: str) -> None:
+        ref = f"+refs/heads/{self._branch}:{self._tracking_ref}"
+        how = ("--quiet", "--no-tags", "--filter=blob:none", *extent)
+        self._git.remote("fetch", *how, "origin", ref)
+
+    @property
+    def _tracking_ref(self) -> str:
+        return f"refs/remotes/origin/{self._branch}"
+
+    def _history(self, head: str) -> list[PublishedModel]:
+        """The commits of the branch that the cache has, newest first."""
+        values = (
+            f"%(trailers:key={key},valueonly,unfold,separator=%x2C)"
+            for key in (_MODEL_TRAILER, _RUN_TRAILER)
+        )
+        layout = "%x09".join(("%H", *values))
+        listed = self._git.local("log", "-z", "--topo-order", f"--format={layout}", head)
+        rows = listed.rstrip("\0").split("\0")  # a message may hold any other character
+        return [PublishedModel(*row.split("\t", 2)) for row in rows]
 
     def _make(self, commit: Commit, parent: str | None) -> str:
-        """The commit as objects in the cache."""
-        with tempfile.TemporaryDirectory(dir=self._cache) as name:
-            folder = Path(name)
-            contents = [folder / str(number) for number in range(len(commit.files))]
-            for path, data in zip(contents, commit.files.values(), strict=True):
-                path.write_bytes(data)
-            (folder / "message").write_text(commit.message, encoding="utf-8")
-            index = {"GIT_INDEX_FILE": str(folder / "index")}
-            self._git("read-tree", parent or "--empty", **index)
-            hashes = self._git("hash-object", "-w", "--no-filters", *map(str, contents)).split()
-            entries = [
-                argument
-                for blob, path in zip(hashes, commit.files, strict=True)
-                for argument in ("--cacheinfo", f"100644,{blob},{path}")
-            ]
-            self._git("update-index", "--add", "--replace", *entries, **index)
-            tree = self._git("write-tree", **index).strip()
-            parents = ["-p", parent] if parent else []
-            at = f"{int(commit.at.timestamp())} +0000"
-            dates = {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at}
-            message = str(folder / "message")
-            return self._git("commit-tree", tree, *parents, "-F", message, **dates).strip()
+        """The commit as an object in the cache."""
+        if parent:
+            self._require_free(commit.files, parent)
+        with tempfile.TemporaryFile(dir=self._cache) as stream:
+            stream.writelines(fast_import_stream(commit, parent))
+            stream.seek(0)
+            return self._git.local(
+                "fast-import", "--quiet", "--force", "--date-format=raw", stdin=stream
+            )
 
-    def _push(self, commit: str, tag: str) -> None:
-        """Branch and tag together or neither.
+    def _require_free(self, paths: Iterable[str], head: str) -> None:
+        """Refuse to put a file where the branch has a folder, or a folder where it has a file."""
+        paths = sorted(paths)
+        parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+        folders = parents - {"."}
+        for line in self._git.local("ls-tree", head, "--", *folders, *paths).splitlines():
+            about, _, path = line.partition("\t")
+            if (about.split()[1] == "tree") != (path in folders):
+                raise WillNotPass(
+                    f"{self.address}: {path} on {self._branch} is in the way of the model's files; "
+                    "set publish.directory"
+                )
 
-        Raises:
-            RemoteMoved: the branch is not what the commit stands on any more.
-        """
-        refs = (f"{commit}:{self._branch}", f"{commit}:refs/tags/{tag}")
-        try:
-            self._git("push", "--quiet", "--atomic", self.address, *refs)
-        except WillNotPass as error:
-            if _MOVED.search(str(error)):
-                raise RemoteMoved from None
-            raise
+    def _push(self, commit: str, tag: str, stands_on: str | None) -> None:
+        """Put the tag, and with `stands_on` the branch, on a commit: both or neither.
 
-    def _git(self, *arguments: str, **environment: str) -> str:
-        """Run Git in the cache and return what it prints.
+        Args:
+            stands_on: the head that the branch has to have, empty for no branch; the lease makes
+                the push a compare-and-swap. None: the branch has the commit.
 
         Raises:
-            WillPass, WillNotPass: it failed, by the kind of its failure.
+            RemoteMoved: the branch or the tag is not what it was.
         """
-        status, output, said = Git(self._cache).execute(
-            ["git", *arguments],
-            env=self._environment | environment,
-            with_extended_output=True,
-            with_exceptions=False,
-            kill_after_timeout=_TIMEOUT_SECONDS,
-        )
-        if status == 0:
-            return str(output)
-        raise self._failure(arguments[0], f"{said}\n{output}")
+        refs = [f"{commit}:refs/tags/{tag}"]
+        options = ["--porcelain", "--no-thin"]  # a thin pack needs contents that stay at the host
+        if stands_on is not None:
+            refs.append(f"{commit}:refs/heads/{self._branch}")
+            options.append(f"--force-with-lease=refs/heads/{self._branch}:{stands_on}")
+        answer = self._git.ask("push", "--atomic", *options, "origin", *refs, remote=True)
+        if "does not support --atomic" in answer.said:
+            answer = self._git.ask("push", *options, "origin", *refs, remote=True)
+        if answer.status == 0:
+            return
+        if move := _MOVED.search(" ".join(answer.rejections)):
+            raise RemoteMoved(move.group())
+        raise self._git.failure("push", answer)
 
-    def _failure(self, command: str, said: str) -> WillPass | WillNotPass:
-        text = " ".join(said.split())[-600:]
-        if _PASSES.search(text):
-            return WillPass(f"git {command} {self.address}: {text}")
-        remedies = (remedy for pattern, remedy in _REMEDIES if re.search(pattern, text, re.I))
-        remedy = next(remedies, "see Git's message")
-        return WillNotPass(f"git {command} {self.address}: {remedy}. Git says: {text}")
+    def _confirm(self, commit: str, tag: str) -> None:
+        """Ask the remote whether it has what it took."""
+        head, tagged = self._remote_state(tag)
+        if head == commit == tagged:
+            return
+        if head and tagged == commit:
+            self._fetch(head)  # another writer may have built on the commit already
+            if self._git.ask("merge-base", "--is-ancestor", commit, head).status == 0:
+                return
+        raise WillPass(f"{self.address} took the push but does not show commit {commit}")
 
     @contextmanager
     def _locked_cache(self) -> Iterator[None]:
-        """The cache, for this process alone."""
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with (self._cache.parent / f"{self._cache.name}.lock").open("w") as lock:
+        """The cache, for this process alone; one that has grown large is thrown away at the end."""
+        self._cache.parent.mkdir(parents=True, exist_ok=True)
+        with self._cache.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if len(list((self._cache / "refs" / "cache").glob("*"))) > _CACHED_COMMITS:
-                shutil.rmtree(self._cache)
-            if not (self._cache / "HEAD").exists():
-                self._init()
             yield
-
-    def _init(self) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        self._git("init", "--quiet", "--bare", ".")
+            if len(list(self._cache.glob("objects/pack/*.pack"))) > _MOST_PACKS:
+                shutil.rmtree(self._cache)
 
 
-def _checked_address(address: str) -> str:
-    if "://" not in address:
-        if address.startswith("-") or ":" in address:
-            raise WillNotPass(
-                f"MODEL_REPOSITORY: not an address that may be used; begin with one of "
-                f"{', '.join(f'{scheme}://' for scheme in _SCHEMES)} or give a path"
-            )
-        return str(Path(address).resolve())
-    parts = urlsplit(address)
-    if parts.scheme not in _SCHEMES:
-        raise WillNotPass(
-            f"MODEL_REPOSITORY: {parts.scheme}:// is not one of {', '.join(_SCHEMES)}"
-        )
-    if parts.password or (parts.username and parts.scheme != "ssh"):
-        raise WillNotPass(
-            "MODEL_REPOSITORY holds credentials: take them out; set GITHUB_USERNAME, GITHUB_TOKEN"
-        )
-    if (parts.hostname or "").startswith("-"):
-        raise WillNotPass("MODEL_REPOSITORY: not the name of a host")
-    return address
+def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
+    """The commit in the language of `git fast-import`, which answers with the commit's id.
+
+    The same commit on the same parent has the same id: its dates are those of its event.
+    """
+    at = f"{_IDENTITY} {int(commit.at.timestamp())} +0000"
+    yield f"commit {_MADE}\nmark :1\nauthor {at}\ncommitter {at}\n".encode()
+    yield from _data(commit.message.encode())
+    if parent:
+        yield f"from {parent}\n".encode()
+    for path, content in sorted(commit.files.items()):
+        if content is None:
+            yield f"D {path}\n".encode()
+        else:
+            yield f"M 100644 inline {path}\n".encode()
+            yield from _data(content)
+    yield b"get-mark :1\n"
 
 
-def _environment(address: str, username: str | None, token: SecretStr | None) -> dict[str, str]:
-    """What Git is told by its environment: where nobody else can read it, and nothing is kept."""
-    configuration = {
-        "core.hooksPath": os.devnull,
-        "commit.gpgSign": "false",
-        "gc.auto": "0",
-        # The one large file is compressed already.
-        "core.compression": "0",
-        "pack.window": "0",
-        "credential.helper": "",
-        "safe.directory": "*",
-        "protocol.allow": "never",
-        **{f"protocol.{scheme}.allow": "always" for scheme in _SCHEMES},
-    }
-    parts = urlsplit(address)
-    if token and parts.scheme in {"https", "http"}:
-        pair = f"{username or 'x-access-token'}:{token.get_secret_value()}"
-        header = f"Authorization: Basic {base64.b64encode(pair.encode()).decode()}"
-        configuration[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = header
-    environment = {
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_AUTHOR_NAME": "Trimtab",
-        "GIT_AUTHOR_EMAIL": "trimtab@localhost",
-        "GIT_COMMITTER_NAME": "Trimtab",
-        "GIT_COMMITTER_EMAIL": "trimtab@localhost",
-        "GIT_TRACE": "0",
-        "GIT_TRACE_CURL": "0",
-        "GIT_TRACE_PACKET": "0",
-        "GIT_TRACE2": "0",
-        "GIT_TRACE2_EVENT": "0",
-        "LC_ALL": "C",
-        "GIT_CONFIG_COUNT": str(len(configuration)),
-    }
-    for number, (key, value) in enumerate(configuration.items()):
-        environment[f"GIT_CONFIG_KEY_{number}"] = key
-        environment[f"GIT_CONFIG_VALUE_{number}"] = value
-    return environment
+def _data(content: bytes) -> Iterator[bytes]:
+    yield f"data {len(content)}\n".encode()
+    yield content
+    yield b"\n"

@@ -6,24 +6,27 @@ missing values as the schema spells them) or as a batch holds them (numbers and 
 """
 
 import difflib
-import operator
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from operator import attrgetter, itemgetter, methodcaller
+from typing import Final
 
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.pipeline import Pipeline as Steps
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils._param_validation import (
+    InvalidParameterError,
+    validate_parameter_constraints,
+)
 
 from shared.failures import WillNotPass
 from shared.pipeline import CategoryColumn, NumberColumn, Pipeline, TimeColumn
 
-ESTIMATORS: Final[dict[str, dict[str, Callable[..., Any]]]] = {
+ESTIMATORS: Final[dict[str, dict[str, Callable[[], BaseEstimator]]]] = {
     "random_forest": {
         "regression": RandomForestRegressor,
         "classification": RandomForestClassifier,
@@ -35,96 +38,154 @@ _TIME_PARTS: Final = {
     "minute": "dt.minute",
     "hour": "dt.hour",
     "day": "dt.day",
-    "weekday": "dt.weekday",
-    "dayofyear": "dt.dayofyear",
+    "weekday": "dt.day_of_week",
+    "dayofyear": "dt.day_of_year",
     "month": "dt.month",
     "year": "dt.year",
 }
+_TIMES: Final = ["datetime", "datetimetz"]
+_OUTER_SPACE: Final = r"^\s+|\s+$"
+_ZONED: Final = r".*:\d\d[\d.,:]*(?:Z|[+-]\d\d(?::?\d\d)?)$"
+"""An ISO 8601 text that says its zone."""
 
 
 def build_model(pipeline: Pipeline) -> Steps:
-    """The unfitted model of a pipeline.
+    """The unfitted model of a pipeline: steps `features` and `estimator`.
 
     Raises:
-        WillNotPass: `training.estimator` or one of `training.parameters` is not known.
+        WillNotPass: `training.estimator`, one of `training.parameters` or a feature cannot be used.
     """
     return Steps([("features", _features(pipeline)), ("estimator", _estimator(pipeline))])
 
 
-def feature_names(pipeline: Pipeline) -> list[str]:
-    """The features in the file's order, time parts last."""
-    return [*pipeline.training.features, *pipeline.training.time_parts]
+def input_columns(pipeline: Pipeline) -> list[str]:
+    """The columns of a raw row that the model reads."""
+    training, time = pipeline.training, pipeline.data.event_time
+    return [*training.features, *([time] if time and training.time_parts else [])]
 
 
 def _estimator(pipeline: Pipeline) -> BaseEstimator:
     training = pipeline.training
     if training.estimator not in ESTIMATORS:
         raise WillNotPass(
-            f"training.estimator: no {training.estimator!r}; there are {', '.join(ESTIMATORS)}"
+            f"training.estimator: no {training.estimator!r}; there are: {', '.join(ESTIMATORS)}"
         )
-    estimator: BaseEstimator = ESTIMATORS[training.estimator][training.task]()
+    estimator = ESTIMATORS[training.estimator][training.task]()
+    for name, value in training.parameters.items():
+        _check_parameter(training.estimator, estimator, name, value)
+    return estimator.set_params(**training.parameters, random_state=training.seed)
+
+
+def _check_parameter(kind: str, estimator: BaseEstimator, name: str, value: object) -> None:
+    where = f"training.parameters.{name}"
     known = estimator.get_params()
-    for name in training.parameters:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise WillNotPass(f"training.parameters.{name}: {training.estimator} has none{hint}")
-    estimator.set_params(**training.parameters)
-    if "random_state" in known:
-        estimator.set_params(random_state=training.seed)
+    if name == "random_state":
+        raise WillNotPass(f"{where}: set training.seed instead")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known)}"
+        raise WillNotPass(f"{where}: {kind} has no such parameter{hint}")
     try:
-        estimator._validate_params()
+        validate_parameter_constraints(estimator._parameter_constraints, {name: value}, kind)
     except InvalidParameterError as error:
-        raise WillNotPass(f"training.parameters: {error}") from None
-    return estimator
+        raise WillNotPass(f"{where}: {error}") from None
 
 
 def _features(pipeline: Pipeline) -> ColumnTransformer:
-    """One block of steps for the numbers, one for the categories, one for each time part."""
+    """A block of steps for the numbers, one for the categories, and one for each time part."""
     columns = pipeline.data.columns
     chosen = pipeline.training.features
+    for name in chosen:
+        if isinstance(columns[name], TimeColumn):
+            raise WillNotPass(
+                f"training.features: {name!r} is a time; name parts of the event time in "
+                "training.time_parts instead"
+            )
     numbers = [name for name in chosen if isinstance(columns[name], NumberColumn)]
     categories = [name for name in chosen if isinstance(columns[name], CategoryColumn)]
-    blocks: list[tuple[str, Any, Any]] = []
-    if numbers:
-        blocks.append(("numbers", _numbers(), numbers))
-    if categories:
-        blocks.append(("categories", _categories(), categories))
-    if time := pipeline.data.event_time:
-        column = columns[time]
-        assert isinstance(column, TimeColumn)  # noqa: S101 - the pipeline file was checked for it
-        blocks += [(part, _time_part(part, column), time) for part in pipeline.training.time_parts]
-    return ColumnTransformer(blocks, verbose_feature_names_out=False)
+    missing = list(pipeline.data.missing)
+    blocks = [
+        ("numbers", _numbers(missing), numbers),
+        ("categories", _categories(missing), categories),
+        *_time_parts(pipeline),
+    ]
+    return ColumnTransformer([block for block in blocks if block[2]])
 
 
-def _numbers() -> Steps:
-    to_numbers = operator.methodcaller("apply", pd.to_numeric, errors="coerce")
+def _numbers(missing: list[str]) -> Steps:
     return make_pipeline(
-        FunctionTransformer(to_numbers, feature_names_out="one-to-one"),
+        _call("replace", regex=_OUTER_SPACE, value=""),
+        _call("replace", missing, ""),
+        _call("apply", pd.to_numeric, errors="coerce"),
         SimpleImputer(strategy="median", keep_empty_features=True),
     )
 
 
-def _categories() -> Steps:
+def _categories(missing: list[str]) -> Steps:
+    """One column for each category that the training rows hold, a missing value being one."""
     return make_pipeline(
-        FunctionTransformer(operator.methodcaller("fillna", ""), feature_names_out="one-to-one"),
+        _call("astype", object),
+        _call("fillna", ""),
+        _call("astype", str),
+        _call("replace", regex=_OUTER_SPACE, value=""),
+        _call("replace", missing, ""),
         OneHotEncoder(handle_unknown="ignore", sparse_output=False),
     )
 
 
+def _time_parts(pipeline: Pipeline) -> Iterator[tuple[str, Steps, list[str]]]:
+    name = pipeline.data.event_time
+    column = pipeline.data.columns[name] if name else None
+    if name and isinstance(column, TimeColumn):
+        for part in pipeline.training.time_parts:
+            yield part, _time_part(part, column), [name]
+
+
 def _time_part(part: str, column: TimeColumn) -> Steps:
-    """A number from the local time: from a text in the first of the column's formats that fits, or
-    from a time."""
-    # A batch's times are in the column's zone, a source's texts are local: the same hour in both.
-    parse = {"errors": "coerce", "format": "mixed", "dayfirst": _day_first(column)}
+    """A number from the local time, from whichever reading of the column is the first to fit."""
+    to_part = _call("apply", attrgetter(_TIME_PARTS[part]))
+    readings = [make_pipeline(*steps, to_part) for steps in _readings(column)]
     return make_pipeline(
-        FunctionTransformer(pd.to_datetime, kw_args=parse),
-        FunctionTransformer(operator.attrgetter(_TIME_PARTS[part])),
-        FunctionTransformer(operator.methodcaller("to_frame", part)),
+        FeatureUnion([(f"reading{number}", steps) for number, steps in enumerate(readings)]),
+        FunctionTransformer(pd.DataFrame, kw_args={"dtype": float}),
+        _call("bfill", axis=1),
+        FunctionTransformer(itemgetter([0])),
         SimpleImputer(strategy="most_frequent", keep_empty_features=True),
     )
 
 
-def _day_first(column: TimeColumn) -> bool:
-    form = column.formats[0]
-    return "%d" in form and "%m" in form and form.index("%d") < form.index("%m")
+def _readings(column: TimeColumn) -> Iterator[list[FunctionTransformer]]:
+    """The ways to read the column as local times; a way for another type gives no column.
+
+    Texts are read in the formats of the pipeline file, in their order, and as ISO 8601 at last.
+    """
+    to_zone = _call("astype", f"datetime64[us, {column.timezone}]")
+    yield [_call("select_dtypes", "datetime")]
+    yield [_call("select_dtypes", "datetimetz"), to_zone]
+    texts = [
+        _call("select_dtypes", exclude=_TIMES),
+        _call("replace", regex=_OUTER_SPACE, value=""),
+    ]
+    for form in dict.fromkeys([*column.formats, "ISO8601"]):
+        if form == "ISO8601":
+            without, within = rf"^{_ZONED}", rf"^(?!{_ZONED}).*$"
+            yield [*texts, _call("replace", regex=without, value=""), _parse(form)]
+            yield [
+                *texts,
+                _call("replace", regex=within, value=""),
+                _parse(form, utc=True),
+                to_zone,
+            ]
+        elif "%z" in form:
+            yield [*texts, _parse(form, utc=True), to_zone]
+        else:
+            yield [*texts, _parse(form)]
+
+
+def _parse(form: str, *, utc: bool = False) -> FunctionTransformer:
+    return _call("apply", pd.to_datetime, format=form, errors="coerce", utc=utc)
+
+
+def _call(method: str, *arguments: object, **keywords: object) -> FunctionTransformer:
+    """The step that calls a method of the table that it is given."""
+    return FunctionTransformer(methodcaller(method, *arguments, **keywords))

@@ -4,8 +4,9 @@ import platform
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import joblib
@@ -14,31 +15,41 @@ from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
 
 from services.trainer.artifact import dump_model, load_model
-from services.trainer.estimators import build_model, feature_names
+from services.trainer.estimators import build_model, input_columns
 from services.trainer.evaluation import Metrics, evaluate, feature_importance
-from services.trainer.gate import Verdict, decide
+from services.trainer.gate import Judged, decide
 from services.trainer.window import Split, Window, split, training_window
-from shared.artifacts import TamperedArtifact, seal, sha256
-from shared.events import ModelPromoted, ModelRejected, RetrainRequested, caused_fields
+from shared.artifacts import TamperedArtifact, seal
+from shared.events import ModelPromoted, ModelRejected, RetrainRequested, Sha256, caused_fields
 from shared.failures import WillNotPass
 from shared.frames import to_parquet
 from shared.outcome import Outcome, record_fields
-from shared.pipeline import Pipeline
+from shared.pipeline import Pipeline, Training
 from shared.records import DriftReport, ModelVersion
 from shared.settings import Settings
 from shared.store import Store
 
 _LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "trimtab")
+_CANNOT_PREDICT: Final = (
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
+"""What a model of other library versions or other columns raises when it is loaded or asked."""
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """A fitted model and its bytes."""
+    """A fitted model, its bytes, and what it took."""
 
     model: Steps
     data: bytes
-    metrics: Metrics
     fit_seconds: float
+    trained_at: datetime
 
 
 def train_model(
@@ -47,83 +58,101 @@ def train_model(
     """Train a challenger on the window, and promote it if it is not worse than the champion.
 
     Raises:
-        WillNotPass: there is nothing to train on, a parameter is wrong, or the champion's bytes are
-            not those that were sealed.
+        WillNotPass: the rows are not there or too few, the estimator or a parameter is wrong,
+            MODEL_SIGNING_KEY is not set, or the champion cannot be trusted or cannot predict.
     """
     key = _signing_key(settings)
     window = training_window(event, pipeline, store)
     parts = split(window.rows, pipeline)
-    challenger = _fit(parts, pipeline)
-    champion = store.champion(event.pipeline)
-    champion_metrics = _judge_champion(champion, parts, pipeline, store, key) if champion else None
-    verdict = decide(
-        event,
-        pipeline.training.task,
-        challenger.metrics,
-        champion_metrics,
-        champion.version if champion else None,
-        len(parts.held_out),
-    )
-    window_data = store.put_blob(to_parquet(window.rows))
+    champion = _champion(event, parts.held_out, pipeline, store, key)
+    challenger = fit_challenger(parts.training, pipeline)
+    metrics = evaluate(challenger.model, parts.held_out, pipeline.training)
+    verdict = decide(event, pipeline.training.task, metrics, champion, len(parts.held_out))
+    model_sha256 = store.put_blob(challenger.data)
+    window_sha256 = store.put_blob(to_parquet(window.rows))
+    hashes = {"model_sha256": model_sha256, "window_sha256": window_sha256}
     record = ModelVersion(
         **record_fields(event, "trainer"),
         version=_next_version(event.pipeline, store),
         decision=verdict.decision,
         reason=verdict.reason,
-        model=store.put_blob(challenger.data),
+        model=model_sha256,
         seal=seal(challenger.data, key),
         model_bytes=len(challenger.data),
-        metrics=_metrics(challenger, parts, pipeline, champion, champion_metrics),
+        metrics=metrics | _context(challenger, parts, pipeline, champion) | hashes,
         champion_version=champion.version if champion else None,
-        window=window_data,
+        window=window_sha256,
         sequence=event.sequence,
         drift_report=_drift_report(event, store),
-        lineage=_lineage(event, window, pipeline),
+        lineage=_lineage(event, window, challenger, pipeline.training),
     )
-    return Outcome(record, (_decision(event, record, verdict, len(window.rows)),))
+    return Outcome(record, (_decision(event, record, champion, len(window.rows)),))
 
 
 def _signing_key(settings: Settings) -> SecretStr:
     if settings.model_signing_key is None:
-        raise WillNotPass("MODEL_SIGNING_KEY is not set: models cannot be sealed or checked")
+        raise WillNotPass("MODEL_SIGNING_KEY is not set: without it no model can be sealed")
     return settings.model_signing_key
 
 
-def _fit(parts: Split, pipeline: Pipeline) -> Challenger:
-    """Fit on the training rows with all cores, and judge on the held-out ones."""
-    model = build_model(pipeline)
-    estimator = model.named_steps["estimator"]
-    spreads = "n_jobs" in estimator.get_params()
-    if spreads:
-        estimator.set_params(n_jobs=joblib.cpu_count())
-    started = time.perf_counter()
-    model.fit(parts.training, parts.training[pipeline.training.target])
-    seconds = time.perf_counter() - started
-    if spreads:
-        # How many cores the trainer had is not part of the model: it would change its bytes.
-        estimator.set_params(n_jobs=None)
-    metrics = evaluate(model, parts.held_out, pipeline)
-    return Challenger(model, dump_model(model), metrics, seconds)
+def _champion(
+    event: RetrainRequested,
+    held_out: pd.DataFrame,
+    pipeline: Pipeline,
+    store: Store,
+    key: SecretStr,
+) -> Judged | None:
+    champion = store.champion(event.pipeline)
+    if champion is None:
+        return None
+    if event.reason == "reference_set":
+        # Decided by a person: the way on where the champion cannot be loaded any more.
+        return Judged(champion.version, {})
+    return Judged(champion.version, _judge(champion, held_out, pipeline.training, store, key))
 
 
-def _judge_champion(
-    champion: ModelVersion, parts: Split, pipeline: Pipeline, store: Store, key: SecretStr
+def _judge(
+    champion: ModelVersion,
+    held_out: pd.DataFrame,
+    training: Training,
+    store: Store,
+    key: SecretStr,
 ) -> Metrics:
+    data = store.cached_blob(champion.model)
+    begin_anew = "to begin anew, set a reference: trimtab reference set FILE"
     try:
-        model = _champion(store.cached_blob(champion.model), champion.model, champion.seal, key)
-        return evaluate(model, parts.held_out, pipeline)
+        model = _load_champion(data, champion.model, champion.seal, key)
+        return evaluate(model, held_out, training)
     except TamperedArtifact as error:
-        raise WillNotPass(f"champion v{champion.version} is not to be trusted: {error}") from None
-    except (KeyError, ValueError) as error:
         raise WillNotPass(
-            f"champion v{champion.version} cannot predict the new rows ({error}); if the "
-            "pipeline's columns have changed, begin anew with `trimtab reference set FILE`"
+            f"the champion, v{champion.version}, is not to be trusted: {error}; {begin_anew}"
         ) from None
+    except _CANNOT_PREDICT as error:
+        raise WillNotPass(
+            f"the champion, v{champion.version}, cannot predict the held-out rows "
+            f"({type(error).__name__}: {error}); {begin_anew}"
+        ) from error
 
 
 @lru_cache(maxsize=2)
-def _champion(data: bytes, digest: str, sealed: str, key: SecretStr) -> Steps:
+def _load_champion(data: bytes, digest: Sha256, sealed: str, key: SecretStr) -> Steps:
     return load_model(data, digest=digest, sealed=sealed, key=key)
+
+
+def fit_challenger(rows: pd.DataFrame, pipeline: Pipeline) -> Challenger:
+    """Fit on all cores that this process may use."""
+    model = build_model(pipeline)
+    estimator = model.named_steps["estimator"]
+    cores_are_open = estimator.get_params().get("n_jobs", "no such parameter") is None
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    if cores_are_open:
+        estimator.set_params(n_jobs=joblib.cpu_count())
+    model.fit(rows[input_columns(pipeline)], rows[pipeline.training.target].to_numpy())
+    if cores_are_open:
+        # The trainer's cores are no part of the model, and would be part of its bytes.
+        estimator.set_params(n_jobs=None)
+    seconds = time.perf_counter() - started
+    return Challenger(model, dump_model(model), seconds, started_at)
 
 
 def _next_version(pipeline: str, store: Store) -> int:
@@ -137,77 +166,73 @@ def _drift_report(event: RetrainRequested, store: Store) -> str:
     return report.id if report else ""
 
 
-def _metrics(
-    challenger: Challenger,
-    parts: Split,
-    pipeline: Pipeline,
-    champion: ModelVersion | None,
-    champion_metrics: Metrics | None,
+def _context(
+    challenger: Challenger, parts: Split, pipeline: Pipeline, champion: Judged | None
 ) -> dict[str, Any]:
-    """`metrics.json`: the original workflow's keys, and more."""
+    """What `metrics.json` says beside the model's own figures."""
     training, held_out = len(parts.training), len(parts.held_out)
-    metrics: dict[str, Any] = dict(challenger.metrics)
-    metrics["feature_importance"] = feature_importance(challenger.model, feature_names(pipeline))
-    metrics["data_stats"] = {
-        "total_samples": training + held_out,
-        "training_samples": training,
-        "test_samples": held_out,
-    }
-    metrics["champion"] = (
-        {"version": champion.version, **(champion_metrics or {})} if champion else None
-    )
-    metrics["held_out"] = _held_out_span(parts.held_out, pipeline)
-    metrics["versions"] = library_versions()
-    metrics["model_sha256"] = sha256(challenger.data)
-    metrics["trained_at"] = datetime.now(UTC).isoformat()
-    metrics["fit_seconds"] = round(challenger.fit_seconds, 3)
-    return metrics
-
-
-def _held_out_span(rows: pd.DataFrame, pipeline: Pipeline) -> dict[str, Any]:
-    time = pipeline.data.event_time
-    if not time:
-        return {"policy": "rows chosen by a hash of their values"}
     return {
-        "policy": "the newest rows, whole groups",
-        "first_event_at": rows[time].min().isoformat(),
-        "last_event_at": rows[time].max().isoformat(),
+        "feature_importance": feature_importance(challenger.model),
+        "data_stats": {
+            "total_samples": training + held_out,
+            "training_samples": training,
+            "test_samples": held_out,
+        },
+        "champion": {"version": champion.version, **champion.metrics} if champion else None,
+        "held_out": _held_out(parts.held_out, pipeline.data.event_time),
+        "versions": _versions(),
+        "trained_at": challenger.trained_at.isoformat(),
+        "fit_seconds": round(challenger.fit_seconds, 3),
     }
 
 
-def library_versions() -> dict[str, str]:
-    """The versions that a loaded model depends on."""
+def _held_out(rows: pd.DataFrame, event_time: str | None) -> dict[str, str]:
+    if event_time is None:
+        return {"rows": "chosen by a hash of their group"}
+    return {
+        "rows": "the newest, whole groups",
+        "first_event_at": rows[event_time].min().isoformat(),
+        "last_event_at": rows[event_time].max().isoformat(),
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of what a loaded model depends on, and of this code."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-def _lineage(event: RetrainRequested, window: Window, pipeline: Pipeline) -> dict[str, Any]:
-    """What it takes to train the same model again."""
+def _lineage(
+    event: RetrainRequested, window: Window, challenger: Challenger, training: Training
+) -> dict[str, Any]:
+    """What it takes, with the window, to train the same model again."""
     return {
         "reason": event.reason,
         "batches": [batch.id for batch in window.batches],
         "sequences": [batch.sequence for batch in window.batches],
         "reference_version": window.reference.version if window.reference else None,
-        "training": pipeline.training.model_dump(mode="json"),
-        "versions": library_versions(),
+        "training": training.model_dump(mode="json"),
+        "hyper_parameters": challenger.model.named_steps["estimator"].get_params(),
+        "versions": _versions(),
     }
 
 
 def _decision(
-    event: RetrainRequested, record: ModelVersion, verdict: Verdict, window_rows: int
+    event: RetrainRequested, record: ModelVersion, champion: Judged | None, window_rows: int
 ) -> ModelPromoted | ModelRejected:
-    if verdict.decision == "promoted" or record.champion_version is None:
-        return ModelPromoted(
-            **caused_fields(event, "trainer", ModelPromoted),
+    if champion and record.decision == "rejected":
+        return ModelRejected(
+            **caused_fields(event, "trainer", ModelRejected),
             model_version=record.version,
-            replaced_version=record.champion_version,
+            champion_version=champion.version,
             sequence=event.sequence,
-            window=record.window,
-            window_rows=window_rows,
+            reason=record.reason,
         )
-    return ModelRejected(
-        **caused_fields(event, "trainer", ModelRejected),
+    return ModelPromoted(
+        **caused_fields(event, "trainer", ModelPromoted),
         model_version=record.version,
-        champion_version=record.champion_version,
+        replaced_version=champion.version if champion else None,
         sequence=event.sequence,
-        reason=verdict.reason,
+        window=record.window,
+        window_rows=window_rows,
     )

@@ -1,0 +1,269 @@
+"""Git, told only what it has to know, with failures that say what to do."""
+
+import base64
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+from urllib.parse import SplitResult, urlsplit
+
+from git import Git
+from pydantic import SecretStr
+
+from shared.failures import WillNotPass, WillPass
+
+_TIMEOUT_SECONDS: Final = 600.0
+_WORDS_KEPT: Final = 600
+_SCHEMES: Final = ("https", "http", "ssh", "file")
+_KEPT_VARIABLES: Final = ("GIT_SSL_", "GIT_SSH", "GIT_PROXY_", "GIT_EXEC_PATH")
+
+_CONFIGURATION: Final = {
+    "core.hooksPath": os.devnull,
+    "core.sshCommand": "ssh -o BatchMode=yes",
+    "core.compression": "0",  # a joblib file is compressed already
+    "fastimport.unpackLimit": "1",
+    "commit.gpgSign": "false",
+    "credential.helper": "",
+    "gc.auto": "0",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "60",
+    "protocol.allow": "never",
+    **{f"protocol.{scheme}.allow": "always" for scheme in _SCHEMES},
+}
+
+_VARIABLES: Final = {
+    "GIT_ASKPASS": "",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+}
+
+_REFUSALS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), remedy)
+    for pattern, remedy in (
+        (r"GH001|exceeds GitHub's file size limit|(error:|HTTP) 413",
+         "the host does not take a file of this size; make the model smaller by "
+         "training.parameters (min_samples_leaf, max_depth, n_estimators)"),
+        (r"GH013|push declined due to",
+         "the host's rules refuse the push; allow it there, or set publish.branch to another one"),
+        (r"protected branch|GH006",
+         "the branch is protected; let the publisher's account push to it, or set publish.branch"),
+        (r"hook declined", "a hook of the host refuses the push; it says why"),
+        (r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|"
+         r"(error:|HTTP) 401",
+         "the host does not accept the credentials; check GITHUB_USERNAME and GITHUB_TOKEN"),
+        (r"(error:|HTTP) 403|Permission to .* denied|Permission denied \(|unpacker error",
+         "no right to write there; GITHUB_TOKEN needs 'contents: write' on this repository"),
+        (r"repository .*not found|could not be found|does not appear to be a git repository|"
+         r"(error:|HTTP) 404",
+         "no such repository, or no right to see it; check MODEL_REPOSITORY and GITHUB_TOKEN"),
+        (r"branch is currently checked out", "MODEL_REPOSITORY has to be a bare repository"),
+        (r"dubious ownership", "the repository belongs to another user; run the publisher as its"
+         " owner, or give the folder to the publisher's user"),
+        (r"certificate problem|certificate verif",
+         "the host's certificate is not trusted; set GIT_SSL_CAINFO to the authority's file"),
+    )
+)  # fmt: skip
+_BROKEN: Final = re.compile(r"pack-objects died|bad object|object file .* is (empty|corrupt)")
+_PASSES: Final = re.compile(
+    r"could not resolve host|temporary failure in name resolution|timed? ?out|did not complete in|"
+    r"connection (was )?(refused|reset|closed)|couldn't connect|failed to connect|early EOF|"
+    r"(error:|HTTP) (408|429|5\d\d)|Internal Server Error|hung up|RPC failed|"
+    r"unexpected disconnect|Operation too slow|network is unreachable|no route to host|"
+    r"GnuTLS recv error|SSL_ERROR_SYSCALL|transfer closed",
+    re.IGNORECASE,
+)
+
+
+class UnexpectedFailure(Exception):
+    """Git failed in a way that nobody foresaw: the cache may be broken."""
+
+
+def checked_address(address: str) -> str:
+    """The address of a repository as Git is to be given it: an URL, or an absolute path.
+
+    Raises:
+        WillNotPass: it holds credentials, or could make Git do something else than go there.
+    """
+    if "://" not in address:
+        if address.startswith("-") or ":" in address:
+            raise WillNotPass(
+                "MODEL_REPOSITORY is not an address that may be used; give a path, or begin with "
+                + " or ".join(f"{scheme}://" for scheme in _SCHEMES)
+            )
+        return str(Path(address).resolve())
+    parts = _split(address)
+    if parts.scheme not in _SCHEMES:
+        raise WillNotPass(f"MODEL_REPOSITORY has a scheme other than {', '.join(_SCHEMES)}")
+    if parts.password or (parts.username and parts.scheme != "ssh"):
+        raise WillNotPass(
+            "MODEL_REPOSITORY holds credentials; take them out, and set GITHUB_USERNAME and "
+            "GITHUB_TOKEN"
+        )
+    if parts.query or parts.fragment or parts.netloc.startswith("-"):
+        raise WillNotPass("MODEL_REPOSITORY is not the address of a repository")
+    return address
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:
+        raise WillNotPass("MODEL_REPOSITORY is not an address that can be read") from None
+
+
+def _authorization(address: str, username: str | None, token: SecretStr | None) -> str | None:
+    """The credentials as HTTP sends them; none without a token, or where HTTP is not spoken.
+
+    Raises:
+        WillNotPass: they would be sent in the clear.
+    """
+    parts = urlsplit(address)
+    if not token or parts.scheme not in ("https", "http"):
+        return None
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise WillNotPass(
+            "MODEL_REPOSITORY begins with http://, which would send GITHUB_TOKEN in the clear; "
+            "use https://"
+        )
+    pair = f"{username or 'x-access-token'}:{token.get_secret_value()}"
+    return base64.b64encode(pair.encode()).decode()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a Git command ended."""
+
+    status: int
+    output: str
+    said: str
+
+    @property
+    def rejections(self) -> list[str]:
+        """The refs that `push --porcelain` did not move, each with the reason."""
+        return [line for line in self.output.splitlines() if line.startswith("!")]
+
+
+class IsolatedGit:
+    """Git in one bare repository, whose remote `origin` is one address.
+
+    Configuration and variables of the machine's user do not reach it, except those on how to reach
+    hosts (GIT_SSL_…, GIT_SSH…). The credentials stand in the environment of the commands that talk
+    to the remote, and nowhere else: nobody else can read it, and Git keeps nothing of it.
+    """
+
+    def __init__(
+        self, folder: Path, address: str, username: str | None, token: SecretStr | None
+    ) -> None:
+        """Run nothing yet.
+
+        Raises:
+            WillNotPass: the token would be sent in the clear.
+        """
+        self._folder = folder
+        self._address = address
+        configuration = {
+            **_CONFIGURATION,
+            "remote.origin.url": address,
+            "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
+        }
+        variables = {**_VARIABLES, "GIT_DIR": str(folder)}
+        self._local = self._remote = variables | _as_variables(configuration)
+        self._secrets: tuple[str, ...] = ()
+        if token and (authorization := _authorization(address, username, token)):
+            header = f"Authorization: Basic {authorization}"
+            configuration[f"http.{address}.extraHeader"] = header
+            self._remote = variables | _as_variables(configuration)
+            self._secrets = (token.get_secret_value(), authorization)
+
+    def local(self, *arguments: str, stdin: BinaryIO | None = None) -> str:
+        """What a command that stays in the repository prints.
+
+        Raises:
+            UnexpectedFailure: it failed.
+        """
+        answer = self.ask(*arguments, stdin=stdin)
+        if answer.status != 0:
+            words = self._words(answer)[-_WORDS_KEPT:]
+            raise UnexpectedFailure(f"git {arguments[0]} in GIT_CACHE: {words}")
+        return answer.output
+
+    def remote(self, *arguments: str) -> str:
+        """What a command that talks to the remote prints.
+
+        Raises:
+            WillPass, WillNotPass, UnexpectedFailure: it failed, by the kind of its failure.
+        """
+        answer = self.ask(*arguments, remote=True)
+        if answer.status != 0:
+            raise self.failure(arguments[0], answer)
+        return answer.output
+
+    def ask(self, *arguments: str, remote: bool = False, stdin: BinaryIO | None = None) -> Answer:
+        """Run a command to its end, with the credentials if it talks to the remote."""
+        environment = self._remote if remote else self._local
+        status, output, said = Git(self._folder).execute(
+            [*_without_inherited(environment), "git", *arguments],
+            istream=stdin,
+            env=environment,
+            with_extended_output=True,
+            with_exceptions=False,
+            kill_after_timeout=_TIMEOUT_SECONDS,
+        )
+        return Answer(status, str(output), said)
+
+    def failure(self, command: str, answer: Answer) -> Exception:
+        """What it means that a command failed that talks to the remote."""
+        words = self._words(answer)
+        # An address has words of its own, which say nothing about the failure.
+        evidence = words.replace(self._address, "")
+        about = f"git {command} {self._address}"
+        shown = words[-_WORDS_KEPT:]
+        if _BROKEN.search(evidence):
+            return UnexpectedFailure(f"{about}: {shown}")
+        for pattern, remedy in _REFUSALS:
+            if pattern.search(evidence):
+                return WillNotPass(f"{about}: {remedy}. Git says: {shown}")
+        if _PASSES.search(evidence):
+            return WillPass(f"{about}: {shown}")
+        return UnexpectedFailure(f"{about}: {shown}")
+
+    def _words(self, answer: Answer) -> str:
+        """What Git said, on one line, without its hints and without a secret."""
+        lines = [line for line in answer.said.splitlines() if not line.startswith("hint:")]
+        words = " ".join(" ".join([*lines, *answer.rejections]).split())
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return words
+
+
+def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:
+    """Settings in the form in which Git takes them from its environment."""
+    variables = {"GIT_CONFIG_COUNT": str(len(configuration))}
+    for number, (key, value) in enumerate(configuration.items()):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return variables
+
+
+def _without_inherited(environment: Mapping[str, str]) -> list[str]:
+    """What takes Git's other variables away: GitPython only adds to the environment."""
+    inherited = (
+        name
+        for name in sorted(os.environ)
+        if name.startswith("GIT_")
+        and not name.startswith(_KEPT_VARIABLES)
+        and name not in environment
+    )
+    unset = [f"--unset={name}" for name in inherited]
+    return ["env", *unset] if unset else []

@@ -1,0 +1,113 @@
+"""A table at an HTTP address, against a server that plays faults."""
+
+import time
+from typing import Any
+
+import pytest
+
+from services.ingest.http_table import read_address
+from services.ingest.sources import read_source
+from shared.failures import WillNotPass, WillPass
+from shared.pipeline import HttpSource, Pipeline
+from shared.settings import Settings
+from tests.integration.ingest.fault_server import Connection, Play, says, serving
+
+CSV = '\ufeffa,b\r\n1,x\r\n2,"y, z"\r\n'
+EXPECTED = [{"a": "1", "b": "x"}, {"a": "2", "b": "y, z"}]
+
+
+def read(url: str, **options: Any) -> list[dict[Any, Any]]:
+    source = HttpSource(kind="http", url=url, **({"deadline_seconds": 5} | options))
+    return read_address(source).to_dict("records")
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        (CSV, {}),
+        ('[{"a": 1, "b": "x"}, {"a": 2, "b": "y, z"}]', {"format": "json"}),
+        (
+            '{"n": 2, "rows": [{"a": 1, "b": "x"}, {"a": 2, "b": "y, z"}]}',
+            {"format": "json", "records": "rows"},
+        ),
+    ],
+)
+def test_every_form_of_a_table(body: str, options: dict[str, Any]) -> None:
+    with serving(says(body)) as server:
+        assert read(f"{server.url}/table?year=2026", **options) == EXPECTED
+    assert server.asked == ["/table?year=2026"]
+
+
+@pytest.mark.parametrize(
+    "fault", [says("", 503), says(""), says("a,b\n"), says("<html>"), says(CSV, length=9_999)]
+)
+def test_what_may_pass_is_asked_again(fault: Play) -> None:
+    with serving(fault, says(CSV)) as server:
+        assert read(server.url) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "text"),
+    [
+        (says("", 404), {}, "answered 404"),
+        (says('a,b\n1,"'), {}, "answered what is not a CSV table"),
+        (says('{"error": "no"}'), {"format": "json"}, "not a JSON list of objects at the top"),
+        (says(CSV), {"max_bytes": 10}, "more than 10 bytes"),
+    ],
+)
+def test_what_cannot_pass_fails_at_once(answer: Play, options: dict[str, Any], text: str) -> None:
+    with serving(answer) as server, pytest.raises(WillNotPass, match=text):
+        read(f"{server.url}/?token=do-not-repeat", **options)
+    assert len(server.asked) == 1
+
+
+def redirect(connection: Connection) -> None:
+    left = int(connection.query.get("left", "0"))
+    if not left:
+        connection.answer(CSV)
+    else:
+        connection.answer("", 302, Location=f"/?left={left - 1}")
+
+
+def test_five_redirects_are_followed_and_no_more() -> None:
+    with serving(redirect) as server:
+        assert read(f"{server.url}/?left=5") == EXPECTED
+        with pytest.raises(WillNotPass, match="TooManyRedirects"):
+            read(f"{server.url}/?left=6")
+
+
+def test_a_redirect_to_another_protocol() -> None:
+    elsewhere = says("", 302, Location="ftp://127.0.0.1/")
+    with serving(elsewhere) as server, pytest.raises(WillNotPass, match="UnsupportedProtocol"):
+        read(server.url)
+
+
+def test_no_read_outlasts_its_deadline() -> None:
+    def drip(connection: Connection) -> None:
+        connection.send_response(200)
+        connection.end_headers()
+        connection.drip(b"a,b\n" * 200, 0.02)
+
+    with serving(drip) as server:
+        begun = time.monotonic()
+        with pytest.raises(WillPass, match=r"no complete answer within 0\.5 s"):
+            read(server.url, deadline_seconds=0.5)
+        assert time.monotonic() - begun < 1.5
+
+
+def test_credentials_of_the_address_are_sent_and_not_named(
+    air_quality: Pipeline, settings: Settings
+) -> None:
+    heads = []
+
+    def remember(connection: Connection) -> None:
+        heads.append(connection.headers["Authorization"])
+        connection.answer(CSV)
+
+    with serving(remember) as server:
+        url = server.url.replace("://", "://me:password@") + "/t.csv?token=secret"
+        source = HttpSource(kind="http", url=url)
+        pipeline = air_quality.model_copy(update={"source": source})
+        answer = read_source(pipeline, settings, frozenset())
+    assert heads[0].startswith("Basic ")
+    assert answer.source == f"{server.url}/t.csv"

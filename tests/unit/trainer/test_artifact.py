@@ -1,0 +1,69 @@
+"""Models as bytes: the same model comes back, and only from bytes that were sealed."""
+
+import io
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import SecretStr
+from sklearn.pipeline import Pipeline as Steps
+
+from services.trainer.artifact import dump_model, load_model
+from services.trainer.estimators import build_model, input_columns
+from shared.artifacts import TamperedArtifact, seal, sha256
+from shared.pipeline import Pipeline
+from tests.air_quality_rows import batch_rows, raw_rows, with_training
+
+KEY = SecretStr("a signing key for tests only")
+
+
+@pytest.fixture(scope="module")
+def rows(air_quality: Pipeline) -> pd.DataFrame:
+    return batch_rows(raw_rows(20), air_quality).dropna()
+
+
+@pytest.fixture(scope="module")
+def model(air_quality: Pipeline, rows: pd.DataFrame) -> Steps:
+    small = with_training(air_quality, parameters={"n_estimators": 5})
+    return build_model(small).fit(rows[input_columns(small)], rows["pollutant_avg"].to_numpy())
+
+
+def test_the_model_comes_back(model: Steps, rows: pd.DataFrame) -> None:
+    data = dump_model(model)
+    loaded = load_model(data, digest=sha256(data), sealed=seal(data, KEY), key=KEY)
+    np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+
+
+def test_the_bytes_do_not_depend_on_which_equal_parts_are_one_object(model: Steps) -> None:
+    part = "".join(["the same ", "text"])
+    apart = Steps([*model.steps]).set_params(memory=None)
+    apart.__dict__ |= {"first": part, "second": "".join(["the same ", "text"])}
+    together = Steps([*model.steps]).set_params(memory=None)
+    together.__dict__ |= {"first": part, "second": part}
+    assert dump_model(apart) == dump_model(together)
+
+
+def test_joblib_alone_can_read_the_bytes(model: Steps, rows: pd.DataFrame) -> None:
+    loaded = joblib.load(io.BytesIO(dump_model(model)))
+    np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+
+
+class RunsCode:
+    """What an attacker's file does when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return pytest.fail, ("the bytes were unpickled",)
+
+
+@pytest.mark.parametrize("sealed_by", [None, SecretStr("another key of some length")])
+def test_bytes_that_are_not_the_sealed_ones_are_not_unpickled(
+    sealed_by: SecretStr | None, model: Steps
+) -> None:
+    sink = io.BytesIO()
+    joblib.dump(RunsCode(), sink)
+    evil, good = sink.getvalue(), dump_model(model)
+    digest = sha256(evil if sealed_by else good)
+    sealed = seal(evil, sealed_by) if sealed_by else seal(good, KEY)
+    with pytest.raises(TamperedArtifact):
+        load_model(evil, digest=digest, sealed=sealed, key=KEY)
