@@ -256,6 +256,8 @@ class Pipeline(Strict):
         columns = self.data.columns
         for name in self.training.features:
             _require_column("training.features", name, columns)
+            if isinstance(columns[name], TimeColumn):
+                raise ValueError(f"training.features: {name!r} is a time; use training.time_parts")
         for name in self.training.group:
             _require_column("training.group", name, columns)
         for name in self.drift.features:

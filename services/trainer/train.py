@@ -63,7 +63,7 @@ def train_model(
     """
     key = _signing_key(settings)
     window = training_window(event, pipeline, store)
-    parts = split(window.rows, pipeline)
+    parts = split(window.rows, pipeline, window.batches[-1].rows)
     champion = _champion(event, parts.held_out, pipeline, store, key)
     challenger = fit_challenger(parts.training, pipeline)
     metrics = evaluate(challenger.model, parts.held_out, pipeline.training)

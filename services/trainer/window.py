@@ -79,13 +79,15 @@ def _batches(
     return batches
 
 
-def split(rows: pd.DataFrame, pipeline: Pipeline) -> Split:
-    """Hold out the newest rows: at least `test_share` of those that have a target.
+def split(rows: pd.DataFrame, pipeline: Pipeline, newest_batch_rows: int) -> Split:
+    """Hold out the newest rows: `test_share` of those that have a target, or a little more.
+
+    Of the newest batch, which asked for the model, about half is held out at most: if it were held
+    out whole, neither model would have learnt from it. So a champion is not judged on what it
+    learnt from either, as long as batches bring newer rows.
 
     Rows of one group at one time stay together. Where the line falls inside one time, groups are
     taken in the order of a hash of their values, so the choice depends on nothing but the rows.
-    The next window's held-out rows, where they reach back behind its new rows, were held out of
-    this one too: so long as batches bring newer rows, no champion is judged on what it learnt from.
 
     Raises:
         WillNotPass: too few rows to train on, or none to judge by.
@@ -94,7 +96,8 @@ def split(rows: pd.DataFrame, pipeline: Pipeline) -> Split:
     blocks = _blocks(known, pipeline)
     sizes = blocks.value_counts().sort_index(ascending=False)
     newer_rows = sizes.cumsum() - sizes
-    chosen = blocks.isin(sizes.index[newer_rows < pipeline.training.test_share * len(known)])
+    wanted = min(pipeline.training.test_share * len(known), newest_batch_rows / 2)
+    chosen = blocks.isin(sizes.index[newer_rows < wanted])
     parts = Split(training=known[~chosen], held_out=known[chosen])
     if parts.held_out.empty or len(parts.training) < FEWEST_TRAINING_ROWS:
         raise WillNotPass(

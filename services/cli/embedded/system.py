@@ -89,7 +89,10 @@ class System:
     def _bare_repository(self) -> str:
         path = self.home / "models.git"
         if not path.exists():
-            Repo.init(path, bare=True, initial_branch="main")
+            repository = Repo.init(path, bare=True, initial_branch="main")
+            with repository.config_writer() as configuration:
+                # A pushed model stays in the one pack it came in.
+                configuration.set_value("receive", "unpackLimit", 1)
         return str(path)
 
     def _start_valkey(self) -> str:

@@ -101,6 +101,10 @@ class Loop:
             )
         )
 
+    def newest_rows(self, model: ModelVersion) -> int:
+        """How many rows the batch has that asked for a model."""
+        return self.store.batches_between("air_quality", 0, model.sequence)[-1].rows
+
     def window(self, model: ModelVersion) -> pd.DataFrame:
         return from_parquet(self.store.blob(model.window))
 
@@ -151,7 +155,7 @@ def test_the_first_model_is_promoted_and_its_record_says_how_it_was_made(
 def test_the_metrics_hold_for_the_stored_model_on_the_held_out_rows(loop: Loop, hour: Hour) -> None:
     rows = hour(9)
     model, _ = loop.train(loop.request(loop.ingest(1, rows)))
-    held_out = split(rows, loop.pipeline).held_out
+    held_out = split(rows, loop.pipeline, len(rows)).held_out
     stored = joblib.load(io.BytesIO(loop.store.blob(model.model)))
     error = mean_absolute_error(held_out["pollutant_avg"], stored.predict(held_out))
     metrics = model.metrics
@@ -245,7 +249,7 @@ def test_a_worse_challenger_is_rejected_and_the_champion_stays(loop: Loop, hour:
 def test_the_champions_figures_are_its_errors_on_the_same_rows(loop: Loop, hour: Hour) -> None:
     first, _ = loop.train(loop.request(loop.ingest(1, hour(9))))
     second, _ = loop.train(loop.request(loop.ingest(2, hour(15))))
-    held_out = split(loop.window(second), loop.pipeline).held_out
+    held_out = split(loop.window(second), loop.pipeline, loop.newest_rows(second)).held_out
     champion = joblib.load(io.BytesIO(loop.store.blob(first.model)))
     error = mean_absolute_error(held_out["pollutant_avg"], champion.predict(held_out))
     assert second.metrics["champion"]["mae"] == pytest.approx(error)
@@ -276,7 +280,12 @@ def test_a_late_batch_takes_its_place_in_time(loop: Loop, hour: Hour) -> None:
     request = loop.request(loop.ingest(2, hour(7)))
     window = training_window(request, loop.pipeline, loop.store)
     assert window.rows["last_update"].is_monotonic_increasing
-    assert split(window.rows, loop.pipeline).held_out["last_update"].dt.hour.eq(9).all()
+    assert (
+        split(window.rows, loop.pipeline, window.batches[-1].rows)
+        .held_out["last_update"]
+        .dt.hour.eq(9)
+        .all()
+    )
 
 
 def test_of_a_longer_window_the_newest_rows_are_kept(loop: Loop, hour: Hour) -> None:
@@ -461,7 +470,7 @@ def test_recorded_snapshots(loop: Loop, air_quality: Pipeline) -> None:
     for number in range(3):
         rows = batch_rows(recorded_rows(number), air_quality)
         model, _ = loop.train(loop.request(loop.ingest(number + 1, rows)))
-    held_out = split(loop.window(model), loop.pipeline).held_out
+    held_out = split(loop.window(model), loop.pipeline, loop.newest_rows(model)).held_out
     assert held_out["last_update"].dt.strftime("%Y-%m").eq("2025-03").all()
     assert 4 < model.metrics["mae"] < 8
     assert model.metrics["r2_score"] > 0.8

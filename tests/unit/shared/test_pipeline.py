@@ -57,6 +57,7 @@ def line_of(part: str) -> int:
         ("group: [station]", "group: [statoin]", "did you mean 'station'"),
         ("key: [station, pollutant_id]", "key: [stations]", "did you mean 'station'"),
         ("event_time: last_update", "event_time: city", "not of type time"),
+        ("pollutant_id]\n  time_parts", "last_update]\n  time_parts", "use training.time_parts"),
         ("task: regression", "task: classification", "give it type category"),
         ("Asia/Kolkata", "Asia/Kolkatta", "no time zone"),
         ("branch: main", 'branch: "--force"', "branch name"),

@@ -43,6 +43,9 @@ ROW = st.tuples(
 )
 Row = tuple[str | None, int | None, int, float | None]
 
+ALL_NEW = 1_000_000
+"""More rows in the newest batch than there are: the share alone decides."""
+
 
 def frame(rows: list[Row]) -> pd.DataFrame:
     """Rows of station, hour, x and y; their index numbers them."""
@@ -54,7 +57,7 @@ def frame(rows: list[Row]) -> pd.DataFrame:
 
 def divided(rows: pd.DataFrame, pipeline: Pipeline) -> Split:
     try:
-        return split(rows, pipeline)
+        return split(rows, pipeline, ALL_NEW)
     except WillNotPass:
         assume(False)
         raise
@@ -126,7 +129,7 @@ def test_the_order_of_the_rows_changes_nothing(
     shuffle: Callable[[list[int]], None] = random.shuffle  # type: ignore[attr-defined]
     order = list(range(len(rows)))
     shuffle(order)
-    again = split(rows.iloc[order], pipeline)
+    again = split(rows.iloc[order], pipeline, ALL_NEW)
     assert set(again.held_out.index) == set(parts.held_out.index)
 
 
@@ -143,7 +146,7 @@ def test_what_was_trained_on_is_not_held_out_when_newer_rows_come(
 
 def test_the_groups_of_the_newest_hour_are_chosen_by_a_hash_that_stays_the_same() -> None:
     rows = frame([(f"station {number}", 0, 0, 1.0) for number in range(20)])
-    assert sorted(split(rows, PIPELINE).held_out["station"]) == [
+    assert sorted(split(rows, PIPELINE, ALL_NEW).held_out["station"]) == [
         "station 0",
         "station 13",
         "station 16",
@@ -154,7 +157,7 @@ def test_the_groups_of_the_newest_hour_are_chosen_by_a_hash_that_stays_the_same(
 def test_rows_without_a_time_count_as_the_oldest() -> None:
     timeless: list[Row] = [(f"station {number}", None, number, 1.0) for number in range(15)]
     timed: list[Row] = [(f"station {number}", 1, number, 1.0) for number in range(5)]
-    assert split(frame([*timeless, *timed]), PIPELINE).held_out["at"].notna().all()
+    assert split(frame([*timeless, *timed]), PIPELINE, ALL_NEW).held_out["at"].notna().all()
 
 
 @pytest.mark.parametrize(
@@ -170,10 +173,21 @@ def test_rows_without_a_time_count_as_the_oldest() -> None:
 )
 def test_too_few_rows_are_an_error_that_counts_them(rows: list[Row]) -> None:
     with pytest.raises(WillNotPass, match=rf"of {len(rows)} rows have a value of y: .* takes 10"):
-        split(frame(rows), PIPELINE)
+        split(frame(rows), PIPELINE, ALL_NEW)
 
 
 def test_the_fewest_rows_that_do() -> None:
     rows = frame([(f"station {n}", n, 1, 1.0) for n in range(FEWEST_TRAINING_ROWS + 1)])
-    parts = split(rows, with_training(PIPELINE, test_share=0.05))
+    parts = split(rows, with_training(PIPELINE, test_share=0.05), ALL_NEW)
     assert (len(parts.training), len(parts.held_out)) == (10, 1)
+
+
+def test_half_of_the_newest_batch_is_left_to_learn_from() -> None:
+    old = pd.DataFrame({"station": [f"s{n}" for n in range(900)], "hour": 1})
+    new = pd.DataFrame({"station": [f"s{n}" for n in range(100)], "hour": 2})
+    rows = pd.concat([old, new], ignore_index=True).assign(x=1.0, y=1.0)
+    rows["at"] = pd.to_datetime(rows["hour"], unit="h", utc=True)
+    parts = split(rows, PIPELINE, len(new))
+    assert list(parts.held_out["hour"].unique()) == [2]
+    assert len(parts.held_out) == 50
+    assert (parts.training["hour"] == 2).sum() == 50
