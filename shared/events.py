@@ -63,6 +63,8 @@ class RetrainRequested(EventBase):
     """The reference that the batch was compared with; none before the first model."""
     sequence: int = Field(ge=1)
     """The newest batch that the training window may hold."""
+    rows: int | None = None
+    """The rows of that batch."""
     drift_score: float | None = None
 
 
@@ -85,6 +87,7 @@ class ModelRejected(EventBase):
     model_version: int = Field(ge=1)
     champion_version: int = Field(ge=1)
     sequence: int = Field(ge=1)
+    window_rows: int | None = None
     reason: str = Field(max_length=500)
 
 
@@ -93,6 +96,9 @@ class ModelPublished(EventBase):
 
     type: Literal["ModelPublished"] = "ModelPublished"
     model_version: int = Field(ge=1)
+    sequence: int | None = None
+    """The batch that asked for the model."""
+    window_rows: int | None = None
     commit: str = Field(pattern=r"^[0-9a-f]{40,64}$")
     branch: str
     url: str | None = None

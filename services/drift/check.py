@@ -120,6 +120,7 @@ def _requests(event: BatchIngested, report: DriftReport) -> tuple[RetrainRequest
             reason=reasons[report.verdict],
             reference_version=report.reference_version,
             sequence=event.sequence,
+            rows=event.rows,
             drift_score=report.drift_score,
         ),
     )

@@ -47,6 +47,8 @@ def publish_model(
     told = ModelPublished(
         **caused_fields(event, "publisher", ModelPublished),
         model_version=model.version,
+        sequence=event.sequence,
+        window_rows=event.window_rows,
         commit=published.commit,
         branch=pipeline.publish.branch,
         url=url,

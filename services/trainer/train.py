@@ -226,6 +226,7 @@ def _decision(
             model_version=record.version,
             champion_version=champion.version,
             sequence=event.sequence,
+            window_rows=window_rows,
             reason=record.reason,
         )
     return ModelPromoted(
