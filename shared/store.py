@@ -58,7 +58,8 @@ _UNIQUE: Final[dict[str, str]] = {
     "references": "version",
     "models": "version",
 }
-_KEPT_FOR_GOOD: Final = {"references", "models", "dead_letters"}
+# What a champion's successors look back to, however long it was the champion.
+_KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters"}
 _DAY_SECONDS: Final = 86_400
 
 
