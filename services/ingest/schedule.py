@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 SWEEP_TASK: Final = "ingest.sweep"
 RETENTION_TASK: Final = "ingest.remove_unnamed_blobs"
 _CRON_EXPIRES_SECONDS: Final = 3600
+_MADE_GOOD: Final = timedelta(days=1)
+"""A slot that passed this recently is made good when beat starts; known rows are no news."""
+
 _ALIVE_EVERY: Final = timedelta(seconds=2)
 
 
@@ -49,6 +52,7 @@ def _ingestion(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "task": task_name("ingest", IngestionDue.__name__),
         "schedule": schedule,
+        "last_run_at": datetime.now(UTC) - _MADE_GOOD,
         "kwargs": {"event": BeatLazyFunc(due_event, pipeline.name, schedule)},
         "options": {
             "queue": "ingest",

@@ -1,6 +1,6 @@
 """Beat's entries, and the events of their slots."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from celery.schedules import crontab
@@ -22,6 +22,7 @@ def test_every_source_has_an_entry_and_a_manual_one_none() -> None:
     assert ingestion["task"] == "ingest.on_ingestion_due"
     assert ingestion["schedule"] == crontab(minute="5")
     assert ingestion["options"]["expires"] == 3600
+    assert ingestion["last_run_at"] < datetime.now(UTC) - timedelta(hours=23)
     assert entries["sweep"]["options"]["expires"] == 10
 
 
