@@ -134,6 +134,14 @@ def test_failed_start_says_why_and_leaves_nothing_behind(command: Command) -> No
     assert command.wait_until_gone() == {}
 
 
+def test_stage_that_gives_up_fails_the_demo_with_its_reason(command: Command) -> None:
+    home, nowhere = command.folder / "failing", command.folder / "nowhere.git"
+    done = command.run("demo", "--home", str(home), MODEL_REPOSITORY=str(nowhere))
+    assert done.returncode == 1, done.stdout
+    assert "trimtab: publisher gave up on ModelPromoted" in done.stdout
+    assert command.wait_until_gone() == {}
+
+
 def test_demo_does_not_clear_a_folder_of_somebody_else(command: Command, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     done = command.run("demo", "--home", str(tmp_path))
