@@ -4,7 +4,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,11 +13,10 @@ from typing import Any, Final, TypeVar
 import httpx
 import yaml
 
-from services.cli.embedded.addresses import settings_of
+from services.cli.embedded.addresses import connected
 from services.cli.embedded.system import FLOWER_USER, System, running
 from services.cli.journal import Journal, activities, line
 from services.cli.view import LiveView
-from shared.celery_app import celery_app
 from shared.events import ROUTES, STAGES
 from shared.pipeline import load_pipeline
 from shared.records import Batch, DeadLetter, DriftReport
@@ -66,8 +64,7 @@ class Demo:
                 f"Flower: http://127.0.0.1:{system.flower_port} (user {FLOWER_USER}, password in "
                 f"{self.home / 'secrets' / 'flower_password'})\n"
             )
-            settings = settings_of(system.home)
-            with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+            with connected(system.home) as resources:
                 journal = Journal(resources.store, started_at)
                 Player(system, resources, view, journal, self.pipeline_name).play()
                 view.going_on({})

@@ -4,8 +4,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -303,16 +302,11 @@ def replay_letter(
             console.print(f"sent again: {found.id}", markup=False)
 
 
-@contextmanager
-def connect(home: Path) -> Iterator[Any]:
-    """The connections to the running system, in `home` or where the environment says."""
-    from services.cli.embedded.addresses import settings_of
-    from shared.celery_app import celery_app
-    from shared.stage import Resources
+def connect(home: Path) -> AbstractContextManager[Any]:
+    """The connections to the running system. Imported late: `--help` needs none of it."""
+    from services.cli.embedded.addresses import connected
 
-    settings = settings_of(home)
-    with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
-        yield resources
+    return connected(home)
 
 
 def choose_pipeline(pipelines: dict[str, Any], name: str | None) -> str:

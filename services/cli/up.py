@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
@@ -15,12 +15,11 @@ from typing import Final, NoReturn
 from pymongo.errors import PyMongoError
 from rich.console import Console
 
-from services.cli.embedded.addresses import settings_of
+from services.cli.embedded.addresses import connected
 from services.cli.embedded.process import StartFailed
 from services.cli.embedded.system import FLOWER_USER, System, running
 from services.cli.journal import Journal, Line, activities, line
 from services.cli.view import LiveView
-from shared.celery_app import celery_app
 from shared.pipeline import load_pipelines
 from shared.stage import Resources
 
@@ -53,8 +52,7 @@ def run_in_foreground(home: Path, pipelines: Path, console: Console) -> None:
 
 def _follow(system: System, view: LiveView) -> None:
     """Show what happens, and keep every part running."""
-    settings = settings_of(system.home)
-    with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+    with connected(system.home) as resources:
         _keep_running(system, resources, view)
 
 

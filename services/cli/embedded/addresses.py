@@ -2,9 +2,13 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from shared.celery_app import celery_app
 from shared.settings import Settings, read_settings
+from shared.stage import Resources
 
 
 def environment_file(home: Path) -> Path:
@@ -33,3 +37,11 @@ def settings_of(home: Path) -> Settings:
             text = Path(value).read_text(encoding="utf-8").strip() if secret else value
             overrides[name.lower()] = text
     return read_settings(**overrides)
+
+
+@contextmanager
+def connected(home: Path) -> Iterator[Resources]:
+    """The connections to the system that runs in `home` or where the environment says."""
+    settings = settings_of(home)
+    with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+        yield resources
