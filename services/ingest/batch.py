@@ -1,5 +1,6 @@
 """From a source's answer to a batch of rows that no earlier batch holds."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,13 @@ import pyarrow as pa
 from services.ingest.rows import Rows, validate_rows
 from services.ingest.sources import Answer, read_source
 from services.ingest.tables import read_file
-from shared.events import BatchIngested, IngestionDue, caused_fields
+from shared.events import (
+    BatchIngested,
+    ChunkIngested,
+    IngestionDue,
+    caused_fields,
+    deterministic_id,
+)
 from shared.failures import WillNotPass
 from shared.frames import from_parquet, to_parquet
 from shared.outcome import Outcome, record_fields
@@ -58,12 +65,14 @@ def ingest_batch(
 ) -> Outcome:
     """Keep the valid rows of an answer that are in no earlier batch, as the next batch.
 
-    The number of the batch is the next one at this moment. If another ingestion takes it first, the
-    record is refused and the event is handled again, so no row gets into two batches.
+    The number of the batch is the next one before the earlier batches are looked at. If another
+    ingestion takes it first, the record is refused and the event is handled again, so no row gets
+    into two batches.
 
     Raises:
         WillNotPass: the answer is not the pipeline's table, or too many of its rows are bad.
     """
+    sequence = _next_sequence(pipeline, store)
     rows = _validated(answer, pipeline.data)
     new = _new_rows(rows.valid, pipeline, store)
     fields: dict[str, Any] = {
@@ -77,7 +86,12 @@ def ingest_batch(
     }
     if new.empty:
         return Outcome(Batch(**record_fields(event, "ingest"), outcome="nothing new", **fields))
-    return _batch(event, new, pipeline, store, fields)
+    return _batch(event, sequence, new, pipeline, store, fields)
+
+
+def _next_sequence(pipeline: Pipeline, store: Store) -> int:
+    newest = store.newest(Batch, {"pipeline": pipeline.name, "sequence": {"$ne": None}}, "sequence")
+    return (newest.sequence or 0) + 1 if newest else 1
 
 
 def _validated(answer: Answer, schema: Schema) -> Rows:
@@ -151,14 +165,14 @@ def _set_aside(rows: Rows, store: Store) -> SetAside:
 
 def _batch(
     event: IngestionDue,
+    sequence: int,
     rows: pd.DataFrame,
     pipeline: Pipeline,
     store: Store,
     fields: dict[str, Any],
 ) -> Outcome:
-    data = store.put_blob(to_parquet(rows))
-    newest = store.newest(Batch, {"pipeline": pipeline.name, "sequence": {"$ne": None}}, "sequence")
-    sequence = (newest.sequence or 0) + 1 if newest else 1
+    chunk_rows = pipeline.drift.chunk_rows
+    data = store.put_blob(to_parquet(rows, row_group_rows=chunk_rows))
     time = pipeline.data.event_time
     first, last = _span(rows[time]) if time else (None, None)
     batch = Batch(
@@ -178,4 +192,22 @@ def _batch(
         data=data,
         as_reference=batch.as_reference,
     )
-    return Outcome(batch, (ingested,))
+    return Outcome(batch, (*_chunks(event, ingested, chunk_rows), ingested))
+
+
+def _chunks(
+    event: IngestionDue, ingested: BatchIngested, chunk_rows: int
+) -> tuple[ChunkIngested, ...]:
+    """The row groups of a batch that has several."""
+    if ingested.as_reference or ingested.rows <= chunk_rows:
+        return ()
+    fields = caused_fields(event, "ingest", ChunkIngested)
+    return tuple(
+        ChunkIngested(
+            **fields | {"event_id": deterministic_id(fields["event_id"], group)},
+            sequence=ingested.sequence,
+            data=ingested.data,
+            row_group=group,
+        )
+        for group in range(math.ceil(ingested.rows / chunk_rows))
+    )

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+import services.ingest.batch as batch_module
 from services.ingest.batch import ingest, ingest_batch, known_files
 from services.ingest.sources import Answer
 from services.ingest.tables import read_file
@@ -167,6 +168,23 @@ def test_two_ingestions_side_by_side_cannot_both_take_a_row(stage: Ingestion) ->
     with pytest.raises(Conflict):
         stage.store.record(second.record, second.events)
     assert stage.take(answer(row(1))).outcome == "nothing new"
+
+
+def test_an_ingestion_recorded_while_another_looks_up_known_rows(
+    stage: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = batch_module._known_identities
+
+    def overtaken(*args: Any) -> pd.DataFrame:
+        known = look_up(*args)
+        monkeypatch.setattr(batch_module, "_known_identities", look_up)
+        stage.take(answer(row(1)))
+        return known
+
+    monkeypatch.setattr(batch_module, "_known_identities", overtaken)
+    late = ingest_batch(due(), answer(row(1)), stage.pipeline, stage.store)
+    with pytest.raises(Conflict):
+        stage.store.record(late.record, late.events)
 
 
 def test_bad_rows_are_kept_apart_with_their_reasons(stage: Ingestion) -> None:
