@@ -54,6 +54,26 @@ class BatchIngested(EventBase):
     """A person set this batch as the new reference."""
 
 
+class ChunkIngested(EventBase):
+    """A row group of a batch so large that several workers are to count it."""
+
+    type: Literal["ChunkIngested"] = "ChunkIngested"
+    sequence: int = Field(ge=1)
+    data: Sha256
+    row_group: int = Field(ge=0)
+
+
+class DriftFound(EventBase):
+    """A batch has drifted from the reference, the first to do so."""
+
+    type: Literal["DriftFound"] = "DriftFound"
+    sequence: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    report: str
+    """The id of the drift report."""
+    reason: str = Field(max_length=500)
+
+
 class RetrainRequested(EventBase):
     """A batch asks for a new model."""
 
@@ -118,6 +138,8 @@ class WorkFailed(EventBase):
 Event = (
     IngestionDue
     | BatchIngested
+    | ChunkIngested
+    | DriftFound
     | RetrainRequested
     | ModelPromoted
     | ModelRejected
@@ -193,6 +215,8 @@ def task_name(stage: Stage, kind: str) -> str:
 ROUTES: Final[dict[str, dict[Stage, str]]] = {
     "IngestionDue": {"ingest": "batches"},
     "BatchIngested": {"drift": "drift_reports"},
+    "ChunkIngested": {"drift": "chunk_counts"},
+    "DriftFound": {"notifier": "notifications"},
     "RetrainRequested": {"trainer": "models"},
     "ModelPromoted": {
         "drift": "references",

@@ -1,21 +1,30 @@
 """Tables as bytes: Parquet, the same bytes for the same rows."""
 
 from io import BytesIO
-from typing import cast
+from typing import TYPE_CHECKING, Final, cast
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def to_parquet(frame: pd.DataFrame) -> bytes:
+ROW_GROUP_ROWS: Final = 1_000_000
+
+
+def to_parquet(frame: "pd.DataFrame", row_group_rows: int = ROW_GROUP_ROWS) -> bytes:
     """The frame as Parquet (zstd), without its index."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     sink = BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
     return sink.getvalue()
 
 
-def from_parquet(data: bytes, columns: list[str] | None = None) -> pd.DataFrame:
+def from_parquet(data: bytes, columns: list[str] | None = None) -> "pd.DataFrame":
     """The frame of the bytes, or some of its columns."""
-    return cast("pd.DataFrame", pq.read_table(BytesIO(data), columns=columns).to_pandas())
+    return cast("pd.DataFrame", arrow_table(data, columns).to_pandas())
+
+
+def arrow_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The Arrow table of the bytes, or some of its columns."""
+    return pq.read_table(BytesIO(data), columns=columns)

@@ -8,14 +8,17 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from celery.schedules import ParseException, crontab
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from shared.drift import ColumnTest, Drift
 from shared.events import Name
+
+if TYPE_CHECKING:
+    from celery.schedules import crontab
 
 EVERY_SECONDS = re.compile(r"^every (\d+)s$")
 
@@ -164,17 +167,6 @@ class Schema(Strict):
         return tuple(name for name, column in self.columns.items() if isinstance(column, kind))
 
 
-class Drift(Strict):
-    """When a batch has drifted from the reference."""
-
-    policy: Literal["mean_std_change", "mean_change"] = "mean_std_change"
-    threshold: float = Field(0.1, ge=0)
-    features: tuple[str, ...] = ()
-    """Number columns to compare; none: the target, if a number, and all number features."""
-    min_rows: int = Field(30, ge=1)
-    """With fewer rows in the batch the verdict is 'insufficient data'."""
-
-
 class Training(Strict):
     """What is predicted from what, by which estimator, and how it is judged."""
 
@@ -216,13 +208,13 @@ class Publish(Strict):
         return branch
 
 
-Notice = Literal["ModelPromoted", "ModelRejected", "ModelPublished", "WorkFailed"]
+Notice = Literal["DriftFound", "ModelPromoted", "ModelRejected", "ModelPublished", "WorkFailed"]
 
 
 class Notify(Strict):
     """Which events become messages."""
 
-    events: tuple[Notice, ...] = ("ModelPromoted", "ModelPublished", "WorkFailed")
+    events: tuple[Notice, ...] = ("DriftFound", "ModelPromoted", "ModelPublished", "WorkFailed")
 
 
 class ReferenceFile(Strict):
@@ -260,11 +252,8 @@ class Pipeline(Strict):
                 raise ValueError(f"training.features: {name!r} is a time; use training.time_parts")
         for name in self.training.group:
             _require_column("training.group", name, columns)
-        for name in self.drift.features:
-            _require_column("drift.features", name, columns)
-            if not isinstance(columns[name], NumberColumn):
-                raise ValueError(f"drift.features: column {name!r} is not of type number")
         self._check_target()
+        self._check_drift()
         if self.training.time_parts and not self.data.event_time:
             raise ValueError("training.time_parts needs schema.event_time")
         return self
@@ -284,22 +273,31 @@ class Pipeline(Strict):
                 f"training.target: {target!r} is of type number; give it type category"
             )
 
-    @property
-    def drift_features(self) -> tuple[str, ...]:
-        """The number columns that the drift check compares."""
-        if self.drift.features:
-            return self.drift.features
-        numbers = self.data.of_type(NumberColumn)
-        wanted = {*self.training.features, self.training.target}
-        return tuple(name for name in numbers if name in wanted)
+    def _check_drift(self) -> None:
+        columns, drift = self.data.columns, self.drift
+        for name in drift.columns:
+            _require_column("drift.columns", name, columns)
+            if isinstance(columns[name], TimeColumn):
+                raise ValueError(f"drift.columns: {name!r} is a time, and times always move on")
+        for name in drift.cluster:
+            _require_column("drift.cluster", name, columns)
+        if drift.segment is None:
+            return
+        _require_column("drift.segment", drift.segment, columns)
+        if not isinstance(columns[drift.segment], CategoryColumn):
+            raise ValueError(f"drift.segment: column {drift.segment!r} is not of type category")
+        if drift.segment in drift.cluster:
+            raise ValueError(f"drift.segment: {drift.segment!r} stands in drift.cluster as well")
 
 
-def parse_schedule(schedule: str) -> crontab | float:
+def parse_schedule(schedule: str) -> "crontab | float":
     """A schedule as Celery's beat takes it: a crontab in UTC, or seconds.
 
     Raises:
         ValueError: it is neither.
     """
+    from celery.schedules import ParseException, crontab  # slow: only who reads a schedule waits
+
     if every := EVERY_SECONDS.match(schedule):
         seconds = float(every.group(1))
         if seconds < 1:
@@ -418,12 +416,13 @@ def _locate(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[in
     return line, spelled
 
 
-_MODELS_AT: dict[str, tuple[type[Strict], ...]] = {
+_MODELS_AT: dict[str, tuple[type[BaseModel], ...]] = {
     "source": (DataGovInSource, HttpSource, FilesSource, ManualSource),
     "reference": (ReferenceFile,),
     "schema": (Schema,),
     "columns": (NumberColumn, CategoryColumn, TimeColumn),
     "drift": (Drift,),
+    "column_test": (ColumnTest,),
     "training": (Training,),
     "publish": (Publish,),
     "notify": (Notify,),
@@ -434,5 +433,6 @@ def _known_keys(location: list[int | str]) -> set[str]:
     """Every key that may stand at a place of a pipeline file."""
     if not location:
         return {field.alias or name for name, field in Pipeline.model_fields.items()}
-    place = "columns" if location[:2] == ["schema", "columns"] else str(location[0])
+    nested = location[:2] in (["schema", "columns"], ["drift", "column_test"])
+    place = str(location[1] if nested else location[0])
     return {name for model in _MODELS_AT[place] for name in model.model_fields}

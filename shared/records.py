@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from shared.drift import CellFinding, FeatureStats, Verdict
 from shared.events import Identifier, Name, Sha256, Stage
 
 
@@ -58,47 +59,51 @@ class Batch(Record):
     as_reference: bool = False
 
 
-class FeatureStats(BaseModel):
-    """Mean and standard deviation of one feature, in its own unit. None: no finite value there."""
-
-    model_config = ConfigDict(frozen=True)
-
-    ref_mean: float | None
-    curr_mean: float | None
-    ref_std: float | None
-    curr_std: float | None
-    mean_change: float | None = None
-    """|Δmean| / |reference mean|."""
-    std_change: float | None = None
-    """|Δstd| / reference std."""
-    wasserstein: float | None = None
-    """Wasserstein distance in reference standard deviations."""
-    ref_rows: int
-    curr_rows: int
-    """Rows with a finite value."""
-    note: str | None = None
-    """Why the feature has no score, or how an undefined ratio was settled."""
-
-
-Verdict = Literal["no drift", "drift", "insufficient data", "no reference", "reference set"]
-
-
 class DriftReport(Record):
-    """What the comparison of one batch with the reference found."""
+    """What the comparison of one batch with the reference found, in short.
+
+    The whole report, with every cell and chart, is a blob (`details`).
+    """
 
     verdict: Verdict
     needs_retraining: bool
-    drift_score: float | None
-    threshold: float
+    reason: str = ""
+    """The verdict's reason in one sentence."""
     policy: str
+    p: float | None = None
+    threshold: float
+    drift_score: float | None
     feature_drifts: dict[str, float]
     feature_stats: dict[str, FeatureStats]
+    cells: list[CellFinding] = []
+    """The cells that speak, the most telling ones first."""
+    window_batches: int = 1
+    """The batches whose sum decided."""
+    incident: int | None = None
+    """The sequence of the batch with which the drift that is still open began."""
     timestamp: AwareDatetime
     sequence: int
     batch_id: str
     batch_rows: int
     reference_version: int | None
     reference_rows: int | None
+    profile: Sha256 | None = None
+    """The profile that the batch was compared with."""
+    counts: Sha256 | None = None
+    """The batch's counts in the bins of that profile."""
+    details: Sha256 | None = None
+    """`drift_report.json`, compressed with gzip."""
+    chart: Sha256 | None = None
+    """A picture of the cells that speak, as PNG."""
+
+
+class ChunkCounts(Record):
+    """The counts of one row group of a large batch. None: there was no reference."""
+
+    sequence: int
+    row_group: int
+    profile: Sha256 | None = None
+    counts: Sha256 | None = None
 
 
 class Reference(Record):
@@ -106,6 +111,8 @@ class Reference(Record):
 
     version: int
     data: Sha256
+    profile: Sha256 | None = None
+    """What a check needs to know of the rows; None: not fitted when the reference was adopted."""
     rows: int
     up_to_sequence: int
     """The newest batch that the reference takes into account."""

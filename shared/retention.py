@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shared.events import Sha256
-from shared.records import Batch, ModelVersion, Reference, RetiredReference
+from shared.records import (
+    Batch,
+    ChunkCounts,
+    DriftReport,
+    ModelVersion,
+    Reference,
+    RetiredReference,
+)
 from shared.store import Store
 
 _MAY_BE_UNDER_WAY: Final = timedelta(days=1)
@@ -31,7 +38,9 @@ def _named(store: Store, models_since: datetime) -> set[Sha256]:
     recent = {"recorded_at": {"$gte": models_since}}
     for model, fields, query in (
         (Batch, ("data", "set_aside.data"), {}),
-        (Reference, ("data",), {}),
+        (DriftReport, ("profile", "counts", "details", "chart"), {}),
+        (ChunkCounts, ("profile", "counts"), {}),
+        (Reference, ("data", "profile"), {}),
         (RetiredReference, ("data",), {}),
         (ModelVersion, ("model", "window"), recent),
     ):
@@ -40,5 +49,5 @@ def _named(store: Store, models_since: datetime) -> set[Sha256]:
     for pipeline in store.collection(ModelVersion).distinct("pipeline"):
         champion = store.champion(pipeline)
         named.update({champion.model, champion.window} if champion else ())
-    named.discard(None)  # a reading without new rows names none
+    named.discard(None)  # such as a reading without new rows, which names none
     return named

@@ -3,6 +3,7 @@
 A record and the events that it leads to are one document, so either both are there or neither is.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,6 +28,7 @@ from shared.events import (
 from shared.failures import WillNotPass
 from shared.records import (
     Batch,
+    ChunkCounts,
     DeadLetter,
     DriftReport,
     ModelVersion,
@@ -43,6 +45,7 @@ R = TypeVar("R", bound=Record)
 
 COLLECTIONS: Final[dict[type[Record], str]] = {
     Batch: "batches",
+    ChunkCounts: "chunk_counts",
     DriftReport: "drift_reports",
     Reference: "references",
     RetiredReference: "reference_data_history",
@@ -61,6 +64,7 @@ _UNIQUE: Final[dict[str, str]] = {
 # What a champion's successors look back to, however long it was the champion.
 _KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters"}
 _DAY_SECONDS: Final = 86_400
+_PIECE_BYTES: Final = 1 << 22
 
 
 class Conflict(Exception):
@@ -74,6 +78,7 @@ class Store:
         self.database = database
         self._blobs = gridfs.GridFS(database, collection="blobs")
         self.cached_blob = lru_cache(maxsize=8)(self.blob)
+        self._verified_once = lru_cache(maxsize=8)(self._verify)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -126,13 +131,32 @@ class Store:
         Raises:
             WillNotPass: they are not there, or are no longer what they were.
         """
+        data: bytes = self._stored(digest).read()
+        _require_unaltered(digest, sha256(data))
+        return data
+
+    def blob_file(self, digest: Sha256) -> gridfs.GridOut:
+        """The bytes of a hash as a file, of which no more is read than its user asks for.
+
+        When this process first opens them all are read, piece by piece, to check the hash.
+
+        Raises:
+            WillNotPass: they are not there, or are no longer what they were.
+        """
+        self._verified_once(digest)
+        return self._stored(digest)
+
+    def _verify(self, digest: Sha256) -> None:
+        file, found = self._stored(digest), hashlib.sha256()
+        while piece := file.read(_PIECE_BYTES):
+            found.update(piece)
+        _require_unaltered(digest, found.hexdigest())
+
+    def _stored(self, digest: Sha256) -> gridfs.GridOut:
         try:
-            data: bytes = self._blobs.get_last_version(digest).read()
+            return self._blobs.get_last_version(digest)
         except gridfs.NoFile:
             raise WillNotPass(f"the store holds no bytes with SHA-256 {digest}") from None
-        if sha256(data) != digest:
-            raise WillNotPass(f"the stored bytes of {digest} were altered")
-        return data
 
     def remove_blobs(self, *, keep: set[Sha256], uploaded_before: datetime) -> int:
         """Remove older bytes but for those to keep, and what broken uploads left; returns how many.
@@ -266,6 +290,11 @@ class Store:
                     if pending:
                         return pending
         return None
+
+
+def _require_unaltered(digest: Sha256, found: str) -> None:
+    if found != digest:
+        raise WillNotPass(f"the stored bytes of {digest} were altered")
 
 
 def _document(record: Record, events: Iterable[Event]) -> Document:

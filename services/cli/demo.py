@@ -16,6 +16,7 @@ import yaml
 from services.cli.embedded.addresses import connected
 from services.cli.embedded.system import FLOWER_USER, System, running
 from services.cli.journal import Journal, activities, line
+from services.cli.report import json_text, page, write
 from services.cli.view import LiveView
 from shared.events import ROUTES, STAGES
 from shared.pipeline import load_pipeline
@@ -173,8 +174,12 @@ def make_fresh(home: Path) -> None:
 
 
 def write_reports(resources: Resources, folder: Path) -> None:
-    """Write every drift report as a JSON file."""
+    """Write every drift report as a page and as JSON; of a batch not compared, its record."""
     folder.mkdir(exist_ok=True)
-    for report in resources.store.find(DriftReport, {}):
-        text = json.dumps(report.model_dump(mode="json"), indent=2)
-        (folder / f"batch-{report.sequence}.json").write_text(text + "\n", encoding="utf-8")
+    for check in resources.store.find(DriftReport, {}):
+        file = folder / f"batch-{check.sequence}.json"
+        if check.details is None:
+            write(json.dumps(check.model_dump(mode="json"), indent=2) + "\n", file)
+            continue
+        write(json_text(resources.store, check), file)
+        write(page(resources.store, check), file.with_suffix(".html"))

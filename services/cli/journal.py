@@ -27,10 +27,13 @@ _FOLLOWED: Final[tuple[type[Record], ...]] = (
 )
 _OVERLAP: Final = timedelta(seconds=10)
 """Records are seen a little after their time; looking back this far finds all of them."""
+_SMALLEST_P: Final = 1e-16
 
 _ACTIVITIES: Final = {
     "IngestionDue": "reads the source",
     "BatchIngested": "checks batch {sequence}",
+    "ChunkIngested": "counts a part of batch {sequence}",
+    "DriftFound": "tells of the drift in batch {sequence}",
     "RetrainRequested": "trains a model after batch {sequence}",
     "ModelPromoted": "takes up model v{model_version}",
     "ModelRejected": "tells of model v{model_version}",
@@ -46,6 +49,8 @@ class Line:
     stage: str
     text: str
     style: str = ""
+    detail: str = ""
+    """What stands below it."""
 
 
 class Journal:
@@ -125,14 +130,38 @@ def _batch(batch: Batch) -> Line | None:
 
 
 def _report(report: DriftReport) -> Line:
+    style = "yellow" if report.verdict == "drift" else ""
+    return Line("drift", f"batch {report.sequence}: {decision(report)}", style, remark(report))
+
+
+def decision(report: DriftReport) -> str:
+    """What decided, and the verdict: 'p 3.2e-8 ≤ 0.00025: drift'."""
+    figures = _deciding_figures(report)
+    return f"{figures}: {report.verdict}" if figures else report.verdict
+
+
+def remark(report: DriftReport) -> str:
+    """The verdict's reason, where it says more than the figures that decided."""
+    by_chance = report.p is None or report.p > report.threshold
+    return "" if report.verdict == "no drift" and by_chance else report.reason
+
+
+def _deciding_figures(report: DriftReport) -> str:
+    if report.p is not None:
+        sign = "≤" if report.p <= report.threshold else ">"
+        return f"p {_probability(report.p)} {sign} {_probability(report.threshold)}"
     if report.drift_score is None:
-        return Line("drift", f"batch {report.sequence}: {report.verdict}")
-    sign = ">" if report.needs_retraining else "≤"
-    text = (
-        f"batch {report.sequence}: drift score {report.drift_score:.3f} {sign} "
-        f"{report.threshold:g}: {report.verdict}"
-    )
-    return Line("drift", text, "yellow" if report.needs_retraining else "")
+        return ""
+    score, threshold = f"drift score {report.drift_score:.3f}", f"{report.threshold:g}"
+    if report.policy == "columns":  # a share of columns, which the threshold belongs to
+        sign = "≥" if report.drift_score >= report.threshold else "<"
+    else:
+        sign = ">" if report.drift_score > report.threshold else "≤"
+    return f"{score} {sign} {threshold}"
+
+
+def _probability(p: float) -> str:
+    return "< 1e-16" if p < _SMALLEST_P else f"{p:.2g}".replace("e-0", "e-")
 
 
 def _model(model: ModelVersion) -> Line:

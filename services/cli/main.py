@@ -9,22 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pymongo.errors import PyMongoError
-from redis.exceptions import RedisError
 from rich.console import Console
 
-from services.cli.embedded.process import StartFailed
-from shared.failures import WillNotPass, WillPass
-from shared.pipeline import PipelineError
-from shared.settings import SettingsError
+from shared.failures import WillNotPass
 
-EXPECTED_ERRORS = (
-    StartFailed,
-    SettingsError,
-    PipelineError,
-    WillNotPass,
-    WillPass,
-)
+BAD_INPUT = 2
+"""The exit code when files or options cannot be used; Typer uses the same."""
+DRIFT = 3
+"""The exit code of a check with --fail-on-drift that found drift."""
 _IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
@@ -48,6 +40,22 @@ PipelineName = Annotated[
     str | None, typer.Option("--pipeline", help="Which one, if there are several.")
 ]
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
+ReferenceFile = Annotated[
+    Path, typer.Argument(help="CSV, JSON lines (also .gz) or Parquet.", show_default=False)
+]
+PipelineFile = Annotated[
+    Path | None,
+    typer.Option("--pipeline", help="A pipeline's file, which says types, roles and settings."),
+]
+Segment = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Compare within each of this column's values too."),
+]
+Cluster = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Rows equal here are not independent. Repeatable."),
+]
+Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="What a model predicts.")]
 DEFAULT_HOME = Path(".trimtab")
 """Where `up` keeps its state, and where the other commands look for it."""
 
@@ -103,6 +111,69 @@ def down(home: Home = DEFAULT_HOME) -> None:
     from services.cli.up import stop_background
 
     console.print(stop_background(home))
+
+
+@app.command()
+def check(
+    reference: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, JSON lines (each also .gz) or Parquet; or a profile.", show_default=False
+        ),
+    ],
+    current: ReferenceFile,
+    pipeline: PipelineFile = None,
+    segment: Segment = None,
+    cluster: Cluster = None,
+    target: Target = None,
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report there, as a page.")] = None,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Exit with 3 if there is drift.")
+    ] = False,
+) -> None:
+    """Has CURRENT drifted from REFERENCE? Two files and no server. Bad input exits with 2."""
+    from services.cli.check import BadInput, Stated, check_files, shown_progress, write_html
+
+    stated = Stated(pipeline, segment, tuple(cluster or ()), target)
+    try:
+        with shown_progress("comparing"):
+            report = check_files(reference, current, stated)
+        if html:
+            write_html(report, html)
+    except BadInput as error:
+        fail(error, BAD_INPUT)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        from services.cli.check_view import print_report
+
+        print_report(console, report)
+    if fail_on_drift and report.needs_retraining:
+        raise typer.Exit(DRIFT)
+
+
+@app.command()
+def profile(
+    reference: ReferenceFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    pipeline: PipelineFile = None,
+    segment: Segment = None,
+    cluster: Cluster = None,
+    target: Target = None,
+) -> None:
+    """Keep what `trimtab check` needs to know of REFERENCE, without its rows."""
+    from services.cli.check import BadInput, Stated, shown_progress, write_profile
+
+    stated = Stated(pipeline, segment, tuple(cluster or ()), target)
+    try:
+        with shown_progress("fitting") as progress:
+            fitted = write_profile(reference, output, stated, progress)
+    except BadInput as error:
+        fail(error, BAD_INPUT)
+    console.print(
+        f"{output}: {output.stat().st_size:,} bytes for {fitted.rows:,} rows", markup=False
+    )
 
 
 @app.command()
@@ -171,7 +242,7 @@ def history(
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """The batches with their drift scores and decisions, and the references that were replaced."""
+    """The batches with what their checks found, and the references that were replaced."""
     from services.cli.summary import batches_table, references_table
     from shared.records import DriftReport, RetiredReference
 
@@ -191,6 +262,38 @@ def history(
             return
         console.print(batches_table(resources.store, name, limit))
         console.print(references_table(resources.store, name, limit))
+
+
+@app.command()
+def report(
+    sequence: Annotated[
+        int | None,
+        typer.Argument(
+            min=1, help="The batch; if not given, the newest compared.", show_default=False
+        ),
+    ] = None,
+    pipeline: PipelineName = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write.", show_default=False),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Write the drift report of a batch as a page; with --json, print it."""
+    from services.cli.journal import decision
+    from services.cli.report import find_check, json_text, page, write
+
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        check = find_check(resources.store, name, sequence)
+        text = json_text(resources.store, check) if as_json else page(resources.store, check)
+    if as_json and output is None:
+        sys.stdout.write(text)
+        return
+    file = output or Path(f"{name}-batch-{check.sequence}.html")
+    write(text, file)
+    console.print(f"{file}: batch {check.sequence}, {decision(check)}", markup=False)
 
 
 @app.command()
@@ -325,10 +428,34 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
-def fail(reason: object) -> NoReturn:
+def fail(reason: object, exit_code: int = 1) -> NoReturn:
     """End with a readable error."""
     sys.stderr.write(f"trimtab: {reason}\n")
-    raise SystemExit(1)
+    raise SystemExit(exit_code)
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Those whose text tells a person what to do. Imported late: no error needs none of it."""
+    from services.cli.embedded.process import StartFailed
+    from shared.failures import WillPass
+    from shared.pipeline import PipelineError
+    from shared.settings import SettingsError
+
+    return StartFailed, SettingsError, PipelineError, WillNotPass, WillPass
+
+
+def store_errors() -> type[Exception]:
+    """What the store's client raises."""
+    from pymongo.errors import PyMongoError
+
+    return PyMongoError
+
+
+def broker_errors() -> type[Exception]:
+    """What the broker's client raises."""
+    from redis.exceptions import RedisError
+
+    return RedisError
 
 
 def main() -> None:
@@ -337,11 +464,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app(standalone_mode=True)
-    except PyMongoError as error:
+    except SystemExit:
+        raise
+    except store_errors() as error:
         fail(f"the store does not answer ({type(error).__name__}): {_IS_IT_UP}, or set MONGODB_URI")
-    except RedisError as error:
+    except broker_errors() as error:
         fail(f"the broker does not answer ({type(error).__name__}): {_IS_IT_UP}, or set REDIS_URL")
-    except EXPECTED_ERRORS as error:
+    except expected_errors() as error:
         fail(error)
 
 

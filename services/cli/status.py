@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from services.cli.journal import decision
 from shared.events import STAGES
 from shared.records import Batch, DeadLetter, DriftReport
 from shared.stage import Resources
@@ -55,7 +57,10 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
         "batch_at": batch.recorded_at.isoformat() if batch else None,
         "checked": report.sequence if report else None,
         "verdict": report.verdict if report else None,
+        "p": report.p if report else None,
         "drift_score": report.drift_score if report else None,
+        "decision": decision(report) if report else None,
+        "reason": report.reason if report else None,
         "reference": reference.version if reference else None,
         "champion": champion.version if champion else None,
     }
@@ -73,15 +78,13 @@ def print_status(console: Console, state: dict[str, Any]) -> None:
             str(state["queues"].get(name, "")),
         )
     console.print(parts)
-    pipelines = Table("pipeline", "batch", "checked", "verdict", "score", "reference", "champion")
+    pipelines = Table("pipeline", "batch", "checked", "decision", "reference", "champion")
     for name, pipeline in state["pipelines"].items():
-        score = pipeline["drift_score"]
         pipelines.add_row(
             name,
             _cell(pipeline["batch"]),
             _cell(pipeline["checked"]),
-            _cell(pipeline["verdict"]),
-            "–" if score is None else f"{score:.3f}",
+            _decision(pipeline["decision"], pipeline["reason"]),
             _cell(pipeline["reference"], "v"),
             _cell(pipeline["champion"], "v"),
         )
@@ -90,6 +93,11 @@ def print_status(console: Console, state: dict[str, Any]) -> None:
         console.print(
             f"[bold red]{state['dead_letters']} dead letters[/]: trimtab dead-letters list"
         )
+
+
+def _decision(decision: str | None, reason: str | None) -> Text:
+    below = f"\n{reason}" if reason else ""
+    return Text.assemble(_cell(decision), (below, "dim"))
 
 
 def _cell(value: object, prefix: str = "") -> str:

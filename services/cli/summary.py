@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from services.cli.journal import decision, remark
 from shared.records import Batch, DriftReport, ModelVersion, Publication, RetiredReference
 from shared.stage import Resources
 from shared.store import Store
@@ -19,16 +20,17 @@ _DECIDING: Final = {
 
 
 def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
-    """Each batch with its drift score and decision, oldest first."""
+    """Each batch with what its check found, oldest first."""
     table = Table(title="Batches", title_justify="left")
-    for heading in ("batch", "newest row (UTC)", "rows", "set aside", "drift score", "decision"):
-        right = heading in {"batch", "rows", "set aside", "drift score"}
-        table.add_column(heading, justify="right" if right else "left")
+    table.add_column("batch", justify="right", no_wrap=True)
+    table.add_column("newest row (UTC)", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("set aside", justify="right", no_wrap=True)
+    table.add_column("decision")
     query = {"pipeline": pipeline, "sequence": {"$ne": None}}
-    reports = {
-        report.sequence: report for report in store.find(DriftReport, {"pipeline": pipeline})
-    }
     newest_first = list(store.find(Batch, query, newest_by="sequence", limit=limit))
+    listed = {"pipeline": pipeline, "sequence": {"$in": [batch.sequence for batch in newest_first]}}
+    reports = {report.sequence: report for report in store.find(DriftReport, listed)}
     for batch in reversed(newest_first):
         report = reports.get(batch.sequence or 0)
         table.add_row(
@@ -36,22 +38,17 @@ def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
             f"{batch.last_event_at:%Y-%m-%d %H:%M}" if batch.last_event_at else "",
             f"{batch.rows:,}",
             f"{batch.set_aside.rows:,}",
-            _score(report),
             _decision(report),
         )
     return table
 
 
-def _score(report: DriftReport | None) -> str:
-    return "" if report is None or report.drift_score is None else f"{report.drift_score:.3f}"
-
-
 def _decision(report: DriftReport | None) -> Text:
     if report is None:
         return Text("waits to be checked", style="dim")
-    if report.needs_retraining:
-        return Text(f"{report.verdict} → retrain", style="yellow")
-    return Text(report.verdict)
+    retrain, style = (" → retrain", "yellow") if report.needs_retraining else ("", "")
+    below = f"\n{reason}" if (reason := remark(report)) else ""
+    return Text.assemble((f"{decision(report)}{retrain}", style), (below, "dim"))
 
 
 def models_table(store: Store, pipeline: str, task: str, limit: int = 0) -> Table:
@@ -59,11 +56,11 @@ def models_table(store: Store, pipeline: str, task: str, limit: int = 0) -> Tabl
     metrics = _DECIDING[task]
     table = Table(title="Models (each against the champion on the same rows)", title_justify="left")
     table.add_column("model", justify="right")
-    table.add_column("after batch", justify="right")
+    table.add_column("after\nbatch", justify="right")
     for _, heading in metrics:
         table.add_column(heading, justify="right")
-        table.add_column(f"champion's {heading}", justify="right")
-    table.add_column("rows trained / judged", justify="right")
+        table.add_column(f"champion's\n{heading}", justify="right")
+    table.add_column("rows trained\n/ judged", justify="right", no_wrap=True)
     table.add_column("decision")
     newest_first = list(
         store.find(ModelVersion, {"pipeline": pipeline}, newest_by="version", limit=limit)
@@ -123,7 +120,7 @@ def _where_to_look(resources: Resources, home: Path, branch: str) -> Text:
     return Text.assemble(
         ("Look at the models:  ", "bold"), f"{git} log --stat {branch}\n",
         ("The newest metrics:  ", "bold"), f"{git} show {branch}:metrics.json\n",
-        ("The drift reports:   ", "bold"), f"{home / 'reports'}/batch-N.json\n",
+        ("The drift reports:   ", "bold"), f"{home / 'reports'}/batch-N.html\n",
         ("The workers' logs:   ", "bold"), f"{home / 'logs'}",
     )  # fmt: skip
 

@@ -6,7 +6,9 @@ from typing import Final, Self
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from services.cli.journal import Line
 
@@ -17,6 +19,8 @@ _STAGE_STYLES: Final = {
     "publisher": "green",
     "notifier": "white",
 }
+
+_INDENT: Final = 11
 
 
 class LiveView:
@@ -65,3 +69,7 @@ class LiveView:
         self.console.print(
             f"{stage}  [{line.style}]{text}[/]" if line.style else f"{stage}  {text}"
         )
+        if line.detail:
+            self.console.print(
+                Padding(Text(line.detail, style="dim"), (0, 0, 0, _INDENT), expand=False)
+            )

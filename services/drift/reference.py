@@ -2,14 +2,18 @@
 
 from datetime import UTC, datetime
 
+from services.drift.roles import roles_of
+from services.drift.stored_profile import store_profile
 from shared.events import ModelPromoted
 from shared.outcome import Outcome, record_fields
+from shared.pipeline import Pipeline
 from shared.records import DriftReport, Reference, RetiredReference
 from shared.store import Store
 
 
-def adopt_reference(event: ModelPromoted, store: Store) -> Outcome:
+def adopt_reference(event: ModelPromoted, pipeline: Pipeline, store: Store) -> Outcome:
     """Make the new champion's training window the reference; the old one goes into the history."""
+    profile = store_profile(event.window, roles_of(pipeline), store)
     current = store.reference(event.pipeline)
     if current:
         store.record(_retired(current, event, store))
@@ -18,6 +22,7 @@ def adopt_reference(event: ModelPromoted, store: Store) -> Outcome:
             **record_fields(event, "drift"),
             version=current.version + 1 if current else 1,
             data=event.window,
+            profile=profile,
             rows=event.window_rows,
             up_to_sequence=event.sequence,
             model_version=event.model_version,

@@ -3,16 +3,19 @@
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 
 from services.notifier import discord
-from services.notifier.message import Message, as_text
+from services.notifier.message import PICTURE_NAME, Message, as_text
 from shared.failures import WillNotPass, WillPass
 from shared.settings import Settings
 
@@ -80,10 +83,29 @@ def _send_by_apprise(url: SecretStr, message: Message) -> Receipt:
         )
     sender = apprise.Apprise(service)
     text = apprise.NotifyFormat.TEXT
-    result = sender.notify(title=message.title, body=as_text(message), body_format=text)
+    with _as_file(message.picture) as picture:
+        result = sender.notify(
+            title=message.title,
+            body=as_text(message),
+            body_format=text,
+            attach=picture,
+            log_level=logging.INFO,
+        )
     if not result:
         raise _failure(result, targets=len(service) // (service.retry + 1))
     return Receipt("sent")
+
+
+@contextmanager
+def _as_file(picture: bytes | None) -> Iterator[str | None]:
+    """A file with the picture, which all of Apprise's services can read; some read no memory."""
+    if not picture:
+        yield None
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / PICTURE_NAME
+        file.write_bytes(picture)
+        yield str(file)
 
 
 @cache
@@ -97,19 +119,25 @@ def _apprise() -> ModuleType:
     for name in ("apprise", "urllib3"):
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).propagate = False
+    logging.getLogger("apprise").setLevel(logging.INFO)  # its result's entries, which we read
     module: ModuleType = apprise
     return module
 
 
 def _failure(result: Any, targets: int) -> WillPass | WillNotPass:
     """What a failed delivery means. Apprise tells the far side's status in its log entries only."""
-    entries = " ".join(entry.message for entry in result.logs())
-    statuses = [int(digits) for digits in re.findall(r"\berror=(\d{3})\b", entries)]
+    entries = [entry.message for entry in result.logs()]
+    statuses = [int(digits) for digits in re.findall(r"\berror=(\d{3})\b", " ".join(entries))]
     answered = f"answered {statuses[-1]}" if statuses else "did not take the message"
     if targets > 1:
         return WillNotPass(
             f"{answered}; some of its {targets} targets may have the message and would get it "
             "again: give each target a URL of its own in APPRISE_URLS"
+        )
+    if any(entry.startswith("Sent ") for entry in entries):
+        return WillNotPass(
+            f"{answered}, but has taken a part of the message and would get it again: "
+            "see there what is missing"
         )
     if statuses and statuses[-1] < 500 and statuses[-1] not in _CAN_PASS:
         return WillNotPass(f"{answered}; check its URL in APPRISE_URLS")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr
 
-from services.notifier.message import Field, Message, printable
+from services.notifier.message import PICTURE_NAME, Field, Message, printable
 from shared.failures import WillNotPass, WillPass
 
 # Limits of one embed, in characters; EMBED counts all its texts together.
@@ -25,6 +25,8 @@ FIELD_NAME: Final = 256
 FIELD_VALUE: Final = 1_024
 EMBED: Final = 6_000
 URL: Final = 2_048
+PICTURE: Final = 10_000_000
+"""Bytes. A request may have 10 MiB; the rest is room for the message around the picture."""
 
 FOOTER_ROOM: Final = 100
 LONGEST_PAUSE: Final = 5.0
@@ -33,6 +35,7 @@ PAUSES: Final = 2
 LONGEST_WAIT: Final = 86_400.0
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
+_JSON: Final = "application/json"
 _MARKUP: Final = re.compile(r"[\\*_~`|\[\]<>#@]|^[-+](?= )", re.MULTILINE)
 _NOT_SENT: Final = (
     httpx.ConnectError,
@@ -63,6 +66,8 @@ def embed(message: Message) -> dict[str, Any]:
         content["footer"] = {"text": f"{left_out} more left out"}
     if message.url and re.fullmatch(r"https?://[!-~]+", message.url) and len(message.url) <= URL:
         content["url"] = message.url
+    if _is_shown(message.picture):
+        content["image"] = {"url": f"attachment://{PICTURE_NAME}"}
     return content
 
 
@@ -77,15 +82,33 @@ def post(webhook: SecretStr, message: Message) -> str:
         WillNotPass: Discord refused the message, in its own words, or the address is none.
     """
     origin, target = _address(webhook)
-    payload = {"embeds": [embed(message)], "allowed_mentions": {"parse": []}}
+    body = _body(message)
     with httpx.Client(timeout=_TIMEOUT) as client:
         for _ in range(PAUSES):
-            answer = _send(client, origin, target, payload)
+            answer = _send(client, origin, target, body)
             wait = _asked_wait(answer)
             if wait is None or wait > LONGEST_PAUSE:
                 return _message_id(answer, target)
             time.sleep(wait)
-        return _message_id(_send(client, origin, target, payload), target)
+        return _message_id(_send(client, origin, target, body), target)
+
+
+def _is_shown(picture: bytes | None) -> bool:
+    return picture is not None and 0 < len(picture) <= PICTURE
+
+
+def _body(message: Message) -> dict[str, Any]:
+    """The request's body as the HTTP client takes it: JSON, or with a picture a form."""
+    payload = {"embeds": [embed(message)], "allowed_mentions": {"parse": []}}
+    if not _is_shown(message.picture):
+        return {"json": payload}
+    picture = {"id": 0, "filename": PICTURE_NAME, "description": printable(message.title)[:TITLE]}
+    return {
+        "files": {
+            "payload_json": (None, json.dumps(payload | {"attachments": [picture]}), _JSON),
+            "files[0]": (PICTURE_NAME, message.picture, "image/png"),
+        }
+    }
 
 
 def _fields(fields: Iterable[Field], room: int) -> list[dict[str, Any]]:
@@ -125,10 +148,10 @@ def _address(webhook: SecretStr) -> tuple[httpx.URL, bytes]:
 
 
 def _send(
-    client: httpx.Client, origin: httpx.URL, target: bytes, payload: dict[str, Any]
+    client: httpx.Client, origin: httpx.URL, target: bytes, body: dict[str, Any]
 ) -> httpx.Response:
     try:
-        return client.post(origin, json=payload, extensions={"target": target})
+        return client.post(origin, **body, extensions={"target": target})
     except _NOT_SENT as error:
         reason = f"Discord could not be reached: {type(error).__name__}: {error}"
         raise WillPass(reason) from None

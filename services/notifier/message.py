@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed
-from shared.records import DriftReport, FeatureStats, ModelVersion
+from shared.drift import CellFinding, FeatureStats
+from shared.events import DriftFound, ModelPromoted, ModelPublished, ModelRejected, WorkFailed
+from shared.records import DriftReport, ModelVersion
 
 GREEN: Final = 0x2E9E5B
 BLUE: Final = 0x2F6FDE
@@ -21,6 +22,11 @@ METRICS: Final = {
     "macro_f1": "Macro F1",
 }
 MOVED_MOST: Final = 3
+PICTURE_NAME: Final = "drift.png"
+
+_LONGEST_NAME: Final = 60
+_LONGEST_DIRECTION: Final = 300
+_SMALLEST_P: Final = 1e-16
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,20 @@ class Message:
     """0xRRGGBB."""
     url: str | None = None
     """Where a person can look."""
+    picture: bytes | None = None
+    """A PNG of it, for channels that show pictures."""
+
+
+def drifted(event: DriftFound, report: DriftReport | None, picture: bytes | None) -> Message:
+    """A drift that has begun: why, the cells that speak loudest, and where the rest is."""
+    whole = Field("Whole report", f"trimtab report --pipeline {event.pipeline} {event.sequence}")
+    return Message(
+        title=f"{event.pipeline}: drift in batch {event.sequence}",
+        text=f"{event.reason}\n{_compared(report)}" if report else event.reason,
+        fields=(*(_evidence(report) if report else ()), whole),
+        colour=YELLOW,
+        picture=picture,
+    )
 
 
 def promoted(event: ModelPromoted, model: ModelVersion, report: DriftReport | None) -> Message:
@@ -122,17 +142,82 @@ def _figures(model: ModelVersion, report: DriftReport | None) -> tuple[Field, ..
 
 
 def _drift(report: DriftReport) -> tuple[Field, ...]:
+    against = f"against a threshold of {_figure(report.threshold)}"
+    if report.p is not None:
+        return (Field("Drift", f"{_p_value(report.p)} {against}"), *_moved_most(report))
     if report.drift_score is None:
         return (Field("Drift score", f"none ({report.verdict})"),)
-    score = f"{_figure(report.drift_score)} against a threshold of {_figure(report.threshold)}"
-    ranked = sorted(report.feature_drifts.items(), key=lambda item: (-item[1], item[0]))
+    score = Field("Drift score", f"{_figure(report.drift_score)} {against}")
+    return (score, *_moved_most(report))
+
+
+def _moved_most(report: DriftReport) -> tuple[Field, ...]:
+    """The cells that speak loudest; under a policy without cells, the columns."""
     moved = [
-        _movement(name, drift, report.feature_stats.get(name))
-        for name, drift in ranked[:MOVED_MOST]
-        if drift > 0
+        f"{_cell_title(cell)}: {_brief(cell.direction, _LONGEST_DIRECTION)}"
+        for cell in report.cells[:MOVED_MOST]
     ]
-    fields = (Field("Drift score", score),)
-    return (*fields, Field("Moved most", "\n".join(moved))) if moved else fields
+    if not moved:
+        ranked = sorted(report.feature_drifts.items(), key=lambda item: (-item[1], item[0]))
+        moved = [
+            _movement(name, drift, report.feature_stats.get(name))
+            for name, drift in ranked[:MOVED_MOST]
+            if drift > 0
+        ]
+    return (Field("Moved most", "\n".join(moved)),) if moved else ()
+
+
+def _evidence(report: DriftReport) -> tuple[Field, ...]:
+    """A field for each of the top cells: what changed, by how much, and how surely."""
+    if not report.cells:
+        return _moved_most(report)
+    return tuple(
+        Field(
+            _cell_title(cell),
+            f"{_brief(cell.direction, _LONGEST_DIRECTION)}\n{_effect_and_p(cell)}",
+        )
+        for cell in report.cells[:MOVED_MOST]
+    )
+
+
+def _compared(report: DriftReport) -> str:
+    batches = report.window_batches
+    rows = f"The batch's {report.batch_rows:,} rows"
+    what = rows if batches == 1 else f"The last {batches} batches together"
+    reference = f"reference v{report.reference_version}"
+    return f"{what} were compared with {reference}, {report.reference_rows or 0:,} rows."
+
+
+def _cell_title(cell: CellFinding) -> str:
+    """'PM2.5 in Delhi', 'missing values of CO', 'NO2 with CO'."""
+    title = _name(cell.column)
+    if cell.kind == "missing":
+        title = f"missing values of {title}"
+    if cell.other_column is not None:
+        title = f"{title} with {_name(cell.other_column)}"
+    return title if cell.segment is None else f"{title} in {_name(cell.segment)}"
+
+
+def _effect_and_p(cell: CellFinding) -> str:
+    effect = f"effect {cell.effect:.2f}"
+    return effect if cell.p is None else f"{effect}, {_p_value(cell.p)}"
+
+
+def _p_value(p: float) -> str:
+    """'p = 0.34', 'p = 3.2e-8', 'p < 1e-16'."""
+    if p < _SMALLEST_P:
+        return "p < 1e-16"
+    return f"p = {p:.2g}".replace("e-0", "e-")
+
+
+def _name(text: str) -> str:
+    return _brief(text, _LONGEST_NAME) or "(empty)"
+
+
+def _brief(text: str, longest: int) -> str:
+    """The text on one line, cut to a length."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def _movement(name: str, drift: float, stats: FeatureStats | None) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 from services.notifier import message as messages
 from services.notifier.channels import Channel, Receipt, channels
 from services.notifier.message import Message, as_text
-from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed, effect_id
+from shared.events import (
+    DriftFound,
+    ModelPromoted,
+    ModelPublished,
+    ModelRejected,
+    WorkFailed,
+    effect_id,
+)
 from shared.failures import WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
@@ -15,7 +22,7 @@ from shared.records import DeadLetter, DriftReport, ModelVersion, Notification
 from shared.settings import Settings
 from shared.store import Store
 
-Announced = ModelPromoted | ModelRejected | ModelPublished | WorkFailed
+Announced = DriftFound | ModelPromoted | ModelRejected | ModelPublished | WorkFailed
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,9 @@ def _listed(said: dict[str, str]) -> str:
 def _message(event: Announced, store: Store) -> Message:
     if isinstance(event, WorkFailed):
         return messages.failed(event)
+    if isinstance(event, DriftFound):
+        found = store.get(DriftReport, event.report)
+        return messages.drifted(event, found, _picture(found, store))
     model = _model(event, store)
     report = store.get(DriftReport, model.drift_report)
     match event:
@@ -140,6 +150,15 @@ def _message(event: Announced, store: Store) -> Message:
             return messages.rejected(event, model, report)
         case ModelPublished():
             return messages.published(event, model, report)
+
+
+def _picture(report: DriftReport | None, store: Store) -> bytes | None:
+    if report is None or report.chart is None:
+        return None
+    try:
+        return store.blob(report.chart)
+    except WillNotPass:  # its retention is over; the message says enough without it
+        return None
 
 
 def _model(event: ModelPromoted | ModelRejected | ModelPublished, store: Store) -> ModelVersion:

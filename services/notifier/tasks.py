@@ -2,7 +2,7 @@
 
 from services.notifier.notify import notify
 from shared.celery_app import app as app
-from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed
+from shared.events import DriftFound, ModelPromoted, ModelPublished, ModelRejected, WorkFailed
 from shared.outcome import Outcome
 from shared.stage import Resources
 from shared.worker import StageTasks
@@ -10,11 +10,13 @@ from shared.worker import StageTasks
 tasks = StageTasks("notifier")
 
 
+@tasks.handles(DriftFound)
 @tasks.handles(ModelPromoted)
 @tasks.handles(ModelRejected)
 @tasks.handles(ModelPublished)
 @tasks.handles(WorkFailed)
 def on_event(
-    event: ModelPromoted | ModelRejected | ModelPublished | WorkFailed, resources: Resources
+    event: DriftFound | ModelPromoted | ModelRejected | ModelPublished | WorkFailed,
+    resources: Resources,
 ) -> Outcome:
     return notify(event, resources.pipeline(event), resources.store, resources.settings)

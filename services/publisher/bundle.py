@@ -21,12 +21,16 @@ MANIFEST_FILE: Final = "manifest.json"
 FILE_NAMES: Final = (CARD_FILE, REPORT_FILE, MANIFEST_FILE, METRICS_FILE, MODEL_FILE)
 """All that a publication may consist of: those that a model does not have are not on the branch."""
 
-_OURS: Final = {"id", "handled_seconds"}
+_OURS: Final = {"id", "handled_seconds", "counts", "details", "chart"}
 """Fields of a report that mean something in the store only."""
 
 
 def bundle(
-    model: ModelVersion, data: bytes, report: DriftReport | None, pipeline: Pipeline
+    model: ModelVersion,
+    data: bytes,
+    report: DriftReport | None,
+    pipeline: Pipeline,
+    details: bytes | None = None,
 ) -> Files:
     """The files of a model: itself, its metrics, its drift report, a card, and a manifest.
 
@@ -35,6 +39,7 @@ def bundle(
     Args:
         data: the model as joblib wrote it.
         report: of the batch that asked for the model; none if it is not kept any more.
+        details: the whole report as JSON; without it the short one is published.
 
     Raises:
         WillNotPass: a file is larger than the repository's host takes, or a figure is not finite.
@@ -44,7 +49,9 @@ def bundle(
         METRICS_FILE: _json(METRICS_FILE, model.metrics),
         CARD_FILE: model_card(model, report, pipeline).encode(),
     }
-    if report:
+    if details:
+        files[REPORT_FILE] = details
+    elif report:
         files[REPORT_FILE] = _json(REPORT_FILE, report.model_dump(mode="json", exclude=_OURS))
     files[MANIFEST_FILE] = _json(MANIFEST_FILE, _manifest(model, files))
     for name, content in files.items():

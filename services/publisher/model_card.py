@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from shared.drift import CellFinding
 from shared.pipeline import Pipeline
 from shared.records import DriftReport, ModelVersion
 
@@ -67,11 +68,34 @@ def _reason(model: ModelVersion, report: DriftReport | None) -> str:
         return said
     if report.drift_score is None:
         return f"{said} Batch {report.sequence}: {report.verdict}."
+    if report.p is not None:
+        return f"{said}\n\n{_test(report)}\n\n{_cells(report)}"
     trigger = (
         f"Batch {report.sequence} has a drift score of {report.drift_score:.3f} against a "
         f"threshold of {report.threshold:g} (policy {_name(report.policy)}). Moved most:"
     )
     return f"{said}\n\n{trigger}\n\n{_movements(report)}"
+
+
+def _test(report: DriftReport) -> str:
+    return (
+        f"Batch {report.sequence} would differ so much from the reference by chance with a "
+        f"probability of p = {report.p:.2g}; drift is p ≤ {report.threshold:g} "
+        f"(policy {_name(report.policy)}). What says so:"
+    )
+
+
+def _cells(report: DriftReport) -> str:
+    rows = [
+        (_name(_place(cell)), _plain(cell.direction), f"{cell.effect:.2f}", f"{cell.p or 0:.1e}")
+        for cell in report.cells[:_MOST_MOVED]
+    ]
+    return _table(("what", "reference → batch", "effect", "p"), rows)
+
+
+def _place(cell: CellFinding) -> str:
+    column = f"{cell.column}, {cell.other_column}" if cell.other_column else cell.column
+    return f"{column} in {cell.segment}" if cell.segment else column
 
 
 def _movements(report: DriftReport) -> str:
@@ -82,9 +106,10 @@ def _movements(report: DriftReport) -> str:
 
 
 def _movement(name: str, drift: float, report: DriftReport) -> tuple[str, ...]:
-    stats = report.feature_stats[name]
-    figures = (drift, stats.ref_mean, stats.curr_mean, stats.ref_std, stats.curr_std)
-    return (_name(name), *map(_number, figures))
+    stats = report.feature_stats.get(name)  # a category has none
+    means = (stats.ref_mean, stats.curr_mean) if stats else (None, None)
+    spreads = (stats.ref_std, stats.curr_std) if stats else (None, None)
+    return (_name(name), *map(_number, (drift, *means, *spreads)))
 
 
 def _quality(model: ModelVersion) -> str:

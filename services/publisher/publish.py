@@ -1,5 +1,6 @@
 """The handler: a promoted model becomes one commit on the model repository."""
 
+import gzip
 import posixpath
 from urllib.parse import urlsplit
 
@@ -31,7 +32,13 @@ def publish_model(
     model = _model(event, store)
     report = store.get(DriftReport, model.drift_report)
     data = _sealed_bytes(model, store, settings)
-    commit = _commit(event, model, report, bundle(model, data, report, pipeline), pipeline)
+    commit = _commit(
+        event,
+        model,
+        report,
+        bundle(model, data, report, pipeline, _details(report, store)),
+        pipeline,
+    )
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
     publication = Publication(
@@ -123,6 +130,13 @@ def _commit(
     )
 
 
+def _details(report: DriftReport | None, store: Store) -> bytes | None:
+    """The whole drift report as JSON, if there was a comparison and it is still kept."""
+    if report is None or report.details is None:
+        return None
+    return gzip.decompress(store.blob(report.details))
+
+
 def few_words(model: ModelVersion, report: DriftReport | None) -> str:
     """Why the model was trained, for a commit's subject."""
     match model.lineage.get("reason"):
@@ -132,6 +146,8 @@ def few_words(model: ModelVersion, report: DriftReport | None) -> str:
             return "a reference was set"
     if report is None or report.drift_score is None:
         return "the data has drifted"
+    if report.p is not None:
+        return f"drift, p = {report.p:.1e}"
     return f"drift {report.drift_score:.3f} over {report.threshold:g}"
 
 

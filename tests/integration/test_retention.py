@@ -9,7 +9,14 @@ from bson import ObjectId
 from shared.events import IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.outcome import record_fields
-from shared.records import Batch, ModelVersion, SetAside
+from shared.records import (
+    Batch,
+    ChunkCounts,
+    DriftReport,
+    ModelVersion,
+    Reference,
+    SetAside,
+)
 from shared.retention import remove_unnamed_blobs
 from shared.store import Store
 
@@ -87,6 +94,48 @@ def test_champion_outlives_the_retention_and_older_models_do_not(store: Store) -
     for gone in (old, rejected):
         with pytest.raises(WillNotPass):
             store.blob(gone)
+
+
+def test_what_a_check_names_goes_with_its_record(store: Store) -> None:
+    names = ("profile", "counts", "details", "chart", "chunk", "reference", "its profile")
+    blobs = {name: put_long_ago(store, name.encode()) for name in names}
+    report = DriftReport(
+        **record_fields(due(1), "drift"),
+        verdict="no drift",
+        needs_retraining=False,
+        policy="calibrated",
+        threshold=0.1,
+        drift_score=0.0,
+        feature_drifts={},
+        feature_stats={},
+        timestamp=LONG_AGO,
+        sequence=1,
+        batch_id="a",
+        batch_rows=1,
+        reference_version=1,
+        reference_rows=1,
+        **{name: blobs[name] for name in ("profile", "counts", "details", "chart")},
+    )
+    chunk = ChunkCounts(
+        **record_fields(due(2), "drift"), sequence=1, row_group=0, counts=blobs["chunk"]
+    )
+    reference = Reference(
+        **record_fields(due(3), "drift"),
+        version=1,
+        data=blobs["reference"],
+        profile=blobs["its profile"],
+        rows=1,
+        up_to_sequence=1,
+        model_version=1,
+    )
+    for record in (report, chunk, reference):
+        store.record(record)
+    assert remove_unnamed_blobs(store, retention_days=30) == 0
+    store.collection(DriftReport).delete_one({})
+    assert remove_unnamed_blobs(store, retention_days=30) == 4
+    store.collection(ChunkCounts).delete_one({})
+    assert remove_unnamed_blobs(store, retention_days=30) == 1
+    assert store.blob(blobs["its profile"]) == b"its profile"
 
 
 def test_rest_of_a_broken_upload_goes(store: Store) -> None:

@@ -75,3 +75,20 @@ def test_chain_is_unsettled_at_its_first_open_effect(store: Store) -> None:
         store.first_unsettled("ingest", event, frozenset({"ingest", "drift"}))
         == f"drift:{follower.event_id}"
     )
+
+
+def test_parts_of_a_blob_can_be_read(store: Store) -> None:
+    data = bytes(range(256)) * 40_000
+    file = store.blob_file(store.put_blob(data))
+    file.seek(5_000_000)
+    assert file.read(10) == data[5_000_000:5_000_010]
+    with pytest.raises(WillNotPass, match="holds no bytes"):
+        store.blob_file("0" * 64)
+
+
+def test_altered_blob_is_not_opened(store: Store) -> None:
+    digest = store.put_blob(b"a" * 1_000_000)
+    length = len(store.database["blobs.chunks"].find_one({"n": 3})["data"])  # type: ignore[index]
+    store.database["blobs.chunks"].update_one({"n": 3}, {"$set": {"data": b"b" * length}})
+    with pytest.raises(WillNotPass, match="altered"):
+        store.blob_file(digest)

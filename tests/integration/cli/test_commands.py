@@ -1,9 +1,7 @@
 """The commands against a store and a broker that run: what they print, and what they leave."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,35 +12,8 @@ from shared.events import IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.outcome import Outcome
 from shared.records import Batch, DeadLetter
-from shared.settings import Settings
 from shared.stage import Resources, StageRuntime
-
-ROOT = Path(__file__).parents[3]
-PARCELS = ROOT / "examples" / "parcels"
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def home(settings: Settings, tmp_path: Path) -> Path:
-    """A folder that leads to the test's servers as a running system's folder leads to its own."""
-    secrets = {
-        "redis_url": settings.redis_url.get_secret_value(),
-        "mongodb_uri": settings.mongodb_uri.get_secret_value(),
-    }
-    for name, value in secrets.items():
-        (tmp_path / name).write_text(value)
-    environment = {f"{name.upper()}_FILE": str(tmp_path / name) for name in secrets}
-    environment |= {"MONGODB_DATABASE": settings.mongodb_database, "PIPELINES": str(PARCELS)}
-    (tmp_path / "environment.json").write_text(json.dumps(environment))
-    return tmp_path
-
-
-@pytest.fixture
-def run(home: Path) -> Run:
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [*arguments, "--home", str(home)])
-
-    return run
+from tests.integration.cli.conftest import PARCELS, Run
 
 
 def as_json(result: Result) -> Any:
@@ -179,7 +150,10 @@ def test_unreadable_message_cannot_be_replayed(run: Run, resources: Resources) -
     "command",
     [
         [],
-        *([name] for name in ("demo", "up", "down", "ingest", "status", "history", "models")),
+        *(
+            [name]
+            for name in ("demo", "up", "down", "ingest", "status", "history", "models", "report")
+        ),
         ["reference", "set"],
         ["feed", "simulate"],
         ["feed", "replay"],

@@ -1,234 +1,200 @@
-"""The drift stage on a real store: reports, requests, the order of batches, the reference."""
+"""The drift stage on a real store: reports, incidents, requests, the reference."""
 
-from datetime import UTC, datetime
+import gzip
+from datetime import datetime
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from services.drift.check import check_batch
-from services.drift.reference import adopt_reference
-from shared.events import (
-    BatchIngested,
-    IngestionDue,
-    ModelPromoted,
-    ModelRejected,
-    RetrainRequested,
-    caused_fields,
-    effect_id,
-    first_event_fields,
-)
-from shared.failures import NotYet
-from shared.frames import to_parquet
-from shared.outcome import Outcome, record_fields
-from shared.pipeline import Pipeline
-from shared.records import Batch, DriftReport, ModelVersion, Reference, RetiredReference
-from shared.store import Store
+from services.drift import Profile
+from services.drift.report import DriftReport as FullReport
+from services.drift.roles import roles_of
+from shared.events import BatchIngested, DriftFound, RetrainRequested, effect_id
+from shared.failures import NotYet, WillNotPass
+from shared.frames import from_parquet
+from shared.records import DriftReport, Reference, RetiredReference
+from tests.integration.drift.loop import Loop
 
-FEATURES = ("pollutant_min", "pollutant_max", "pollutant_avg")
+COMPARED = {"pollutant_min", "pollutant_max", "pollutant_avg"}
 
 
-class Loop:
-    """Plays the other stages around the drift stage."""
-
-    def __init__(self, store: Store, pipeline: Pipeline) -> None:
-        self.store = store
-        self.pipeline = pipeline
-
-    def ingest(
-        self, sequence: int, level: float = 50, rows: int = 100, *, as_reference: bool = False
-    ) -> BatchIngested:
-        rng = np.random.default_rng(sequence)
-        frame = pd.DataFrame({name: rng.normal(level, 10, rows) for name in FEATURES})
-        data = self.store.put_blob(to_parquet(frame))
-        slot = datetime(2026, 1, 1, sequence, tzinfo=UTC)
-        due = IngestionDue(**first_event_fields("air_quality", "slot", sequence), slot=slot)
-        event = BatchIngested(
-            **caused_fields(due, "ingest", BatchIngested),
-            sequence=sequence,
-            rows=rows,
-            data=data,
-            as_reference=as_reference,
-        )
-        batch = Batch(
-            **record_fields(due, "ingest"),
-            outcome="ingested",
-            sequence=sequence,
-            data=data,
-            rows=rows,
-            rows_received=rows,
-            source="a test",
-        )
-        self.store.record(batch, [event])
-        return event
-
-    def check(self, event: BatchIngested) -> Outcome:
-        outcome = check_batch(event, self.pipeline, self.store)
-        self.store.record(outcome.record, outcome.events)
-        return outcome
-
-    def train(
-        self, request: RetrainRequested, *, promoted: bool = True
-    ) -> ModelPromoted | ModelRejected:
-        batches = self.store.batches_between("air_quality", 0, request.sequence)
-        window = batches[-1].data
-        assert window
-        event: ModelPromoted | ModelRejected
-        if promoted:
-            event = ModelPromoted(
-                **caused_fields(request, "trainer", ModelPromoted),
-                model_version=request.sequence,
-                sequence=request.sequence,
-                window=window,
-                window_rows=100,
-            )
-        else:
-            event = ModelRejected(
-                **caused_fields(request, "trainer", ModelRejected),
-                model_version=request.sequence,
-                champion_version=1,
-                sequence=request.sequence,
-                reason="worse",
-            )
-        model = ModelVersion(
-            **record_fields(request, "trainer"),
-            version=request.sequence,
-            decision="promoted" if promoted else "rejected",
-            reason="a test",
-            model=window,
-            seal="",
-            model_bytes=1,
-            metrics={},
-            champion_version=None,
-            window=window,
-            sequence=request.sequence,
-            drift_report="",
-            lineage={},
-        )
-        self.store.record(model, [event])
-        return event
-
-    def adopt(self, event: ModelPromoted | ModelRejected) -> None:
-        assert isinstance(event, ModelPromoted)
-        outcome = adopt_reference(event, self.store)
-        self.store.record(outcome.record, outcome.events)
-
-    def first_model(self) -> None:
-        (request,) = self.check(self.ingest(1)).events
-        assert isinstance(request, RetrainRequested)
-        self.adopt(self.train(request))
+def request_of(loop: Loop, report: DriftReport) -> RetrainRequested:
+    (request,) = (e for e in loop.store.events_of(report) if isinstance(e, RetrainRequested))
+    return request
 
 
-@pytest.fixture
-def loop(store: Store, air_quality: Pipeline) -> Loop:
-    return Loop(store, air_quality)
+def kinds(loop: Loop, report: DriftReport) -> list[str]:
+    return [event.type for event in loop.store.events_of(report)]
 
 
-def verdict(outcome: Outcome) -> str:
-    assert isinstance(outcome.record, DriftReport)
-    return outcome.record.verdict
+def whole(loop: Loop, report: DriftReport) -> FullReport:
+    assert report.details
+    return FullReport.model_validate_json(gzip.decompress(loop.store.blob(report.details)))
+
+
+def reference(loop: Loop) -> Reference:
+    found = loop.store.reference("air_quality")
+    assert found
+    return found
 
 
 def test_first_batch_asks_for_the_first_model(loop: Loop) -> None:
-    outcome = loop.check(loop.ingest(1))
-    assert verdict(outcome) == "no reference"
-    (request,) = outcome.events
-    assert isinstance(request, RetrainRequested)
+    report = loop.check(loop.ingest())
+    assert report.verdict == "no reference"
+    assert report.reason == "the first 120 rows make the first reference"
+    request = request_of(loop, report)
     assert (request.reason, request.reference_version) == ("first_model", None)
 
 
 def test_small_first_batches_wait_until_there_are_enough_rows(loop: Loop) -> None:
-    outcomes = [loop.check(loop.ingest(number, rows=12)) for number in (1, 2, 3)]
-    assert [verdict(o) for o in outcomes] == ["insufficient data"] * 2 + ["no reference"]
+    reports = [loop.check(loop.ingest(stations=6)) for _ in range(3)]
+    assert [r.verdict for r in reports] == ["insufficient data"] * 2 + ["no reference"]
+    assert reports[1].reason == "72 rows so far, and a first reference takes 100"
 
 
 def test_promotion_makes_the_window_the_reference(loop: Loop) -> None:
-    loop.first_model()
-    reference = loop.store.reference("air_quality")
-    assert reference
-    assert (reference.version, reference.up_to_sequence, reference.model_version) == (1, 1, 1)
+    loop.begin()
+    made = reference(loop)
+    assert (made.version, made.up_to_sequence, made.model_version) == (1, 1, 1)
     assert loop.store.collection(RetiredReference).count_documents({}) == 0
+    assert made.profile
+    stored = Profile.from_bytes(loop.store.blob(made.profile))
+    rows = from_parquet(loop.store.blob(made.data))
+    assert stored.to_bytes() == Profile.fit(rows, roles=roles_of(loop.pipeline)).to_bytes()
 
 
 def test_stable_batch_asks_for_nothing(loop: Loop) -> None:
-    loop.first_model()
-    outcome = loop.check(loop.ingest(2))
-    assert verdict(outcome) == "no drift"
-    assert outcome.events == ()
+    loop.begin()
+    report = loop.check(loop.ingest(bad_rows=3))
+    assert report.verdict == "no drift"
+    assert kinds(loop, report) == []
+    assert report.p is not None
+    assert report.p > report.threshold
+    assert (report.incident, report.chart, report.cells) == (None, None, [])
+    assert whole(loop, report).rows_set_aside == 3
 
 
 def test_drifted_batch_asks_for_a_model_and_its_promotion_retires_the_reference(
     loop: Loop,
 ) -> None:
-    loop.first_model()
-    outcome = loop.check(loop.ingest(2, level=90))
-    report = outcome.record
-    assert isinstance(report, DriftReport)
+    loop.begin()
+    report = loop.check(loop.ingest(level=150))
     assert report.verdict == "drift"
-    assert report.drift_score
-    assert report.drift_score > report.threshold
-    assert set(report.feature_drifts) == set(FEATURES)
-    (request,) = outcome.events
-    assert isinstance(request, RetrainRequested)
+    assert report.p is not None
+    assert report.p <= report.threshold
+    assert set(report.feature_drifts) >= COMPARED
+    request = request_of(loop, report)
     assert (request.reason, request.reference_version, request.sequence) == ("drift", 1, 2)
-    loop.adopt(loop.train(request))
-    reference = loop.store.reference("air_quality")
-    assert reference
-    assert reference.version == 2
+    loop.deliver(loop.train(request))
+    assert reference(loop).version == 2
     retired = loop.store.newest(RetiredReference, {}, "version")
     assert retired
     assert (retired.version, retired.drift_score) == (1, report.drift_score)
     assert retired.feature_drifts == report.feature_drifts
 
 
+def test_drift_is_told_with_its_cells_its_chart_and_the_whole_report(loop: Loop) -> None:
+    loop.begin(hours=5)
+    report = loop.check(loop.ingest(level=150))
+    found, request = loop.store.events_of(report)
+    assert isinstance(found, DriftFound)
+    assert isinstance(request, RetrainRequested)
+    assert (found.report, found.sequence, found.reason) == (report.id, 2, report.reason)
+    assert 0 < len(report.cells) <= 10
+    assert all(cell.speaks for cell in report.cells)
+    assert report.chart
+    assert loop.store.blob(report.chart).startswith(b"\x89PNG")
+    full = whole(loop, report)
+    assert (full.verdict, full.p, full.name) == ("drift", report.p, "air_quality")
+    assert full.cells[: len(report.cells)] == report.cells
+    assert {cell.segment for cell in full.cells} > {None, "PM2.5"}
+
+
+def test_incident_is_told_once_and_ends_with_a_promotion(loop: Loop) -> None:
+    loop.rejects = frozenset({2, 4})
+    loop.begin()
+    reports = [loop.go_round(loop.ingest(level=level)) for level in (150, 50, 150, 150, 150, 50)]
+    assert [r.verdict for r in reports] == [
+        *("drift", "no drift", "drift", "drift"),  # the third of these leads to a promotion
+        "no drift",
+        "drift",
+    ]
+    assert [r.incident for r in reports] == [2, 2, 2, 2, None, 7]
+    told = [kinds(loop, report).count("DriftFound") for report in reports]
+    assert told == [1, 0, 0, 0, 0, 1]
+    assert [r.chart is not None for r in reports] == [count == 1 for count in told]
+    asked = [kinds(loop, report).count("RetrainRequested") for report in reports]
+    assert asked == [1, 0, 1, 1, 0, 1]
+
+
 def test_batch_waits_for_the_one_before_it(loop: Loop) -> None:
-    loop.first_model()
-    second, third = loop.ingest(2), loop.ingest(3)
+    loop.begin()
+    second, third = loop.ingest(), loop.ingest()
     with pytest.raises(NotYet, match=effect_id("drift", second.event_id)):
         loop.check(third)
     loop.check(second)
-    assert verdict(loop.check(third)) == "no drift"
+    assert loop.check(third).verdict == "no drift"
 
 
 def test_batch_waits_until_the_drift_before_it_is_answered(loop: Loop) -> None:
-    loop.first_model()
-    drifted = loop.check(loop.ingest(2, level=90))
-    (request,) = drifted.events
-    assert isinstance(request, RetrainRequested)
-    third = loop.ingest(3, level=90)
+    loop.begin()
+    request = request_of(loop, loop.check(loop.ingest(level=150)))
+    third = loop.ingest(level=150)
     with pytest.raises(NotYet, match=effect_id("trainer", request.event_id)):
         loop.check(third)
     promoted = loop.train(request)
     with pytest.raises(NotYet, match=effect_id("drift", promoted.event_id)):
         loop.check(third)
-    loop.adopt(promoted)
-    assert verdict(loop.check(third)) == "no drift"
+    loop.deliver(promoted)
+    assert loop.check(third).verdict == "no drift"
 
 
 def test_rejected_model_leaves_the_reference(loop: Loop) -> None:
-    loop.first_model()
-    (request,) = loop.check(loop.ingest(2, level=90)).events
-    assert isinstance(request, RetrainRequested)
-    loop.train(request, promoted=False)
-    assert verdict(loop.check(loop.ingest(3, level=90))) == "drift"
+    loop.rejects = frozenset({2})
+    loop.begin()
+    loop.go_round(loop.ingest(level=150))
+    assert loop.check(loop.ingest(level=150)).verdict == "drift"
     assert loop.store.collection(Reference).count_documents({}) == 1
 
 
 def test_reference_set_by_a_person_asks_for_a_model(loop: Loop) -> None:
-    loop.first_model()
-    outcome = loop.check(loop.ingest(2, as_reference=True))
-    assert verdict(outcome) == "reference set"
-    (request,) = outcome.events
-    assert isinstance(request, RetrainRequested)
-    assert request.reason == "reference_set"
+    loop.begin()
+    report = loop.check(loop.ingest(as_reference=True))
+    assert report.verdict == "reference set"
+    assert request_of(loop, report).reason == "reference_set"
+
+
+def test_too_small_a_file_is_refused_as_the_reference(loop: Loop) -> None:
+    loop.begin()
+    report = loop.check(loop.ingest(stations=4, as_reference=True))
+    assert (report.verdict, report.needs_retraining) == ("insufficient data", False)
+    assert report.reason == "a reference takes 100 rows, and this file brought 24"
+    assert loop.check(loop.ingest()).reference_version == 1
+
+
+def test_reference_set_by_a_person_ends_an_incident(loop: Loop) -> None:
+    loop.rejects = frozenset({2})
+    loop.begin()
+    loop.go_round(loop.ingest(level=150))
+    assert loop.go_round(loop.ingest(level=150, as_reference=True)).incident == 2
+    assert loop.check(loop.ingest(level=150)).incident is None
+    assert reference(loop).version == 2
+
+
+def test_batch_of_which_nothing_is_left_is_given_up(loop: Loop) -> None:
+    loop.begin()
+    event = loop.ingest()
+    loop.store.database["batches"].delete_one({"sequence": 2})
+    with pytest.raises(WillNotPass, match=r"no longer holds batch 2: RETENTION_DAYS"):
+        loop.check(event)
 
 
 def test_report_has_the_original_workflows_keys(loop: Loop) -> None:
-    loop.first_model()
-    report = loop.check(loop.ingest(2, level=70)).record.model_dump(mode="json")
+    loop.begin()
+    report = loop.check(loop.ingest(level=80)).model_dump(mode="json")
     assert {
         "drift_score",
         "needs_retraining",
+        "threshold",
         "feature_drifts",
         "feature_stats",
         "timestamp",
@@ -236,3 +202,14 @@ def test_report_has_the_original_workflows_keys(loop: Loop) -> None:
     stats = report["feature_stats"]["pollutant_avg"]
     assert {"ref_mean", "curr_mean", "ref_std", "curr_std"} <= set(stats)
     assert datetime.fromisoformat(report["timestamp"]).utcoffset() is not None
+
+
+def test_reference_from_before_there_were_profiles_gives_the_same_check(loop: Loop) -> None:
+    loop.begin()
+    event: BatchIngested = loop.ingest(level=80)
+    with_profile = loop.check(event)
+    loop.store.database["drift_reports"].delete_one({"sequence": 2})
+    loop.store.database["references"].update_one({}, {"$unset": {"profile": ""}})
+    without = loop.check(event)
+    assert (without.p, without.cells) == (with_profile.p, with_profile.cells)
+    assert (without.profile, without.counts) == (with_profile.profile, with_profile.counts)

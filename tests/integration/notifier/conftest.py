@@ -1,4 +1,4 @@
-"""A far side to send messages to, and a promotion in the store."""
+"""A far side to send messages to, and a promotion and a drift in the store."""
 
 import json
 import socket
@@ -8,17 +8,22 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import Message as Headers
+from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import apprise
 import pytest
 
-from shared.events import ModelPromoted, deterministic_id
-from shared.records import DriftReport, FeatureStats, ModelVersion
+from services.drift.chart import render_png
+from shared.drift import CellFinding, FeatureStats
+from shared.events import DriftFound, ModelPromoted, deterministic_id
+from shared.records import DriftReport, ModelVersion
 from shared.settings import Settings
 from shared.store import Store
+from tests.unit.drift import sample_reports
 
 TOKEN = "tokenPart-3vJq0Zb8dYw5_uT7rXk2LmNc9HsAeGf1RiPoQy6WzKtVxBnDjMl4"
 """As long and odd as a real webhook's, and found nowhere else."""
@@ -35,9 +40,39 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class File:
+    name: str
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Request:
     path: str
     body: dict[str, Any]
+    """The JSON: the whole body, or a form's part `payload_json`."""
+    files: dict[str, File] = field(default_factory=dict)
+    """A form's other parts."""
+
+
+def read_request(path: str, headers: Headers, data: bytes) -> Request:
+    """The request as a server reads it, a form split at its boundary byte by byte."""
+    if headers.get_content_type() != "multipart/form-data":
+        return Request(path, json.loads(data))
+    boundary = f"--{headers.get_boundary()}".encode()
+    before, *parts, after = data.split(boundary)
+    assert (before, after) == (b"", b"--\r\n")
+    found: dict[str, File] = {}
+    for part in parts:
+        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        about = BytesHeaderParser().parsebytes(head)
+        name = str(about.get_param("name", header="Content-Disposition"))
+        assert name not in found
+        content = content.removesuffix(b"\r\n")
+        found[name] = File(about.get_filename(""), about.get_content_type(), content)
+    payload = found.pop("payload_json")
+    assert (payload.name, payload.media_type) == ("", "application/json")
+    return Request(path, json.loads(payload.data), found)
 
 
 class FarSide(ThreadingHTTPServer):
@@ -76,7 +111,7 @@ class FarSideHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append(Request(self.path, json.loads(body)))
+        self.server.requests.append(read_request(self.path, cast("Headers", self.headers), body))
         taken = Answer(200, {"id": str(9_000 + len(self.server.requests))})
         answer = self.server.script.popleft() if self.server.script else taken
         time.sleep(answer.after_seconds)
@@ -140,22 +175,25 @@ def with_channels(settings: Settings, webhook: str | None, *apprise_urls: str) -
     )
 
 
+KEPT: dict[str, Any] = {
+    "pipeline": "air_quality",
+    "trace_id": deterministic_id("a trace"),
+    "recorded_at": datetime.now(UTC),
+}
+
+
 @pytest.fixture
 def promotion(store: Store) -> ModelPromoted:
     """v3 takes the place of v2; its record and its drift report are in the store."""
-    kept: dict[str, Any] = {
-        "pipeline": "air_quality",
-        "trace_id": deterministic_id("a trace"),
-        "recorded_at": datetime.now(UTC),
-    }
     stats = FeatureStats(
         ref_mean=82.1, curr_mean=132.5, ref_std=9, curr_std=9, ref_rows=99, curr_rows=99
     )
     report = DriftReport(
-        **kept,
+        **KEPT,
         id="drift:report",
         verdict="drift",
         needs_retraining=True,
+        reason="the columns' mean change 0.241 > 0.1",
         drift_score=0.241,
         threshold=0.1,
         policy="mean_std_change",
@@ -169,7 +207,7 @@ def promotion(store: Store) -> ModelPromoted:
         reference_rows=9_900,
     )
     model = ModelVersion(
-        **kept,
+        **KEPT,
         id="trainer:model",
         version=3,
         decision="promoted",
@@ -188,7 +226,7 @@ def promotion(store: Store) -> ModelPromoted:
     store.record(model)
     return ModelPromoted(
         event_id=deterministic_id("a promotion"),
-        trace_id=kept["trace_id"],
+        trace_id=KEPT["trace_id"],
         pipeline="air_quality",
         occurred_at=datetime.now(UTC),
         model_version=3,
@@ -196,4 +234,63 @@ def promotion(store: Store) -> ModelPromoted:
         sequence=7,
         window="0" * 64,
         window_rows=13_200,
+    )
+
+
+@pytest.fixture
+def picture() -> bytes:
+    """The chart of a drift report, as the drift stage draws it."""
+    return render_png(sample_reports.air_quality())
+
+
+@pytest.fixture
+def drift(store: Store, picture: bytes) -> DriftFound:
+    """Batch 124 drifted; its report and the report's chart are in the store."""
+    cells = [
+        CellFinding(
+            kind="number",
+            column=column,
+            segment=segment,
+            p=p,
+            effect=effect,
+            speaks=True,
+            direction=direction,
+            reference_rows=1_640,
+            current_rows=1_190,
+        )
+        for (column, segment), (p, effect, direction) in sample_reports.SPEAKING.items()
+    ]
+    report = DriftReport(
+        **KEPT,
+        id="drift:124",
+        verdict="drift",
+        needs_retraining=True,
+        reason="pollutant_avg in PM2.5: median 84 → 131 (p = 3.2e-8, threshold 0.00025)",
+        policy="calibrated",
+        p=3.2e-8,
+        threshold=0.00025,
+        drift_score=0.34,
+        feature_drifts={"pollutant_avg": 0.34},
+        feature_stats={},
+        cells=cells,
+        window_batches=24,
+        incident=124,
+        timestamp=datetime.now(UTC),
+        sequence=124,
+        batch_id="ingest:124",
+        batch_rows=301,
+        reference_version=2,
+        reference_rows=10_000,
+        chart=store.put_blob(picture),
+    )
+    store.record(report)
+    return DriftFound(
+        event_id=deterministic_id("a drift"),
+        trace_id=KEPT["trace_id"],
+        pipeline="air_quality",
+        occurred_at=datetime.now(UTC),
+        sequence=124,
+        rows=301,
+        report=report.id,
+        reason=report.reason,
     )

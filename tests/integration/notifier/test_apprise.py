@@ -1,10 +1,13 @@
 """Channels by Apprise, over its own HTTP client to a real socket; and what the notifier imports."""
 
+import base64
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from apprise.plugins.ntfy import NotifyNtfy
 
 from services.notifier.channels import channels
 from services.notifier.message import Field, Message
@@ -15,12 +18,12 @@ from tests.integration.notifier.conftest import TOKEN, Answer, FarSide
 MESSAGE = Message("title", "what <happened> & why", (Field("a", "1"),), 0x123456)
 
 
-def send(url: str) -> str:
+def send(url: str, message: Message = MESSAGE) -> str:
     settings = read_settings(
         redis_url="redis://broker", mongodb_uri="mongodb://store", apprise_urls=url
     )
     (channel,) = channels(settings)
-    return channel.send(MESSAGE).answer
+    return channel.send(message).answer
 
 
 def test_the_message_arrives_as_plain_text(far_side: FarSide) -> None:
@@ -29,6 +32,26 @@ def test_the_message_arrives_as_plain_text(far_side: FarSide) -> None:
     assert request.path == f"/hook/{TOKEN}"
     assert request.body["title"] == "title"
     assert request.body["message"] == "what <happened> & why\n\na: 1"
+
+
+def test_a_picture_goes_along_where_the_channel_takes_one(far_side: FarSide) -> None:
+    png = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    assert send(far_side.apprise(), replace(MESSAGE, picture=png)) == "sent"
+    (request,) = far_side.requests
+    (attached,) = request.body["attachments"]
+    assert (attached["filename"], attached["mimetype"]) == ("drift.png", "image/png")
+    assert base64.b64decode(attached["base64"]) == png
+
+
+def test_a_message_of_which_a_part_has_arrived_is_not_repeated(
+    far_side: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NotifyNtfy, "request_rate_per_sec", 0)  # no pause between the parts
+    in_parts = f"ntfy://127.0.0.1:{far_side.server_port}/{TOKEN}?overflow=split"
+    far_side.say(Answer(200, {"id": "1"}), Answer(503))
+    with pytest.raises(WillNotPass, match="answered 503, but has taken a part of the message"):
+        send(in_parts, replace(MESSAGE, text="why " * 3_000))
+    assert len(far_side.requests) == 2
 
 
 def test_where_a_channel_shows_html_the_text_is_not_taken_for_markup(far_side: FarSide) -> None:

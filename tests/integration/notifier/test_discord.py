@@ -1,6 +1,7 @@
 """The Discord client against a server on a real socket."""
 
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -10,9 +11,12 @@ from services.notifier import discord
 from services.notifier.discord import embed, post
 from services.notifier.message import Field, Message
 from shared.failures import WillNotPass, WillPass
-from tests.integration.notifier.conftest import TOKEN, Answer, FarSide
+from tests.integration.notifier.conftest import TOKEN, Answer, FarSide, File
 
 MESSAGE = Message("title @everyone", "text", (Field("a", "1"),), 0x123456)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40 + b"\r\n--\r\n\r\n"
+"""Bytes that would suffer if anything took them for text."""
+PICTURED = replace(MESSAGE, picture=PNG)
 
 
 def send(far_side: FarSide) -> str:
@@ -24,6 +28,32 @@ def test_the_message_is_posted_once_as_an_embed_that_pings_nobody(far_side: FarS
     (request,) = far_side.requests
     assert request.path == f"/api/webhooks/1430000000000000001/{TOKEN}?wait=true"
     assert request.body == {"embeds": [embed(MESSAGE)], "allowed_mentions": {"parse": []}}
+
+
+def test_a_picture_goes_along_byte_for_byte(far_side: FarSide) -> None:
+    assert post(SecretStr(far_side.webhook), PICTURED) == "9001"
+    (request,) = far_side.requests
+    assert request.path.endswith(f"{TOKEN}?wait=true")
+    assert request.files == {"files[0]": File("drift.png", "image/png", PNG)}
+    (shown,) = request.body.pop("attachments")
+    assert shown == {"id": 0, "filename": "drift.png", "description": "title @everyone"}
+    assert request.body == {"embeds": [embed(PICTURED)], "allowed_mentions": {"parse": []}}
+    assert request.body["embeds"][0]["image"] == {"url": "attachment://drift.png"}
+
+
+def test_a_picture_larger_than_discord_takes_stays_behind(far_side: FarSide) -> None:
+    post(SecretStr(far_side.webhook), replace(MESSAGE, picture=bytes(10_000_001)))
+    assert far_side.requests[0].body == {
+        "embeds": [embed(MESSAGE)],
+        "allowed_mentions": {"parse": []},
+    }
+
+
+def test_a_wait_repeats_the_message_with_its_picture(far_side: FarSide) -> None:
+    far_side.say(*[Answer(429, {"retry_after": 0.01})] * 2)
+    assert post(SecretStr(far_side.webhook), PICTURED) == "9003"
+    assert [request.files["files[0]"].data for request in far_side.requests] == [PNG] * 3
+    assert [request.body for request in far_side.requests] == [far_side.requests[0].body] * 3
 
 
 def test_a_thread_in_the_address_is_kept(far_side: FarSide) -> None:

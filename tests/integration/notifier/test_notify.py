@@ -1,11 +1,12 @@
 """The handler on a real store and real sockets: at most one message an event and channel."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.notifier.notify import Deliveries, notify
 from shared.events import (
+    DriftFound,
     ModelPromoted,
     ModelPublished,
     ModelRejected,
@@ -16,8 +17,8 @@ from shared.events import (
 )
 from shared.failures import WillNotPass, WillPass
 from shared.outcome import Outcome
-from shared.pipeline import Pipeline
-from shared.records import DeadLetter, Notification
+from shared.pipeline import Notify, Pipeline
+from shared.records import DeadLetter, DriftReport, Notification
 from shared.settings import Settings
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
@@ -28,6 +29,11 @@ def notification(outcome: Outcome) -> Notification:
     assert isinstance(outcome.record, Notification)
     assert outcome.events == ()
     return outcome.record
+
+
+@pytest.fixture
+def asks_for_drift(air_quality: Pipeline) -> Pipeline:
+    return air_quality.model_copy(update={"notify": Notify(events=("DriftFound",))})
 
 
 def base_of(event: ModelPromoted) -> dict[str, object]:
@@ -54,6 +60,94 @@ def test_a_promotion_becomes_one_embed_and_one_record(
     assert "Mean absolute error: 6.46 (v2: 6.97)" in record.text
     assert record.channels == {"discord": "sent"}
     assert store.record(record)
+
+
+def test_a_drift_becomes_one_embed_with_its_chart(
+    drift: DriftFound,
+    picture: bytes,
+    asks_for_drift: Pipeline,
+    store: Store,
+    to_discord: Settings,
+    far_side: FarSide,
+) -> None:
+    record = notification(notify(drift, asks_for_drift, store, to_discord))
+    (request,) = far_side.requests
+    (embed,) = request.body["embeds"]
+    assert embed["title"] == r"air\_quality: drift in batch 124"
+    assert embed["description"].startswith(r"pollutant\_avg in PM2.5: median 84 → 131 (p = 3.2e-8")
+    assert [field["name"] for field in embed["fields"]] == [
+        r"pollutant\_avg in PM2.5",
+        r"pollutant\_avg in PM10",
+        r"pollutant\_max in PM2.5",
+        "Whole report",
+    ]
+    assert embed["fields"][1]["value"] == "median 108 → 141\neffect 0.22, p = 4.4e-9"
+    assert embed["image"] == {"url": "attachment://drift.png"}
+    assert request.files["files[0]"].data == picture
+    assert record.id == effect_id("notifier", drift.event_id)
+    assert record.channels == {"discord": "sent"}
+    assert "trimtab report --pipeline air_quality 124" in record.text
+    assert store.record(record)
+
+
+@pytest.mark.parametrize("answer", [Answer(429, {"retry_after": 99}), Answer(502), Answer(0)])
+def test_another_try_takes_the_chart_along(
+    answer: Answer,
+    drift: DriftFound,
+    picture: bytes,
+    asks_for_drift: Pipeline,
+    store: Store,
+    to_discord: Settings,
+    far_side: FarSide,
+) -> None:
+    far_side.say(answer)
+    with pytest.raises(WillPass):
+        notify(drift, asks_for_drift, store, to_discord)
+    record = notification(notify(drift, asks_for_drift, store, to_discord))
+    assert record.channels == {"discord": "sent"}
+    notify(drift, asks_for_drift, store, to_discord)
+    assert [request.files["files[0]"].data for request in far_side.requests] == [picture] * 2
+
+
+def test_names_in_the_data_ping_nobody(
+    drift: DriftFound,
+    asks_for_drift: Pipeline,
+    store: Store,
+    to_discord: Settings,
+    far_side: FarSide,
+) -> None:
+    (report,) = store.find(DriftReport, {"_id": drift.report})
+    everyone = report.cells[0].model_copy(
+        update={"column": "@everyone <@&1> https://example.org", "segment": "@here\r\n# big"}
+    )
+    hostile = report.model_copy(update={"id": "drift:hostile", "cells": [everyone]})
+    store.record(hostile)
+    notify(drift.model_copy(update={"report": hostile.id}), asks_for_drift, store, to_discord)
+    body = far_side.requests[0].body
+    assert body["allowed_mentions"] == {"parse": []}
+    assert "content" not in body
+    name = body["embeds"][0]["fields"][0]["name"]
+    assert name == r"\@everyone \<\@&1\> https://example.org in \@here \# big"
+
+
+@pytest.mark.parametrize("missing", ["chart", "report"])
+def test_what_is_no_longer_kept_does_not_stop_the_message(
+    missing: str,
+    drift: DriftFound,
+    asks_for_drift: Pipeline,
+    store: Store,
+    to_discord: Settings,
+    far_side: FarSide,
+) -> None:
+    if missing == "chart":
+        store.remove_blobs(keep=set(), uploaded_before=datetime.now(UTC) + timedelta(minutes=1))
+    else:
+        store.collection(DriftReport).delete_one({"_id": drift.report})
+    record = notification(notify(drift, asks_for_drift, store, to_discord))
+    (request,) = far_side.requests
+    assert request.files == {}
+    assert "image" not in request.body["embeds"][0]
+    assert drift.reason in record.text
 
 
 def test_a_publication_links_its_commit(

@@ -1,11 +1,15 @@
 """Records and work under way, in words."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from io import StringIO
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
-from services.cli.journal import activities, line
+from services.cli.journal import Line, activities, decision, line
+from services.cli.view import LiveView
+from shared.events import ROUTES, STAGES, Stage
 from shared.records import (
     Batch,
     DeadLetter,
@@ -31,6 +35,7 @@ REPORT = DriftReport(
     **BASE,
     verdict="drift",
     needs_retraining=True,
+    reason="the largest is pollutant_max's",
     drift_score=0.612,
     threshold=0.1,
     policy="mean_std_change",
@@ -111,6 +116,75 @@ def test_record_in_one_line(record: Record, says: str) -> None:
     said = line(record)
     assert said
     assert said.text == says
+
+
+CALIBRATED = REPORT.model_copy(
+    update={"policy": "calibrated", "p": 3.14e-8, "threshold": 0.00025, "drift_score": 0.34}
+)
+
+
+@pytest.mark.parametrize(
+    ("report", "changes", "says"),
+    [
+        (CALIBRATED, {}, "p 3.1e-8 ≤ 0.00025: drift"),
+        (CALIBRATED, {"p": 0.34, "verdict": "no drift"}, "p 0.34 > 0.00025: no drift"),
+        (CALIBRATED, {"verdict": "no drift"}, "p 3.1e-8 ≤ 0.00025: no drift"),
+        (CALIBRATED, {"p": 0.0}, "p < 1e-16 ≤ 0.00025: drift"),
+        (CALIBRATED, {"p": None, "drift_score": None, "verdict": "no data"}, "no data"),
+        (REPORT, {"drift_score": 0.1, "verdict": "no drift"}, "drift score 0.100 ≤ 0.1: no drift"),
+        (
+            REPORT,
+            {"policy": "columns", "drift_score": 0.5, "threshold": 0.5},
+            "drift score 0.500 ≥ 0.5: drift",
+        ),
+        (
+            REPORT,
+            {"policy": "columns", "drift_score": 0.4, "threshold": 0.5, "verdict": "no drift"},
+            "drift score 0.400 < 0.5: no drift",
+        ),
+    ],
+)
+def test_decision_shows_the_figures_of_its_policy(
+    report: DriftReport, changes: dict[str, Any], says: str
+) -> None:
+    assert decision(report.model_copy(update=changes)) == says
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, True),
+        ({"verdict": "insufficient data", "p": None, "drift_score": None}, True),
+        ({"verdict": "no drift", "p": 1e-9}, True),  # certain, and too small to matter
+        ({"verdict": "no drift", "p": 0.34}, False),
+        ({"verdict": "no drift", "p": None, "drift_score": 0.01}, False),
+    ],
+)
+def test_reason_is_told_where_the_figures_do_not_say_it(
+    changes: dict[str, Any], told: bool
+) -> None:
+    said = line(CALIBRATED.model_copy(update=changes))
+    assert said
+    assert said.detail == (REPORT.reason if told else "")
+
+
+def test_line_is_printed_with_its_detail_below() -> None:
+    console = Console(file=StringIO(), width=60)
+    LiveView(console).say(Line("drift", "batch 6: [drift]", "yellow", "[red] " + "why " * 20))
+    first, *below = cast("StringIO", console.file).getvalue().splitlines()
+    assert first == "    drift  batch 6: [drift]"
+    assert below[0].startswith(f"{' ' * 11}[red] why")
+    assert all(shown.startswith(" " * 11) for shown in below)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_event_that_a_stage_handles_has_its_words(stage: Stage) -> None:
+    fields = {"sequence": 6, "model_version": 2}
+    soon = datetime.now(UTC) + timedelta(seconds=9)
+    for kind, consumers in ROUTES.items():
+        if stage in consumers:
+            work = {"_id": "a", "stage": stage, "event": {"type": kind} | fields}
+            assert activities([work | {"lease_until": soon}])["a"].startswith(f"{stage} ")
 
 
 def test_reading_without_news_is_not_worth_a_line() -> None:

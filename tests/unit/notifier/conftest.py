@@ -1,12 +1,13 @@
-"""A promotion as the notifier finds it: the new model, the drift that asked for it, the events."""
+"""What the notifier finds: a new model, the drift that asked for it, the events."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from shared.events import ModelPromoted, deterministic_id
-from shared.records import DriftReport, FeatureStats, ModelVersion
+from shared.drift import CellFinding, FeatureStats
+from shared.events import DriftFound, ModelPromoted, deterministic_id
+from shared.records import DriftReport, ModelVersion
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRACE = deterministic_id("a trace")
@@ -82,6 +83,7 @@ def report() -> DriftReport:
         recorded_at=NOW,
         verdict="drift",
         needs_retraining=True,
+        reason="the columns' mean change 0.241 > 0.1",
         drift_score=0.24123,
         threshold=0.1,
         policy="mean_std_change",
@@ -103,4 +105,49 @@ def report() -> DriftReport:
         batch_rows=3_300,
         reference_version=2,
         reference_rows=9_900,
+    )
+
+
+def cell(**changes: Any) -> CellFinding:
+    """PM2.5 rose in Delhi."""
+    fields: dict[str, Any] = {
+        "kind": "number",
+        "column": "PM2.5",
+        "segment": "Delhi",
+        "p": 3.14e-8,
+        "effect": 0.342,
+        "speaks": True,
+        "direction": "median 84 → 131",
+        "reference_rows": 1_640,
+        "current_rows": 1_190,
+    }
+    return CellFinding(**(fields | changes))
+
+
+@pytest.fixture
+def calibrated(report: DriftReport) -> DriftReport:
+    """Four cells speak, in the sum of the last 24 batches."""
+    cells = [
+        cell(),
+        cell(segment=None, p=1e-20, effect=0.2),
+        cell(kind="missing", column="CO", segment=None, p=0.00002, direction="missing 2 % → 7 %"),
+        cell(kind="pair", column="NO2", other_column="CO", segment="Agra", p=None),
+    ]
+    return report.model_copy(
+        update={
+            "reason": "PM2.5 in Delhi: median 84 → 131 (p = 3.1e-8, threshold 0.00025)",
+            "policy": "calibrated",
+            "p": 3.14e-8,
+            "threshold": 0.00025,
+            "drift_score": 0.342,
+            "cells": cells,
+            "window_batches": 24,
+        }
+    )
+
+
+@pytest.fixture
+def drift(base: dict[str, Any], calibrated: DriftReport) -> DriftFound:
+    return DriftFound(
+        **base, sequence=7, rows=3_300, report=calibrated.id, reason=calibrated.reason
     )

@@ -2,13 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.notifier.discord import embed
-from services.notifier.message import Field, Message
+from services.notifier.message import Field, Message, drifted
+from shared.drift import CellFinding
+from shared.events import DriftFound
+from shared.records import DriftReport
 
 ANY_TEXT = st.builds(
     str.__mul__,
@@ -23,6 +28,19 @@ MESSAGES = st.builds(
     fields=FIELDS,
     colour=st.integers(0, 0xFFFFFF),
     url=st.none() | ANY_TEXT,
+    picture=st.none() | st.binary(max_size=50),
+)
+CELLS = st.builds(
+    CellFinding,
+    kind=st.sampled_from(["number", "category", "missing", "pair"]),
+    column=ANY_TEXT,
+    other_column=st.none() | ANY_TEXT,
+    segment=st.none() | ANY_TEXT,
+    p=st.none() | st.floats(0, 1),
+    effect=st.floats(0, 1),
+    direction=ANY_TEXT,
+    reference_rows=st.integers(0, 10**12),
+    current_rows=st.integers(0, 10**12),
 )
 
 
@@ -33,7 +51,25 @@ def utf16_units(text: str) -> int:
 
 @given(MESSAGES)
 def test_every_message_is_within_every_limit(message: Message) -> None:
-    content = embed(message)
+    check_limits(embed(message))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # both are immutable
+@given(st.lists(CELLS, max_size=5), st.text(st.characters(), max_size=500))
+def test_every_drift_is_within_every_limit_and_shows_its_effects(
+    drift: DriftFound, calibrated: DriftReport, cells: list[CellFinding], reason: str
+) -> None:
+    event = drift.model_copy(update={"reason": reason})
+    content = embed(drifted(event, calibrated.model_copy(update={"cells": cells}), b"png"))
+    check_limits(content)
+    assert not re.search(r"(?<!\\)@", content["description"])
+    if cells:
+        shown = content["fields"][: len(cells[:3])]
+        assert all("effect 0." in f["value"] or "effect 1." in f["value"] for f in shown)
+        assert not any(re.search(r"(?<!\\)[@<]", f["name"]) for f in shown)
+
+
+def check_limits(content: dict[str, Any]) -> None:
     assert 1 <= utf16_units(content["title"].strip()) <= 256
     assert 1 <= utf16_units(content["description"].strip()) <= 4_096
     assert len(content["fields"]) <= 25
@@ -118,6 +154,13 @@ def test_a_text_that_just_fits_is_whole() -> None:
 )
 def test_only_what_discord_takes_for_a_link_is_one(url: str | None, linked: bool) -> None:
     assert embed(Message("t", "d", (), 0, url)).get("url") == (url if linked else None)
+
+
+def test_a_picture_is_the_embeds_image_unless_it_is_larger_than_discord_takes() -> None:
+    largest = Message("t", "d", (), 0, picture=bytes(10_000_000))
+    assert embed(largest)["image"] == {"url": "attachment://drift.png"}
+    assert "image" not in embed(replace(largest, picture=bytes(10_000_001)))
+    assert "image" not in embed(replace(largest, picture=None))
 
 
 def test_the_embed_of_a_plain_message() -> None:

@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
-from services.notifier.message import Field, Message, as_text, failed, promoted, published, rejected
-from shared.events import ModelPromoted, ModelPublished, ModelRejected, WorkFailed
+from services.notifier.message import (
+    Field,
+    Message,
+    as_text,
+    drifted,
+    failed,
+    promoted,
+    published,
+    rejected,
+)
+from shared.events import DriftFound, ModelPromoted, ModelPublished, ModelRejected, WorkFailed
 from shared.records import DriftReport, ModelVersion
+from tests.unit.notifier.conftest import cell
 
 
 def values(message: Message) -> dict[str, str]:
@@ -148,6 +158,75 @@ def test_a_publication_names_the_commit_and_links_it(
     assert values(message)["Commit"] == "0123456789 on main"
     assert "Drift score" in values(message)
     assert as_text(message).splitlines()[-1] == event.url
+
+
+def test_a_drift_says_why_and_shows_the_top_three_cells(
+    drift: DriftFound, calibrated: DriftReport
+) -> None:
+    message = drifted(drift, calibrated, b"png")
+    assert message.title == "air_quality: drift in batch 7"
+    assert message.picture == b"png"
+    assert message.text.splitlines() == [
+        "PM2.5 in Delhi: median 84 → 131 (p = 3.1e-8, threshold 0.00025)",
+        "The last 24 batches together were compared with reference v2, 9,900 rows.",
+    ]
+    assert values(message) == {
+        "PM2.5 in Delhi": "median 84 → 131\neffect 0.34, p = 3.1e-8",
+        "PM2.5": "median 84 → 131\neffect 0.20, p < 1e-16",
+        "missing values of CO": "missing 2 % → 7 %\neffect 0.34, p = 2e-5",
+        "Whole report": "trimtab report --pipeline air_quality 7",
+    }
+
+
+def test_a_drift_of_one_batch_says_how_many_rows_were_compared(
+    drift: DriftFound, calibrated: DriftReport
+) -> None:
+    alone = calibrated.model_copy(update={"window_batches": 1})
+    compared = drifted(drift, alone, None).text.splitlines()[-1]
+    assert compared == "The batch's 3,300 rows were compared with reference v2, 9,900 rows."
+
+
+def test_a_pair_is_named_by_both_columns_and_a_cell_without_p_by_its_effect(
+    drift: DriftFound, calibrated: DriftReport
+) -> None:
+    pair = calibrated.model_copy(update={"cells": calibrated.cells[3:]})
+    facts = values(drifted(drift, pair, None))
+    assert facts["NO2 with CO in Agra"] == "median 84 → 131\neffect 0.34"
+
+
+def test_a_policy_without_cells_names_the_columns_that_moved_most(
+    drift: DriftFound, report: DriftReport
+) -> None:
+    facts = values(drifted(drift, report, None))
+    assert facts["Moved most"].startswith("pollutant_max: mean 82.12 → 132.5 (drift 0.61)")
+
+
+def test_a_drift_whose_report_is_gone_is_told_all_the_same(drift: DriftFound) -> None:
+    message = drifted(drift, None, None)
+    assert message.text == drift.reason
+    assert values(message).keys() == {"Whole report"}
+
+
+def test_a_long_name_leaves_room_for_what_follows_it(
+    drift: DriftFound, calibrated: DriftReport
+) -> None:
+    long = cell(column="c" * 500, segment="s\n" * 500, direction="d" * 5_000)
+    message = drifted(drift, calibrated.model_copy(update={"cells": [long]}), None)
+    name, value = message.fields[0].name, message.fields[0].value
+    assert name == f"{'c' * 59}… in {'s ' * 29}s…"
+    assert value == f"{'d' * 299}…\neffect 0.34, p = 3.1e-8"
+
+
+def test_a_promotion_after_a_calibrated_check_shows_p_and_the_cells(
+    promotion: ModelPromoted, model: ModelVersion, calibrated: DriftReport
+) -> None:
+    facts = values(promoted(promotion, model, calibrated))
+    assert facts["Drift"] == "p = 3.1e-8 against a threshold of 0.00025"
+    assert facts["Moved most"].splitlines() == [
+        "PM2.5 in Delhi: median 84 → 131",
+        "PM2.5: median 84 → 131",
+        "missing values of CO: missing 2 % → 7 %",
+    ]
 
 
 def test_a_failure_says_where_why_and_how_to_look(base: dict[str, Any]) -> None:

@@ -21,22 +21,12 @@ def load(text: str, folder: Path, name: str = "p.yaml") -> Pipeline:
 
 def test_default_pipeline() -> None:
     pipeline = load_pipeline(ROOT / "pipelines" / "air_quality.yaml")
-    assert pipeline.drift.threshold == 0.1
+    assert pipeline.drift.policy == "calibrated"
+    assert pipeline.drift.alpha == 1
     assert pipeline.publish.branch == "main"
     assert pipeline.training.parameters["n_estimators"] == 100
     assert pipeline.training.seed == 42
-    assert pipeline.drift_features == ("pollutant_min", "pollutant_max", "pollutant_avg")
-
-
-def test_drift_features_default_to_target_and_number_features(tmp_path: Path) -> None:
-    text = TEXT.replace("  features: [pollutant_min, pollutant_max, pollutant_avg]", "", 1)
-    assert load(text, tmp_path).drift_features == (
-        "latitude",
-        "longitude",
-        "pollutant_min",
-        "pollutant_max",
-        "pollutant_avg",
-    )
+    assert (pipeline.drift.segment, pipeline.drift.cluster) == ("pollutant_id", ("station",))
 
 
 def line_of(part: str) -> int:
@@ -46,12 +36,23 @@ def line_of(part: str) -> int:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("threshold:", "treshold:", "drift.treshold: unknown key; did you mean 'threshold'"),
+        ("alpha:", "alhpa:", "drift.alhpa: unknown key; did you mean 'alpha'"),
+        ("segment: pol", "segment: Pol", "drift.segment: no column"),
+        ("segment: pollutant_id", "segment: latitude", "is not of type category"),
+        ("cluster: [station]", "cluster: [statoin]", "did you mean 'station'"),
+        ("cluster: [station]", "cluster: [pollutant_id]", "stands in drift.cluster as well"),
+        ("columns: [pollutant_min,", "columns: [last_update,", "times always move on"),
+        ("windows: [1, 6", "windows: [6, 6", "a length stands twice"),
+        (
+            "alpha: 1 ",
+            "column_test: {numbr: ks} ",
+            "drift.column_test.numbr: unknown key; did you mean 'number'",
+        ),
         ("page_size:", "page_sise:", "source.page_sise: unknown key; did you mean 'page_size'"),
         ("minimum: -90", "minimun: -90", "columns.latitude.minimun: unknown key"),
         ("seed: 42", "seed: many", "training.seed: "),
         ("test_share: 0.2", "test_share: 2", "training.test_share: "),
-        ("policy: mean_std_change", "policy: magic", "drift.policy: "),
+        ("policy: calibrated", "policy: magic", "drift.policy: "),
         ("kind: data_gov_in", "kind: ftp", "source: "),
         ("target: pollutant_avg", "target: polutant_avg", "did you mean 'pollutant_avg'"),
         ("group: [station]", "group: [statoin]", "did you mean 'station'"),
@@ -78,8 +79,8 @@ def test_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, says
 
 
 def test_line_is_the_mistakes_own(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match=rf"p\.yaml:{line_of('threshold:')}: "):
-        load(TEXT.replace("threshold:", "treshold:", 1), tmp_path)
+    with pytest.raises(PipelineError, match=rf"p\.yaml:{line_of('alpha:')}: "):
+        load(TEXT.replace("alpha:", "alhpa:", 1), tmp_path)
 
 
 def test_missing_key_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How often the calibrated check is wrong, and what it finds: the figures of docs/statistics.md."""

@@ -1,0 +1,282 @@
+"""`trimtab check` and `trimtab profile`: one file against another, without a server."""
+
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING, Final
+
+from services.drift import Profile, check
+from services.drift.files import UnreadableFile, open_table, with_numbers
+from services.drift.frame import Frame, Tabular
+from services.drift.report import DriftReport
+from services.drift.roles import Roles, infer_roles, roles_of
+from shared.drift import Drift
+from shared.failures import WillNotPass
+
+if TYPE_CHECKING:
+    from services.ingest.rows import Rows
+    from shared.pipeline import Pipeline
+
+_PATIENCE_SECONDS: Final = 1.0
+_PROFILE_MARK: Final = b'{"format":"trimtab-profile/'
+
+Progress = Callable[[float], None] | None
+"""Is told the share of the work that is done, from 0 to 1."""
+
+
+class BadInput(ValueError):
+    """What was given cannot be checked; the text says why."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the command line says of the columns; what it does not is read off the reference."""
+
+    pipeline: Path | None = None
+    """A pipeline's file, which says all of it."""
+    segment: str | None = None
+    cluster: tuple[str, ...] = ()
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class _Current:
+    """The rows to check."""
+
+    chunks: Iterable[Tabular]
+    names: Collection[str]
+    """The columns; all of them are known once the chunks are read."""
+    set_aside: int = 0
+
+
+def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
+    """Ask whether the rows of a file have drifted from a reference.
+
+    A column that the file does not have is missing in every row.
+
+    Args:
+        reference: a table, or a profile that `trimtab profile` made of one.
+        current: a table.
+        stated: the columns' roles; with a pipeline also its schema, which sets rows aside, and α.
+
+    Raises:
+        BadInput: a file cannot be read, or does not fit the other or what is stated.
+    """
+    with _expected_errors():
+        pipeline = _pipeline(stated)
+        profile = _profile(reference, stated, pipeline)
+        rows = _current(current, profile.roles, pipeline)
+        report = check(
+            profile,
+            rows.chunks,
+            settings=pipeline.drift if pipeline else Drift(),
+            name=f"{current.name} against {reference.name}",
+        )
+        notes = _about_columns(profile.roles, rows.names, current)
+    return report.model_copy(
+        update={"rows_set_aside": rows.set_aside, "assumptions": [*report.assumptions, *notes]}
+    )
+
+
+def write_profile(reference: Path, output: Path, stated: Stated, progress: Progress) -> Profile:
+    """Write the profile of a table to a file; see `check_files`.
+
+    Raises:
+        BadInput: a file cannot be read or written, or does not fit what is stated.
+    """
+    if _is_profile(reference):
+        raise BadInput(f"{reference}: is a profile already")
+    with _expected_errors():
+        profile = _fitted(reference, stated, _pipeline(stated)).complete(progress)
+    _write(output, profile.to_bytes())
+    return profile
+
+
+def write_html(report: DriftReport, output: Path) -> None:
+    """Write the report as a page.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    from services.drift.html_report import render_html
+
+    _write(output, render_html(report).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _expected_errors() -> Iterator[None]:
+    try:
+        yield
+    except (UnreadableFile, WillNotPass) as error:
+        raise BadInput(str(error)) from None
+
+
+def _pipeline(stated: Stated) -> "Pipeline | None":
+    if stated.pipeline is None:
+        return None
+    from shared.pipeline import PipelineError, load_pipeline
+
+    if stated != Stated(stated.pipeline):
+        raise BadInput("--pipeline says what --segment, --cluster and --target are; leave them out")
+    try:
+        return load_pipeline(stated.pipeline)
+    except PipelineError as error:
+        raise BadInput(str(error)) from None
+
+
+def _profile(path: Path, stated: Stated, pipeline: "Pipeline | None") -> Profile:
+    if not _is_profile(path):
+        return _fitted(path, stated, pipeline)
+    try:
+        profile = Profile.load(path)
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{path}: {error}") from None
+    _refuse_contradiction(path, profile.roles, stated, pipeline)
+    return profile
+
+
+def _is_profile(path: Path) -> bool:
+    """Whether a file's content begins like a profile's, whatever its name."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(len(_PROFILE_MARK)) == _PROFILE_MARK
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _fitted(path: Path, stated: Stated, pipeline: "Pipeline | None") -> Profile:
+    if pipeline:
+        valid = _valid_rows(path, pipeline).valid
+        return Profile.fit(_with_rows(path, Frame.of(valid)), roles=roles_of(pipeline))
+    frame = _with_rows(path, Frame(open_table(path).table()))
+    try:
+        roles = infer_roles(
+            frame, segment=stated.segment, cluster=stated.cluster, target=stated.target
+        )
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from None
+    return Profile.fit(with_numbers(frame.table, roles.numbers), roles=roles)
+
+
+def _with_rows(path: Path, frame: Frame) -> Frame:
+    if not frame.rows:
+        raise BadInput(f"{path}: the reference has no rows")
+    return frame
+
+
+def _refuse_contradiction(
+    path: Path, roles: Roles, stated: Stated, pipeline: "Pipeline | None"
+) -> None:
+    """A profile cannot be read with other roles than those it was made with."""
+    made = _names_by_role(roles)
+    if pipeline:
+        said = _names_by_role(roles_of(pipeline))
+    else:
+        said = {role: names for role, names in _names_by_role(stated).items() if names}
+    for role, names in said.items():
+        if names != made[role]:
+            raise BadInput(
+                f"{path}: this profile was made with {role} {_spelt(made[role])}, not "
+                f"{_spelt(names)}; make another with `trimtab profile`"
+            )
+
+
+def _names_by_role(roles: Roles | Stated) -> dict[str, frozenset[str]]:
+    named = {
+        "segment": frozenset(filter(None, [roles.segment])),
+        "cluster": frozenset(roles.cluster),
+        "target": frozenset(filter(None, [roles.target])),
+    }
+    if isinstance(roles, Roles):
+        named |= {"numbers": frozenset(roles.numbers), "categories": frozenset(roles.categories)}
+    return named
+
+
+def _spelt(names: frozenset[str]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "none"
+
+
+def _current(path: Path, roles: Roles, pipeline: "Pipeline | None") -> _Current:
+    if pipeline:
+        rows = _valid_rows(path, pipeline)
+        return _Current([Frame.of(rows.valid)], list(pipeline.data.columns), len(rows.refused))
+    file = open_table(path)
+    return _Current(file.chunks(_compared(roles), roles.numbers), file.names)
+
+
+def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
+    """The rows as the pipeline's ingestion would keep them."""
+    from services.ingest.rows import validate_rows
+    from services.ingest.tables import read_file
+
+    table = read_file(path)
+    rows = validate_rows(table, pipeline.data, datetime.now(UTC))
+    share = len(rows.refused) / max(len(table), 1)
+    if share > pipeline.data.max_bad_share:
+        raise BadInput(
+            f"{path}: {share:.0%} of the rows break the pipeline's schema, most often "
+            f"'{next(iter(rows.reasons))}'; schema.max_bad_share allows "
+            f"{pipeline.data.max_bad_share:.0%}"
+        )
+    return rows
+
+
+def _compared(roles: Roles) -> list[str]:
+    return [*roles.numbers, *roles.categories, *([roles.segment] if roles.segment else [])]
+
+
+def _about_columns(roles: Roles, names: Collection[str], path: Path) -> list[str]:
+    """What is said of columns that only one side has."""
+    compared = _compared(roles)
+    absent = [name for name in compared if name not in names]
+    known = {column.name for column in roles.columns}
+    new = [name for name in names if name not in known]
+    if len(absent) == len(compared):
+        raise BadInput(
+            f"{path}: has no column in common with the reference, which has {_some(compared)}"
+        )
+    said = []
+    if absent:
+        said.append(f"{path.name} has no {_some(absent)}: missing in every row.")
+    if new:
+        said.append(f"Left out, because the reference does not have it: {_some(new)}.")
+    return said
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    return f"{shown} and {len(names) - 5:,} more" if len(names) > 5 else shown
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Progress]:
+    """A bar on stderr, if a person watches and it takes longer than a second."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as ProgressBar
+
+    bar = ProgressBar(console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+    start = Timer(_PATIENCE_SECONDS, bar.start)
+    start.start()
+    try:
+        yield lambda share: bar.update(task, total=1.0, completed=share)
+    finally:
+        start.cancel()
+        start.join()
+        bar.stop()

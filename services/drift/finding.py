@@ -1,0 +1,55 @@
+"""What a policy is given and what it finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.drift.binning import Counts
+from services.drift.profile import Profile
+from services.drift.report import WindowFinding
+from services.drift.wording import count
+from shared.drift import CellFinding, Drift, Verdict
+
+
+@dataclass(frozen=True)
+class Window:
+    """The sum of the last so many batches."""
+
+    counts: Counts
+    batches: int = 1
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A policy's verdict on the windows due."""
+
+    verdict: Verdict
+    reason: str
+    """In one sentence."""
+    threshold: float
+    counts: Counts
+    """Of the window that decided."""
+    p: float | None = None
+    score: float | None = None
+    window: WindowFinding | None = None
+    windows: list[WindowFinding] = field(default_factory=list)
+    drifts: dict[str, float] = field(default_factory=dict)
+    """Column -> its drift under the policy."""
+    cells: list[CellFinding] = field(default_factory=list)
+
+
+class Policy(Protocol):
+    """Judges the windows due, of which the first is the batch itself."""
+
+    def __call__(self, profile: Profile, windows: Sequence[Window], settings: Drift) -> Finding: ...
+
+
+def without_verdict(batch: Window, least: int, threshold: float) -> Finding:
+    """The finding on a batch that is empty or too small."""
+    rows = batch.counts.rows
+    if not rows:
+        return Finding("no data", "the batch has no rows", threshold, batch.counts)
+    reason = f"the batch has {count(rows, 'row')}, and a verdict takes {least}"
+    return Finding("insufficient data", reason, threshold, batch.counts)

@@ -1,0 +1,302 @@
+"""From the rows of a reference to the bins, the tests and the rows from which the null is drawn."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from services.drift.arrays import Array
+from services.drift.binning import Binning, Counts, quantile_edges
+from services.drift.cells import DEGREES, SMALLEST_CELL, Floats
+from services.drift.dependence import ClusteredRows, Indices
+from services.drift.frame import MISSING, Frame, Numbers
+from services.drift.null import Sample
+from services.drift.roles import Roles
+from services.drift.scores import normal_scores, smooth_scores
+
+MIN_SEGMENT_ROWS: Final = 100
+"""A segment with fewer reference rows has no cells of its own."""
+MAX_SEGMENTS: Final = 100
+MAX_LABELS: Final = 100
+"""A category column's less frequent values share one bin."""
+SAMPLE_ROWS: Final = 50_000
+"""Of a larger reference a sample of this size stands for it in what concerns variances."""
+
+_OPEN_END_SHARE: Final = 0.002
+_MIN_CLUSTERED_ROWS: Final = 20
+_MIN_PAIR_ROWS: Final = 50
+_SMALLEST_VARIANCE: Final = 1e-6
+
+
+def fit_binning(frame: Frame, roles: Roles) -> Binning:
+    """Fix the bins of every cell at the reference's quantiles and categories."""
+    segments = _segments(frame, roles.segment)
+    members = _members(frame, roles.segment, segments)
+    compared = (*roles.categories, *_also(roles.segment, roles.categories))
+    counted = [_category_rows(frame, name) for name in compared]
+    columns = [frame.numbers(name) for name in roles.numbers]
+    units = [_standard_unit(values[np.isfinite(values)]) for values in columns]
+    return Binning(
+        numbers=roles.numbers,
+        segment=roles.segment,
+        segments=segments,
+        edges=tuple(_edges(values, members) for values in columns),
+        categories=compared,
+        labels=tuple(tuple(label for label, _ in rows[:MAX_LABELS]) for rows in counted),
+        others=tuple(frozenset(label for label, _ in rows[MAX_LABELS:]) for rows in counted),
+        centre=np.array([centre for centre, _ in units]),
+        scale=np.array([scale for _, scale in units]),
+    )
+
+
+def _also(segment: str | None, categories: tuple[str, ...]) -> tuple[str, ...]:
+    return () if segment is None or segment in categories else (segment,)
+
+
+def _category_rows(frame: Frame, name: str) -> list[tuple[str, int]]:
+    """The values of a column and their rows, the most frequent first."""
+    codes, labels = frame.categories(name)
+    rows = np.bincount(codes[codes != MISSING], minlength=len(labels))
+    return sorted(zip(labels, rows.tolist(), strict=True), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _segments(frame: Frame, segment: str | None) -> tuple[str, ...]:
+    if segment is None:
+        return ()
+    rows = _category_rows(frame, segment)[:MAX_SEGMENTS]
+    return tuple(sorted(label for label, number in rows if number >= MIN_SEGMENT_ROWS))
+
+
+def _members(
+    frame: Frame, segment: str | None, segments: tuple[str, ...]
+) -> list[NDArray[np.bool_]]:
+    """For each segment which rows are in it."""
+    if segment is None:
+        return []
+    codes, labels = frame.categories(segment)
+    code_of = {label: code for code, label in enumerate(labels)}
+    return [codes == code_of[name] for name in segments]
+
+
+def _edges(values: Numbers, members: list[NDArray[np.bool_]]) -> tuple[Numbers, ...]:
+    present = np.isfinite(values)
+    parts = (values[present & rows] for rows in members)
+    return (quantile_edges(values[present]), *map(quantile_edges, parts))
+
+
+def _standard_unit(values: Numbers) -> tuple[float, float]:
+    """Mean and standard deviation, without overflow; (0, 1) of no value, (x, 1) of a constant."""
+    if not len(values):
+        return 0.0, 1.0
+    largest = float(np.abs(values).max()) or 1.0
+    shrunk = np.sort(values) / largest
+    return float(shrunk.mean() * largest), float(min(shrunk.std() * largest, 1e300)) or 1.0
+
+
+def cluster_ids(frame: Frame, columns: tuple[str, ...]) -> Indices | None:
+    """A number for each combination of the columns' values; None if there is no column.
+
+    A row without a value in one of them is a cluster of its own.
+    """
+    if not columns:
+        return None
+    ids = np.zeros(frame.rows, np.intp)
+    alone = np.zeros(frame.rows, bool)
+    for name in columns:
+        codes, labels = frame.categories(name)
+        alone |= codes == MISSING
+        ids = np.unique(ids * (len(labels) + 1) + codes + 1, return_inverse=True)[1]
+    ids[alone] = ids.max(initial=0) + 1 + np.arange(alone.sum())
+    return np.asarray(np.unique(ids, return_inverse=True)[1])
+
+
+class Scores:
+    """Scores of all number cells' bins under the reference's shares."""
+
+    def __init__(self, binning: Binning, reference: Floats) -> None:
+        cells, bins = reference.shape
+        self._reference = reference
+        self._widths = binning.widths
+        self.rows = reference.sum(-1)
+        self.shares = reference / np.maximum(self.rows, 1)[:, None]
+        self.smooth = np.zeros((cells, bins, DEGREES))
+        self.normal = np.zeros((cells, bins))
+        self.degrees = np.zeros(cells, np.int64)
+        for cell, width in enumerate(binning.widths):
+            if self.rows[cell] >= SMALLEST_CELL:
+                own = self.shares[cell, :width]
+                self.smooth[cell, :width], self.degrees[cell] = smooth_scores(own)
+                self.normal[cell, :width] = normal_scores(own, self.rows[cell])
+
+    def open_ends(self, cell: int) -> list[int]:
+        """The outermost bins of a cell whose extreme values are not piled up there."""
+        counts = self._reference[cell, : self._widths[cell]]
+        ends = ((0, counts[1:2]), (len(counts) - 1, counts[-2:-1]))
+        few = _OPEN_END_SHARE * self.rows[cell] + 1
+        return [bin_ for bin_, inner in ends if inner.sum() <= few]
+
+
+class Dependence(BaseModel):
+    """How strongly the rows of a cluster depend on each other, and what pairs vary by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: Array
+    """Design effects of the number cells."""
+    missing: Array
+    category: Array
+    covariances: Array
+    """Of the smooth components, of shape (number cells, DEGREES, DEGREES)."""
+    pair_variance: Array
+    pair_tested: Array
+
+
+class SampledRows:
+    """Rows of the reference, at most SAMPLE_ROWS and in whole clusters, as their bins."""
+
+    def __init__(self, frame: Frame, binning: Binning, clusters: Indices | None, seed: int) -> None:
+        codes, order = binning.encode(frame)
+        clusters = None if clusters is None else clusters[order]
+        self._generator = np.random.default_rng(seed)
+        kept = _sampled(len(codes), clusters, self._generator)
+        self.binning = binning
+        self.codes = codes[kept]
+        self.clusters = (
+            None if clusters is None else np.unique(clusters[kept], return_inverse=True)[1]
+        )
+
+    def scores(self, codes: NDArray[np.intp], normal: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """The number columns' normal scores and where there is a value, shape (rows, columns)."""
+        detailed = self.binning.detailed(codes)
+        present = detailed < normal.size
+        return normal.ravel().take(detailed, mode="clip") * present, present
+
+    def sample(self, scores: "Scores") -> Sample:
+        """The rows to simulate from, with phantoms."""
+        phantoms = self._phantoms(scores)
+        codes = np.concatenate([self.codes, phantoms])
+        values, present = self.scores(codes, scores.normal)
+        own = np.arange(len(self.codes)) if self.clusters is None else self.clusters
+        return Sample(
+            rows=len(self.codes),
+            codes=codes,
+            scores=values,
+            present=present.astype(float),
+            clusters=np.concatenate([own, own.max() + 1 + np.arange(len(phantoms))]),
+            size=self.binning.layout.size,
+            pairs=self.binning.pairs,
+        )
+
+    def _phantoms(self, scores: "Scores") -> NDArray[np.intp]:
+        """Rows with a value beyond the reference's smallest or largest, one each a number cell.
+
+        The truth reaches beyond the extremes of a sample: on average by a share of 1 / (rows + 1)
+        at each end of a continuous column. An end at which rows pile up has none.
+        """
+        layout, made = self.binning.layout, []
+        for slot in range(self.binning.number_slots.stop):
+            codes = self.codes[:, slot]
+            cells = np.where(codes < layout.missing_start, codes // layout.bins, -1)
+            for cell in np.unique(cells[cells >= 0]):
+                rows = np.flatnonzero(cells == cell)
+                for bin_ in scores.open_ends(int(cell)):
+                    row = self.codes[self._generator.choice(rows)].copy()
+                    row[slot] = cell * layout.bins + bin_
+                    made.append(row)
+        return np.array(made, np.intp).reshape(-1, self.codes.shape[1])
+
+
+def _sampled(rows: int, clusters: Indices | None, generator: np.random.Generator) -> Indices:
+    if rows <= SAMPLE_ROWS:
+        return np.arange(rows)
+    if clusters is None:
+        return np.sort(generator.choice(rows, SAMPLE_ROWS, replace=False))
+    rank = generator.permutation(clusters.max() + 1)[clusters]
+    return np.sort(np.argsort(rank, kind="stable")[:SAMPLE_ROWS])
+
+
+def fit_dependence(rows: SampledRows, reference: Counts, scores: Scores) -> Dependence:
+    """Estimate from the sample how much counts, components and products vary over clusters."""
+    layout = rows.binning.layout
+    variance, tested = _pair_variance(rows, scores)
+    if rows.clusters is None:
+        return Dependence(
+            number=np.ones(layout.numbers),
+            missing=np.ones(layout.numbers),
+            category=np.ones(layout.categories),
+            covariances=np.tile(np.eye(DEGREES), (layout.numbers, 1, 1)),
+            pair_variance=variance,
+            pair_tested=tested,
+        )
+    number, covariances = _number_dependence(rows, rows.clusters, scores)
+    return Dependence(
+        number=number,
+        missing=_missing_dependence(rows, rows.clusters, reference),
+        category=_category_dependence(rows, rows.clusters, reference),
+        covariances=covariances,
+        pair_variance=variance,
+        pair_tested=tested,
+    )
+
+
+def _pair_variance(rows: SampledRows, scores: Scores) -> tuple[Floats, Floats]:
+    """The variance of each pair's product over clusters, and 1 where the pair can be tested."""
+    values, present = rows.scores(rows.codes, scores.normal)
+    first, second = rows.binning.pairs
+    variance, tested = np.ones(len(first)), np.zeros(len(first))
+    for pair, (one, other) in enumerate(zip(first, second, strict=True)):
+        both = present[:, one] & present[:, other]
+        products = (values[:, one] * values[:, other])[both]
+        if len(products) >= _MIN_PAIR_ROWS and products.var() > _SMALLEST_VARIANCE:
+            tested[pair] = 1
+            variance[pair] = products.var()
+            if rows.clusters is not None:
+                sums = np.bincount(rows.clusters[both], products - products.mean())
+                variance[pair] = max(variance[pair], sums @ sums / len(products))
+    return variance, tested
+
+
+def _number_dependence(
+    rows: SampledRows, clusters: Indices, scores: Scores
+) -> tuple[Floats, Floats]:
+    layout = rows.binning.layout
+    members = _clustered(
+        rows, clusters, rows.binning.number_slots, 0, layout.missing_start, layout.bins
+    )
+    enough = scores.rows >= _MIN_CLUSTERED_ROWS
+    covariances = members.covariances(scores.smooth)
+    covariances[~enough] = np.eye(DEGREES)
+    return np.where(enough, members.design_effects(scores.shares), 1.0), covariances
+
+
+def _missing_dependence(rows: SampledRows, clusters: Indices, reference: Counts) -> Floats:
+    layout = rows.binning.layout
+    codes = rows.codes[:, rows.binning.number_slots]
+    row, slot = np.nonzero(codes < layout.categories_start)
+    found = codes[row, slot]
+    missing = found >= layout.missing_start
+    cell = np.where(missing, found - layout.missing_start, found // layout.bins)
+    flat = reference.stacked.flat
+    sides = np.stack([layout.numbers_of(flat)[0].sum(-1), layout.missing_of(flat)[0]], 1)
+    shares = sides / np.maximum(sides.sum(1, keepdims=True), 1)
+    return ClusteredRows(clusters[row], cell, missing.astype(np.intp)).design_effects(shares)
+
+
+def _category_dependence(rows: SampledRows, clusters: Indices, reference: Counts) -> Floats:
+    layout = rows.binning.layout
+    counted = layout.categories_of(reference.stacked.flat)[0]
+    shares = counted / np.maximum(counted.sum(-1, keepdims=True), 1)
+    slots = slice(rows.binning.number_slots.stop, None)
+    members = _clustered(rows, clusters, slots, layout.categories_start, layout.size, layout.levels)
+    return members.design_effects(shares)
+
+
+def _clustered(
+    rows: SampledRows, clusters: Indices, slots: slice, start: int, end: int, width: int
+) -> ClusteredRows:
+    """The rows of some slots whose codes are within bounds, each cell being `width` codes wide."""
+    codes = rows.codes[:, slots]
+    row, slot = np.nonzero((codes >= start) & (codes < end))
+    found = codes[row, slot] - start
+    return ClusteredRows(clusters[row], found // width, found % width)

@@ -1,0 +1,159 @@
+"""A table as the drift check sees it: columns of numbers and columns of categories."""
+
+from typing import TYPE_CHECKING, Any, Final, Union
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Numbers = NDArray[np.float64]
+Codes = NDArray[np.int32]
+Tabular = Union["pd.DataFrame", pa.Table, "Frame"]
+
+MISSING: Final = -1
+"""The code of a missing category."""
+
+
+class Frame:
+    """The columns of a table, converted when asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, data: Tabular) -> "Frame":
+        """A frame over a pandas DataFrame, an Arrow table or a frame.
+
+        Raises:
+            TypeError: it is none of them.
+        """
+        if isinstance(data, Frame):
+            return data
+        if isinstance(data, pa.Table):
+            return cls(data)
+        if hasattr(data, "columns") and hasattr(data, "dtypes"):
+            return cls(_from_pandas(data))
+        raise TypeError(f"a table is a pandas DataFrame or an Arrow table, not {type(data)}")
+
+    @property
+    def rows(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.table.column_names)
+
+    def slice(self, start: int, rows: int) -> "Frame":
+        """Some of the rows, without a copy."""
+        return Frame(self.table.slice(start, rows))
+
+    def numbers(self, name: str) -> Numbers:
+        """A column as floats, of shape (rows,); what is not finite is missing.
+
+        A column that the table does not have is missing in every row. Text counts as the number
+        that it spells.
+        """
+        if name not in self.table.column_names:
+            return np.full(self.rows, np.nan)
+        column = self.table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if not _is_number(column.type):
+            return _parsed(*self.categories(name))
+        column = column.cast(pa.float64(), safe=False)
+        return _array(pc.coalesce(column, _NAN) if column.null_count else column)
+
+    def categories(self, name: str) -> tuple[Codes, tuple[str, ...]]:
+        """A column as codes into its distinct values as text; a missing value has the code -1.
+
+        Whole numbers are spelt without a fraction, so that 1 and 1.0 are one category.
+        """
+        if name not in self.table.column_names:
+            return np.full(self.rows, MISSING, np.int32), ()
+        encoded = _encoded(self.table.column(name))
+        if encoded.num_chunks != 1:
+            encoded = encoded.unify_dictionaries().combine_chunks()
+        chunk = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+        codes = _array(pa.chunked_array([pc.coalesce(chunk.indices.cast(pa.int32()), _NO_CODE)]))
+        return _merged(codes, chunk.dictionary)
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        return column
+    if pa.types.is_null(column.type):
+        return column.cast(pa.string()).dictionary_encode()
+    try:
+        return column.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # lists and structures: compare their texts
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())]).dictionary_encode()
+
+
+def _array(column: pa.ChunkedArray) -> NDArray[Any]:
+    """The column, which has no missing value; `to_numpy` would import pandas."""
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
+    return chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
+
+
+def _scalar(value: np.generic) -> pa.Scalar:
+    """The value in Arrow; `pa.scalar` would import pandas."""
+    kind = pa.from_numpy_dtype(value.dtype)
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(value.tobytes())])[0]
+
+
+_NAN: Final = _scalar(np.float64("nan"))
+_NO_CODE: Final = _scalar(np.int32(MISSING))
+
+
+def _from_pandas(data: "pd.DataFrame") -> pa.Table:
+    named = data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
+    arrays = {}
+    for name in named.columns:
+        try:
+            arrays[name] = pa.array(named[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of several types: compare their texts
+            texts = [None if value is None else str(value) for value in named[name]]
+            arrays[name] = pa.array(texts, pa.string())
+    return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(named))})
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def _merged(codes: Codes, dictionary: pa.Array) -> tuple[Codes, tuple[str, ...]]:
+    """Codes of distinct texts, from codes of distinct values."""
+    labels: dict[str, int] = {}
+    lookup = np.full(len(dictionary) + 1, MISSING, np.int32)  # the last one serves the code -1
+    for code, value in enumerate(dictionary.to_pylist()):
+        text = _spelt(value)
+        if text is not None:
+            lookup[code] = labels.setdefault(text, len(labels))
+    return lookup[codes], tuple(labels)
+
+
+def _spelt(value: object) -> str | None:
+    if isinstance(value, float):
+        if np.isnan(value):
+            return None
+        return str(int(value)) if value.is_integer() else repr(value)
+    return None if value is None else str(value)
+
+
+def _parsed(codes: Codes, labels: tuple[str, ...]) -> Numbers:
+    values = np.array([*map(_number, labels), np.nan])
+    return values[codes]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan

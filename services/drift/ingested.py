@@ -1,0 +1,211 @@
+"""The check of one batch against the reference: the drift report, and whether to retrain."""
+
+import gzip
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from services.drift.chart import render_png
+from services.drift.counting import count_batch
+from services.drift.ordering import require_earlier_settled
+from services.drift.report import DriftReport as FullReport
+from services.drift.reporting import report
+from services.drift.stored_profile import profile_of
+from services.drift.windows import windows_due
+from shared.drift import CellFinding, FeatureStats, Verdict
+from shared.events import (
+    BatchIngested,
+    DriftFound,
+    Event,
+    RetrainRequested,
+    Sha256,
+    caused_fields,
+)
+from shared.failures import WillNotPass
+from shared.outcome import Outcome, record_fields
+from shared.pipeline import Pipeline
+from shared.records import Batch, DriftReport, Reference
+from shared.store import Store
+
+SMALLEST_REFERENCE: Final = 100
+"""Rows that a reference takes: with fewer, only gross changes could be seen."""
+
+_CELLS_KEPT: Final = 10
+_LONGEST_REASON: Final = 500
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What the record of a check says beyond the batch and the reference."""
+
+    verdict: Verdict
+    needs_retraining: bool
+    reason: str
+    p: float | None = None
+    threshold: float = 0.0
+    drift_score: float | None = None
+    feature_drifts: dict[str, float] = field(default_factory=dict)
+    feature_stats: dict[str, FeatureStats] = field(default_factory=dict)
+    cells: list[CellFinding] = field(default_factory=list)
+    window_batches: int = 1
+    incident: int | None = None
+    profile: Sha256 | None = None
+    counts: Sha256 | None = None
+    details: Sha256 | None = None
+    chart: Sha256 | None = None
+
+
+def check_batch(event: BatchIngested, pipeline: Pipeline, store: Store) -> Outcome:
+    """Compare a batch with the reference, and ask for a new model if it has drifted.
+
+    Raises:
+        NotYet: an earlier batch of the pipeline is not checked, or the retraining that it asked for
+            is not decided. Checks in order against a settled reference give the same decisions
+            however messages arrive, and a drift that is being answered is not reported again.
+            Or other workers still count the batch's chunks.
+    """
+    require_earlier_settled(event, store)
+    reference = store.reference(event.pipeline)
+    batch = _batch(event, store)
+    checked = _check(event, batch, pipeline, reference, store)
+    record = DriftReport(
+        **record_fields(event, "drift"),
+        **vars(checked),
+        policy=pipeline.drift.policy,
+        timestamp=datetime.now(UTC),
+        sequence=event.sequence,
+        batch_id=batch.id,
+        batch_rows=event.rows,
+        reference_version=reference.version if reference else None,
+        reference_rows=reference.rows if reference else None,
+    )
+    return Outcome(record, _events(event, record))
+
+
+def _batch(event: BatchIngested, store: Store) -> Batch:
+    query = {"pipeline": event.pipeline, "sequence": event.sequence}
+    batch = store.newest(Batch, query, "sequence")
+    if batch is None:
+        raise WillNotPass(
+            f"the store no longer holds batch {event.sequence}: RETENTION_DAYS passed before it "
+            "was checked"
+        )
+    return batch
+
+
+def _check(
+    event: BatchIngested,
+    batch: Batch,
+    pipeline: Pipeline,
+    reference: Reference | None,
+    store: Store,
+) -> _Checked:
+    if event.as_reference:
+        return _set_reference(event, reference, store)
+    if reference is None:
+        return _first_reference(event, store)
+    return _compare(batch, event.sequence, pipeline, reference, store)
+
+
+def _set_reference(event: BatchIngested, reference: Reference | None, store: Store) -> _Checked:
+    incident = _open_incident(event.sequence, reference, store) if reference else None
+    if event.rows < SMALLEST_REFERENCE:
+        reason = f"a reference takes {SMALLEST_REFERENCE} rows, and this file brought {event.rows}"
+        return _Checked("insufficient data", False, reason, incident=incident)
+    reason = "a person set this batch as the reference"
+    return _Checked("reference set", True, reason, incident=incident)
+
+
+def _first_reference(event: BatchIngested, store: Store) -> _Checked:
+    """Without a reference, the first batches make one as soon as they are enough."""
+    rows = sum(batch.rows for batch in store.batches_between(event.pipeline, 0, event.sequence))
+    if rows < SMALLEST_REFERENCE:
+        reason = f"{rows} rows so far, and a first reference takes {SMALLEST_REFERENCE}"
+        return _Checked("insufficient data", False, reason)
+    return _Checked("no reference", True, f"the first {rows:,} rows make the first reference")
+
+
+def _compare(
+    batch: Batch, sequence: int, pipeline: Pipeline, reference: Reference, store: Store
+) -> _Checked:
+    stored = profile_of(reference, pipeline, store)
+    own = count_batch(batch, stored, store)
+    due = windows_due(sequence, own, pipeline.drift.windows, reference, stored, store)
+    full = report(
+        stored.profile,
+        due.windows,
+        pipeline.drift,
+        name=pipeline.name,
+        rows_set_aside=batch.set_aside.rows,
+    )
+    full = full.model_copy(update={"assumptions": [*full.assumptions, *due.left_out]})
+    incident = _open_incident(sequence, reference, store)
+    if incident is None and full.verdict == "drift":
+        incident = sequence
+    return _Checked(
+        **_short(full),
+        incident=incident,
+        profile=stored.digest,
+        counts=store.put_blob(stored.profile.dump_counts(own)),
+        details=store.put_blob(gzip.compress(full.model_dump_json().encode(), mtime=0)),
+        chart=store.put_blob(render_png(full)) if incident == sequence else None,
+    )
+
+
+def _short(full: FullReport) -> dict[str, Any]:
+    """What the record repeats of the whole report."""
+    return {
+        "verdict": full.verdict,
+        "needs_retraining": full.needs_retraining,
+        "reason": full.reason,
+        "p": full.p,
+        "threshold": full.threshold,
+        "drift_score": full.drift_score,
+        "feature_drifts": full.feature_drifts,
+        "feature_stats": full.feature_stats,
+        "cells": [cell for cell in full.cells if cell.speaks][:_CELLS_KEPT],
+        "window_batches": full.window.batches if full.window else 1,
+    }
+
+
+def _open_incident(sequence: int, reference: Reference, store: Store) -> int | None:
+    """The earlier batch whose drift is open: the first against the reference in force, if any."""
+    query = {
+        "pipeline": reference.pipeline,
+        "reference_version": reference.version,
+        "incident": {"$ne": None},
+        "sequence": {"$lt": sequence},
+    }
+    newest = store.newest(DriftReport, query, "sequence")
+    return newest.incident if newest else None
+
+
+def _events(event: BatchIngested, record: DriftReport) -> tuple[Event, ...]:
+    events: list[Event] = []
+    if record.incident == event.sequence:
+        events.append(_drift_found(event, record))
+    if record.needs_retraining:
+        events.append(_retrain_requested(event, record))
+    return tuple(events)
+
+
+def _drift_found(event: BatchIngested, record: DriftReport) -> DriftFound:
+    return DriftFound(
+        **caused_fields(event, "drift", DriftFound),
+        sequence=event.sequence,
+        rows=event.rows,
+        report=record.id,
+        reason=record.reason[:_LONGEST_REASON],
+    )
+
+
+def _retrain_requested(event: BatchIngested, record: DriftReport) -> RetrainRequested:
+    reasons = {"no reference": "first_model", "reference set": "reference_set", "drift": "drift"}
+    return RetrainRequested(
+        **caused_fields(event, "drift", RetrainRequested),
+        reason=reasons[record.verdict],
+        reference_version=record.reference_version,
+        sequence=event.sequence,
+        rows=event.rows,
+        drift_score=record.drift_score,
+    )

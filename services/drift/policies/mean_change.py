@@ -1,0 +1,17 @@
+"""|Δmean| / |mean| alone, averaged over the number columns; drift above the threshold."""
+
+from collections.abc import Sequence
+
+from services.drift.finding import Finding, Window
+from services.drift.policies.relative import judged_by, relative
+from services.drift.profile import Profile
+from shared.drift import Drift, FeatureStats
+
+
+def mean_change(profile: Profile, windows: Sequence[Window], settings: Drift) -> Finding:
+    """Judge the batch alone by its means."""
+    return judged_by(_change, profile, windows[0], settings)
+
+
+def _change(stats: FeatureStats) -> float:
+    return relative(stats.mean_change, stats)

@@ -1,0 +1,107 @@
+"""From windows of counts to the drift report."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from services.drift.binning import Counts
+from services.drift.finding import Window
+from services.drift.fitting import MIN_SEGMENT_ROWS
+from services.drift.policies import POLICIES
+from services.drift.profile import Profile
+from services.drift.report import DriftReport, MissingRate
+from services.drift.shares import charts
+from services.drift.statistics import feature_stats
+from shared.drift import Drift
+
+
+def report(
+    profile: Profile,
+    windows: Sequence[Window],
+    settings: Drift,
+    *,
+    name: str,
+    rows_set_aside: int = 0,
+) -> DriftReport:
+    """Judge the windows due, of which the first is the batch itself, under the settings' policy."""
+    finding = POLICIES[settings.policy](profile, windows, settings)
+    calibrated = settings.policy == "calibrated"
+    return DriftReport(
+        name=name,
+        verdict=finding.verdict,
+        needs_retraining=finding.verdict == "drift",
+        reason=finding.reason,
+        policy=settings.policy,
+        p=finding.p,
+        threshold=finding.threshold,
+        min_effect=settings.min_effect if calibrated else None,
+        expected_false_alarms=settings.alpha if calibrated else None,
+        window=finding.window,
+        windows=finding.windows,
+        drift_score=finding.score,
+        feature_drifts=finding.drifts,
+        feature_stats=feature_stats(profile, finding.counts),
+        cells=finding.cells,
+        rows=windows[0].counts.rows,
+        reference_rows=profile.rows,
+        rows_set_aside=rows_set_aside,
+        new_categories=finding.counts.new_categories,
+        missing_rates=_missing_rates(profile, finding.counts),
+        columns=list(profile.roles.columns),
+        assumptions=_assumptions(profile, settings),
+        charts=charts(profile, finding.counts, finding.cells),
+        timestamp=datetime.now(UTC),
+    )
+
+
+def _missing_rates(profile: Profile, counts: Counts) -> dict[str, MissingRate]:
+    before, after = (_missing(profile, side) for side in (profile.reference, counts))
+    return {
+        name: MissingRate(reference=before[name], current=after[name])
+        for name in before
+        if before[name] or after[name]
+    }
+
+
+def _missing(profile: Profile, counts: Counts) -> dict[str, float]:
+    binning = profile.binning
+    layout, flat, rows = binning.layout, counts.stacked.flat, max(counts.rows, 1)
+    numbers = layout.missing_of(flat)[0, :: binning.groups]
+    categories = layout.categories_of(flat)[0]
+    rates = dict(zip(binning.numbers, (numbers / rows).tolist(), strict=True))
+    for column, name in enumerate(binning.categories):
+        missing = binning.level_names(column).index("missing", len(binning.labels[column]))
+        rates[name] = float(categories[column, missing]) / rows
+    return rates
+
+
+def _assumptions(profile: Profile, settings: Drift) -> list[str]:
+    """What the figures rest on."""
+    if settings.policy != "calibrated":
+        return ["This policy does not hold any rate of false alarms."]
+    roles, binning = profile.roles, profile.binning
+    said = [
+        "When nothing changes, a batch is a sample of what the reference was sampled from: the "
+        "same places, hours and seasons."
+    ]
+    if roles.cluster:
+        said.append(
+            f"Rows that agree in {', '.join(roles.cluster)} may depend on each other; "
+            "others do not."
+        )
+    else:
+        said.append(
+            "No cluster column is given, so all rows count as independent. If rows come in groups "
+            "that resemble each other, such as rows of one sensor in one hour, name the columns "
+            "that make the group, or there will be more false alarms than stated."
+        )
+    if roles.segment and not binning.segments:
+        said.append(
+            f"No value of {roles.segment} has the {MIN_SEGMENT_ROWS} rows in the reference that "
+            "cells of its own take."
+        )
+    elif roles.segment:
+        said.append(
+            f"Compared within {len(binning.segments)} values of {roles.segment}; values with fewer "
+            f"than {MIN_SEGMENT_ROWS} rows in the reference have no cells of their own."
+        )
+    return said

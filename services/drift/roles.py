@@ -1,0 +1,335 @@
+"""Which columns of a table are compared and as what: read off the data, or stated by a pipeline."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from services.drift.frame import MISSING, Frame, Numbers
+from services.drift.report import ColumnRole
+
+if TYPE_CHECKING:
+    from shared.pipeline import Pipeline
+
+MISSING_TEXTS: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
+"""Texts that stand for a missing value where no pipeline says which do."""
+NUMBER_SHARE: Final = 0.95
+"""A text column is one of numbers if at least this share of its values are."""
+MOST_CATEGORIES: Final = 1000
+"""A text column with more different values is an identifier or free text."""
+
+_NO_REPETITION_ROWS: Final = 50
+_LEAST_REPETITION: Final = 2
+_TIMES_LOOKED_AT: Final = 1000
+
+_MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE: Final = (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}[-/]\d{1,2}[-/]\d{2}"
+    rf"|\d{{1,2}}[- /]{_MONTH}[- /,]+\d{{2,4}}|{_MONTH} \d{{1,2}},? \d{{4}}"
+)
+_CLOCK: Final = (
+    r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|gmt|[+-]\d{2}(?::?\d{2})?))?"
+)
+_TIME: Final = re.compile(
+    rf"(?:[a-z]{{3,9}},? )?(?:{_DATE})(?:(?:t|,? +){_CLOCK})?|{_CLOCK}", re.IGNORECASE
+)
+_IDENTIFIER: Final = re.compile(
+    r"(?:.*[\W_])?(?:id|uid|index|idx|key|row|rowid|nr|no|number)[\W_]*|unnamed: \d+|\s*",
+    re.IGNORECASE,
+)
+_CAMEL_IDENTIFIER: Final = re.compile(r".*[a-z0-9](?:ID|Id|Index|Idx|Key|Nr|No|Number)")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns of a table are used for."""
+
+    numbers: tuple[str, ...]
+    """Columns compared as numbers."""
+    categories: tuple[str, ...]
+    """Columns compared as categories."""
+    segment: str | None
+    cluster: tuple[str, ...]
+    target: str | None
+    columns: tuple[ColumnRole, ...]
+    """All columns, as a report shows them."""
+
+
+def infer_roles(
+    frame: Frame,
+    *,
+    columns: tuple[str, ...] = (),
+    segment: str | None = None,
+    cluster: tuple[str, ...] = (),
+    target: str | None = None,
+) -> Roles:
+    """Read off the data which columns can be compared, and as what.
+
+    - Numbers are of a numeric type, or texts of which 95 % spell numbers; a text that does not
+      counts as missing, as do '', 'NA', 'N/A', 'NaN' and 'null'.
+    - Categories are booleans and texts with few different values.
+    - Times, by type or by spelling, are left out: new rows are later ones.
+    - So are texts with more than 1,000 different values, or, in more than 50 rows, with more than
+      half as many as rows: identifiers and free text.
+    - So are whole numbers that are all different in a column named like an identifier ('id',
+      'order_id', 'index', 'Unnamed: 0').
+
+    A segment column is read as a category. A cluster column says which rows belong together and is
+    compared only if it is among `columns`.
+
+    Args:
+        frame: the reference.
+        columns: to compare, also if they look like identifiers; none: the target and all that can
+            be compared.
+        segment, cluster, target: see `Profile.fit`.
+
+    Raises:
+        ValueError: a named column does not exist or does not fit, or nothing is left to compare.
+    """
+    _require(frame.names, columns=columns, segment=segment, cluster=cluster, target=target)
+    stated = frozenset(columns) | ({target} if target and not columns else frozenset())
+    found = []
+    for name in frame.names:
+        reading = _read(frame, name)
+        if name == segment:
+            found.append(_segment_role(frame, name, reading))
+        elif name in cluster:
+            found.append(ColumnRole(name=name, type=reading.type, role="cluster", inferred=True))
+        elif columns and name not in stated:
+            found.append(_left_out(name, reading.type, "not among the columns to compare"))
+        else:
+            found.append(_role(name, reading, is_stated=name in stated))
+    return _roles(found, frozenset(columns), segment, cluster, target)
+
+
+def roles_of(pipeline: "Pipeline") -> Roles:
+    """What a pipeline's file states: its schema's types, and what `drift` and `training` name."""
+    drift, training = pipeline.drift, pipeline.training
+    compared = frozenset(drift.columns or (training.target, *training.features))
+    reason = "not in drift.columns" if drift.columns else "neither the target nor a feature"
+    found = []
+    for name, column in pipeline.data.columns.items():
+        role: Literal["compared", "segment", "cluster", "left out"] = "left out"
+        if name == drift.segment:
+            role = "segment"
+        elif name in drift.cluster:
+            role = "cluster"
+        elif name in compared:
+            role = "compared"
+        note = reason if role == "left out" else None
+        found.append(ColumnRole(name=name, type=column.type, role=role, inferred=False, note=note))
+    time = pipeline.data.event_time
+    cluster = (*drift.cluster, time) if drift.cluster and time else drift.cluster
+    return _roles(found, frozenset(drift.columns), drift.segment, cluster, training.target)
+
+
+def _roles(
+    found: list[ColumnRole],
+    stated: frozenset[str],
+    segment: str | None,
+    cluster: tuple[str, ...],
+    target: str | None,
+) -> Roles:
+    used = [
+        column
+        for column in found
+        if column.role == "compared" or (column.role == "cluster" and column.name in stated)
+    ]
+    if not used and segment is None:
+        reasons = "; ".join(f"{column.name}: {column.note or column.role}" for column in found)
+        raise ValueError(f"no column can be compared ({reasons or 'there are none'})")
+    return Roles(
+        numbers=tuple(column.name for column in used if column.type == "number"),
+        categories=tuple(column.name for column in used if column.type == "category"),
+        segment=segment,
+        cluster=cluster,
+        target=target,
+        columns=tuple(_with_target(column, target) for column in found),
+    )
+
+
+def _with_target(column: ColumnRole, target: str | None) -> ColumnRole:
+    if column.name != target:
+        return column
+    note = "; ".join(filter(None, ["the target", column.note]))
+    return column.model_copy(update={"note": note})
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """'; did you mean …?' if one of the names is close, else nothing."""
+    folded = {other.casefold(): other for other in names}
+    near = get_close_matches(name.casefold(), folded, n=1)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def _require(
+    names: list[str],
+    columns: tuple[str, ...],
+    segment: str | None,
+    cluster: tuple[str, ...],
+    target: str | None,
+) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two columns are named {', '.join(map(repr, repeated))}")
+    named = [("columns", name) for name in columns] + [("cluster", name) for name in cluster]
+    named += [(role, name) for role, name in (("segment", segment), ("target", target)) if name]
+    for role, name in named:
+        if name not in names:
+            raise ValueError(f"{role}: there is no column {name!r}{nearest(name, names)}")
+    if segment in cluster:
+        raise ValueError(f"{segment!r} cannot be the segment and in the cluster")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A column as its values look."""
+
+    type: Literal["number", "category", "time", "text"]
+    note: str | None = None
+    use: Literal["compare", "if stated", "never"] = "compare"
+
+
+def _role(name: str, reading: _Reading, *, is_stated: bool) -> ColumnRole:
+    if not is_stated and reading.use != "compare":
+        return _left_out(name, reading.type, reading.note)
+    if reading.use == "never":
+        raise ValueError(f"column {name!r} cannot be compared: {reading.note}")
+    kind = "category" if reading.type == "text" else reading.type
+    return ColumnRole(name=name, type=kind, role="compared", inferred=True, note=reading.note)
+
+
+def _left_out(
+    name: str, kind: Literal["number", "category", "time", "text"], note: str | None
+) -> ColumnRole:
+    return ColumnRole(name=name, type=kind, role="left out", inferred=True, note=note)
+
+
+def _segment_role(frame: Frame, name: str, reading: _Reading) -> ColumnRole:
+    if reading.use == "never":
+        raise ValueError(f"segment: column {name!r} is no category: {reading.note}")
+    rows = _rows_by_text(frame, name)
+    if _hardly_repeats(rows):
+        raise ValueError(f"segment: column {name!r} is no category: {_different(rows)}")
+    return ColumnRole(name=name, type="category", role="segment", inferred=False)
+
+
+def _read(frame: Frame, name: str) -> _Reading:
+    kind = frame.table.schema.field(name).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_null(kind):
+        return _NO_VALUE
+    if pa.types.is_temporal(kind):
+        return _A_TIME
+    if pa.types.is_boolean(kind):
+        return _read_texts(frame, name)
+    if is_number(kind):
+        return _read_numbers(name, frame.numbers(name))
+    if is_text(kind):
+        return _read_texts(frame, name)
+    return _Reading("text", f"neither numbers nor texts but {kind}", "never")
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether it is a numeric type."""
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is a type of texts, encoded or not."""
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _read_numbers(name: str, values: Numbers) -> _Reading:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return _NO_VALUE
+    if (values == values[0]).all():
+        return _Reading("number", "constant")
+    if _is_identifier(name, values):
+        return _Reading("number", "an identifier: all values differ", "if stated")
+    return _Reading("number")
+
+
+def _is_identifier(name: str, values: Numbers) -> bool:
+    named = _IDENTIFIER.fullmatch(name) or _CAMEL_IDENTIFIER.fullmatch(name)
+    whole = bool(named) and bool((values == np.floor(values)).all())
+    return whole and len(np.unique(values)) == len(values)
+
+
+def _read_texts(frame: Frame, name: str) -> _Reading:
+    column = as_numbers(frame.table.column(name))
+    if is_number(column.type) and _mostly_finite(column):
+        return _read_numbers(name, Frame(pa.table({name: column})).numbers(name))
+    rows = _rows_by_text(frame, name)
+    if not rows:
+        return _NO_VALUE
+    numbers = sum(count for text, count in rows.items() if _spells_number(text))
+    if numbers >= NUMBER_SHARE * sum(rows.values()):
+        return _read_numbers(name, frame.numbers(name))
+    some = list(rows)[:_TIMES_LOOKED_AT]
+    times = sum(_TIME.fullmatch(text.strip()) is not None for text in some)
+    if times >= NUMBER_SHARE * len(some):
+        return _A_TIME
+    if _hardly_repeats(rows):
+        note = f"{_different(rows)}: an identifier or free text"
+        return _Reading("text", note, "if stated")
+    return _Reading("category", "constant" if len(rows) == 1 else None)
+
+
+def as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts as floats if all of them spell some; else the column as it is."""
+    if not is_text(column.type):
+        return column
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def _mostly_finite(column: pa.ChunkedArray) -> bool:
+    finite = pc.sum(pc.is_finite(column)).as_py() or 0
+    return bool(finite >= NUMBER_SHARE * (len(column) - column.null_count))
+
+
+def _rows_by_text(frame: Frame, name: str) -> dict[str, int]:
+    """The texts that are values, in their order, and how many rows have each."""
+    codes, texts = frame.categories(name)
+    rows = np.bincount(codes[codes != MISSING], minlength=len(texts)).tolist()
+    return {
+        text: count
+        for text, count in zip(texts, rows, strict=True)
+        if count and text.strip() not in MISSING_TEXTS
+    }
+
+
+def _spells_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _hardly_repeats(rows_by_text: dict[str, int]) -> bool:
+    different, rows = len(rows_by_text), sum(rows_by_text.values())
+    return different > MOST_CATEGORIES or (
+        rows > _NO_REPETITION_ROWS and different * _LEAST_REPETITION > rows
+    )
+
+
+def _different(rows_by_text: dict[str, int]) -> str:
+    return f"{len(rows_by_text):,} different values"
+
+
+_NO_VALUE: Final = _Reading("number", "no value in the reference")
+_A_TIME: Final = _Reading("time", "times: new rows are later", "never")

@@ -1,0 +1,163 @@
+"""The report's figures and names as a person reads them."""
+
+import math
+import re
+from typing import Final
+
+from services.drift.report import DriftReport, WindowFinding
+from shared.drift import CellFinding
+
+NO_FIGURE: Final = "–"
+_LONGEST_TEXT: Final = 400
+_LONGEST_DIRECTION: Final = 160
+_LONGEST_NAME: Final = 48
+_LONGEST_LABEL: Final = 13
+
+_SMALLEST_P: Final = 1e-16
+_SPACE: Final = "\N{NO-BREAK SPACE}"
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, overrides of the reading direction, and halves of UTF-16 pairs."""
+
+
+def probability(p: float | None) -> str:
+    """A p-value or its threshold with two digits: '0.34', '0.0004', '4e-7', '< 1e-16'."""
+    if p is None or not math.isfinite(p):
+        return NO_FIGURE
+    if p < _SMALLEST_P:
+        return f"<{_SPACE}1e-16"
+    return _rounded(p, 2)
+
+
+def p_equals(p: float | None) -> str:
+    """'p = 0.0004', 'p < 1e-16', or 'no p-value'."""
+    shown = probability(p)
+    if shown == NO_FIGURE:
+        return "no p-value"
+    return f"p{_SPACE}{shown}" if shown.startswith("<") else f"p{_SPACE}={_SPACE}{shown}"
+
+
+def chance(p: float) -> str:
+    """How often such a p-value comes up when nothing has changed: 'about 4 in 10,000 checks'."""
+    if p < 1e-8:
+        return "practically never"
+    if p > 0.95:
+        return "in nearly every check"
+    out_of = 10 ** max(2, math.ceil(-math.log10(p)))
+    checks = f"{out_of:,}" if out_of < 1e6 else f"{out_of // 10**6:,} million"
+    return f"in about {p * out_of:.0f} of {checks} checks"
+
+
+def percent(share: float) -> str:
+    """'27 %', '1.4 %', '< 0.1 %'."""
+    if not math.isfinite(share):
+        return NO_FIGURE
+    if 0 < share < 0.001:
+        return f"<{_SPACE}0.1{_SPACE}%"
+    if share <= 0 or share >= 0.0995:
+        return f"{100 * share:.0f}{_SPACE}%"
+    return f"{100 * share:.1f}".removesuffix(".0") + f"{_SPACE}%"
+
+
+def size(effect: float | None) -> str:
+    """An effect or a score with two decimals."""
+    if effect is None or not math.isfinite(effect):
+        return NO_FIGURE
+    if 0 < effect < 0.005:
+        return f"<{_SPACE}0.01"
+    return f"{effect:,.2f}" if abs(effect) < 1e6 else _rounded(effect, 3)
+
+
+def figure(value: float | None) -> str:
+    """A value in its column's unit: three significant digits, or a whole number."""
+    if value is None or not math.isfinite(value):
+        return NO_FIGURE
+    whole = 100 <= abs(value) < 1e9
+    return f"{value:,.0f}" if whole else _rounded(value, 3)
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """'1 row', '4,200 rows'."""
+    return f"{number:,}{_SPACE}{thing if number == 1 else things or thing + 's'}"
+
+
+def printable(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """The text without what cannot be shown, cut to a length."""
+    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[: longest + 1])
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def name(text: str, longest: int = _LONGEST_NAME) -> str:
+    """A column's, segment's or category's name; a long one without its middle."""
+    if len(text) > longest:
+        end = longest // 3
+        text = f"{text[: longest - end - 1]}…{text[-end:]}"
+    return printable(text) if text.strip() else "(empty)"
+
+
+def short(text: str) -> str:
+    """A name short enough to stand beside a bar."""
+    return name(text, _LONGEST_LABEL)
+
+
+def note(text: str) -> str:
+    """A remark beside a name, which may be empty."""
+    return printable(text, _LONGEST_NAME)
+
+
+def direction(text: str) -> str:
+    """What changed, in a line or two."""
+    return printable(text, _LONGEST_DIRECTION)
+
+
+def false_alarms(per_thousand: float | None) -> str:
+    """'about 1 false alarm per 1,000 checks', or that none are promised."""
+    if per_thousand is None or not math.isfinite(per_thousand):
+        return "not stated by this policy"
+    return (
+        f"about {per_thousand:.3g} false alarm{'' if per_thousand == 1 else 's'} per 1,000 checks"
+    )
+
+
+def batch_numbers(window: WindowFinding) -> str:
+    """The window's batches in the pipeline: '101 to 124'; a dash in a one-shot check."""
+    first, last = window.first_sequence, window.last_sequence
+    if first is None or last is None:
+        return NO_FIGURE
+    return str(last) if first == last else f"{first} to {last}"
+
+
+def window_span(window: WindowFinding) -> str:
+    """'24 batches (101 to 124), 7,200 rows'."""
+    batches, numbers = count(window.batches, "batch", "batches"), batch_numbers(window)
+    span = "" if numbers == NO_FIGURE else f" ({numbers})"
+    return f"{batches}{span}, {count(window.rows, 'row')}"
+
+
+def cell_rows(cell: CellFinding) -> str:
+    """'1,640 → 1,190 rows'."""
+    return f"{cell.reference_rows:,} → {count(cell.current_rows, 'row')}"
+
+
+def cell_title(cell: CellFinding) -> str:
+    """What a cell compares: 'PM2.5 in Delhi', 'missing values of CO', 'NO2 with CO'."""
+    title = name(cell.column)
+    if cell.kind == "missing":
+        title = f"missing values of {title}"
+    if cell.other_column is not None:
+        title = f"{title} with {name(cell.other_column)}"
+    return title if cell.segment is None else f"{title} in {name(cell.segment)}"
+
+
+def decision(report: DriftReport) -> str:
+    """The figures that decided, beside what they are compared with; empty without a verdict."""
+    if report.p is not None:
+        return f"{p_equals(report.p)}, threshold {probability(report.threshold)}"
+    if report.drift_score is not None:
+        return f"drift score {size(report.drift_score)}, threshold {figure(report.threshold)}"
+    return ""
+
+
+def _rounded(value: float, digits: int) -> str:
+    """To so many significant digits, the exponent without padding."""
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

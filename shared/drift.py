@@ -1,0 +1,111 @@
+"""What all parts say about drift: a pipeline's settings of it, and what a check found.
+
+This module imports nothing but Pydantic, so that a check from the command line starts at once.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PolicyName = Literal["calibrated", "columns", "mean_std_change", "mean_change"]
+
+Verdict = Literal[
+    "no drift", "drift", "insufficient data", "no data", "no reference", "reference set"
+]
+
+CellKind = Literal["number", "category", "missing", "pair"]
+
+
+class ColumnTest(BaseModel):
+    """How the policy `columns` compares one column, and how many may differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: Literal["wasserstein", "ks", "psi", "jensen_shannon"] = "wasserstein"
+    """Distances; `ks` gives a p-value."""
+    number_threshold: float = Field(0.1, ge=0)
+    """A distance from here on, or a p-value below, is drift of the column."""
+    category: Literal["jensen_shannon", "psi", "chi2"] = "jensen_shannon"
+    """Distances; `chi2` gives a p-value."""
+    category_threshold: float = Field(0.1, ge=0)
+    drifted_share: float = Field(0.5, gt=0, le=1)
+    """The batch has drifted when at least this share of its columns has."""
+
+
+class Drift(BaseModel):
+    """When a batch has drifted from the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: PolicyName = "calibrated"
+    alpha: float = Field(1.0, gt=0, le=100)
+    """The false alarms accepted per 1,000 checks (policy `calibrated`)."""
+    min_effect: float = Field(0.05, ge=0, lt=1)
+    """A change smaller than this, on a scale from 0 to 1, is no drift however certain it is."""
+    segment: str | None = None
+    """A category column: every column is also compared within each of its values."""
+    cluster: tuple[str, ...] = ()
+    """Rows equal in these columns at one event time are not independent; none: all rows are."""
+    windows: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 6, 24, 168), min_length=1)
+    """Sums of so many batches are checked as well, each when so many have come."""
+    columns: tuple[str, ...] = ()
+    """Columns to compare; none: the target and all features."""
+    threshold: float = Field(0.1, ge=0)
+    """The score above which `mean_std_change` and `mean_change` see drift."""
+    column_test: ColumnTest = ColumnTest()
+    """The settings of the policy `columns`."""
+    min_rows: int = Field(5, ge=1)
+    """With fewer rows there is no verdict; they count in a longer window."""
+    chunk_rows: int = Field(1_000_000, ge=1)
+    """A batch of more rows is counted in chunks of so many, by all drift workers that are free."""
+
+    @model_validator(mode="after")
+    def _windows_differ(self) -> Self:
+        if len(set(self.windows)) < len(self.windows):
+            raise ValueError("windows: a length stands twice")
+        return self
+
+
+class FeatureStats(BaseModel):
+    """Mean and standard deviation of one feature, in its own unit. None: no finite value there."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    ref_mean: float | None
+    curr_mean: float | None
+    ref_std: float | None
+    curr_std: float | None
+    mean_change: float | None = None
+    """|Δmean| / |reference mean|."""
+    std_change: float | None = None
+    """|Δstd| / reference std."""
+    wasserstein: float | None = None
+    """Wasserstein distance in reference standard deviations, from binned counts."""
+    ref_rows: int
+    curr_rows: int
+    """Rows with a finite value."""
+    note: str | None = None
+    """Why the feature has no score, or how an undefined ratio was settled."""
+
+
+class CellFinding(BaseModel):
+    """What was found in one cell: one thing tested, over all rows or within one segment."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    kind: CellKind
+    column: str
+    other_column: str | None = None
+    """The second column of a pair."""
+    segment: str | None = None
+    """The segment's value; None: all rows."""
+    p: float | None
+    """The p-value, as if this cell alone had been looked at; None: the policy has none."""
+    effect: float
+    """The size of the change, from 0 (none) to 1."""
+    speaks: bool = False
+    """The cell carries the verdict of drift, alone or with others."""
+    direction: str
+    """What changed, in plain words: 'median 84 → 131'."""
+    reference_rows: int
+    current_rows: int

@@ -1,0 +1,368 @@
+"""`trimtab check` and `trimtab profile`: what they answer, and what they say to bad input."""
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv, parquet
+from typer.testing import CliRunner, Result
+
+from services.cli.main import app
+from services.drift.report import DriftReport
+
+ROWS = 400
+Run = Callable[..., Result]
+Columns = Mapping[str, list[Any]]
+
+PIPELINE = """\
+name: made
+source: {kind: manual}
+schema:
+  columns:
+    place: {type: category}
+    value: {type: number, minimum: -90, aliases: [measured]}
+    other: {type: number}
+  missing: ["", "none"]
+drift: {alpha: 10, segment: place}
+training: {target: value, task: regression, features: [place]}
+"""
+
+
+def made(seed: int, shift: float = 0.0) -> dict[str, list[Any]]:
+    """Rows as CSV has them: two number columns, a category, a time and an identifier."""
+    rng = np.random.default_rng(seed)
+    values: list[Any] = [f"{value:.4g}" for value in rng.normal(shift, 1, ROWS)]
+    values[::50] = ["NA"] * len(values[::50])
+    return {
+        "id": list(range(ROWS)),
+        "time": [f"2024-04-{1 + i % 28:02}" for i in range(ROWS)],
+        "place": rng.choice(["north", "south"], ROWS).tolist(),
+        "value": values,
+        "other": rng.integers(0, 50, ROWS).tolist(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of every test, under short names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    write("reference.csv", made(1))
+    write("same.csv", made(2))
+    write("shifted.csv", made(3, shift=1.5))
+    Path("pipeline.yaml").write_text(PIPELINE)
+
+
+def write(name: str, columns: Columns) -> None:
+    csv.write_csv(pa.table(dict(columns)), name)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def checked(*arguments: str) -> DriftReport:
+    """The report that --json prints; nothing else may be on stdout."""
+    done = run("check", *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    assert not done.stderr
+    return DriftReport.model_validate_json(done.stdout)
+
+
+def refused(*arguments: str) -> str:
+    """What bad input is told on stderr: one line, exit code 2."""
+    done = run(*arguments)
+    assert done.exit_code == 2, done.output
+    assert not done.stdout
+    assert done.stderr.startswith("trimtab: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_no_drift() -> None:
+    report = checked("reference.csv", "same.csv")
+    assert (report.verdict, report.needs_retraining) == ("no drift", False)
+    assert report.name == "same.csv against reference.csv"
+    assert report.threshold == pytest.approx(0.001)
+
+
+def test_drift() -> None:
+    report = checked("reference.csv", "shifted.csv")
+    assert (report.verdict, report.needs_retraining) == ("drift", True)
+    assert report.cells[0].column == "value"
+    assert report.cells[0].speaks
+
+
+def test_types_and_roles_are_read_off_the_reference() -> None:
+    report = checked("reference.csv", "same.csv", "--target", "other")
+    assert [(column.name, column.type, column.role) for column in report.columns] == [
+        ("id", "number", "left out"),
+        ("time", "time", "left out"),
+        ("place", "category", "compared"),
+        ("value", "number", "compared"),
+        ("other", "number", "compared"),
+    ]
+    assert report.columns[4].note == "the target"
+    assert report.missing_rates["value"].reference == pytest.approx(0.02)
+
+
+def test_segment_and_clusters() -> None:
+    report = checked(
+        *("reference.csv", "shifted.csv", "--segment", "place"),
+        *("--cluster", "time", "--cluster", "other"),
+    )
+    roles = {column.name: column.role for column in report.columns}
+    assert (roles["place"], roles["time"], roles["other"]) == ("segment", "cluster", "cluster")
+    assert {cell.segment for cell in report.cells} == {None, "north", "south"}
+
+
+def test_every_kind_of_file_gives_the_same_report() -> None:
+    table = csv.read_csv("shifted.csv")
+    parquet.write_table(table, "shifted.parquet", row_group_size=150)
+    Path("shifted.csv.gz").write_bytes(gzip.compress(Path("shifted.csv").read_bytes()))
+    lines = "".join(json.dumps(row, default=str) + "\n" for row in table.to_pylist())
+    Path("shifted.jsonl").write_text(lines)
+    expected = checked("reference.csv", "shifted.csv")
+    for kind in ("parquet", "csv.gz", "jsonl"):
+        report = checked("reference.csv", f"shifted.{kind}")
+        assert report.p == pytest.approx(expected.p)
+        assert report.cells == expected.cells
+        assert report.rows == ROWS
+
+
+def test_the_terminal_shows_verdict_and_reason_first() -> None:
+    done = run("check", "reference.csv", "shifted.csv", "--segment", "place")
+    assert done.exit_code == 0, done.output
+    first, *rest = done.stdout.splitlines()
+    assert first == "drift: shifted.csv against reference.csv"
+    assert rest[0].startswith("value")
+    text = done.stdout
+    assert "What changed" in text
+    assert "value in north" in text
+    assert "1 false alarm per 1,000 checks" in text
+    assert "times: new rows are later" in text
+    assert "Assumptions" in text
+    assert "No cluster column" in text
+
+
+def test_the_terminal_of_no_drift() -> None:
+    done = run("check", "reference.csv", "same.csv")
+    assert done.stdout.startswith("no drift: ")
+    assert "Nearest to a change" in done.stdout
+
+
+def test_hostile_names_do_not_reach_the_terminal_as_they_are() -> None:
+    columns = made(1)
+    columns["[bold]\x1b[31m"] = columns.pop("other")
+    columns["place"] = ["[/]\x07"] * ROWS
+    write("odd.csv", columns)
+    write("odd2.csv", columns | {"place": ["\x1b[2J", *["[/]\x07"] * (ROWS - 1)]})
+    done = run("check", "odd.csv", "odd2.csv")
+    assert done.exit_code == 0, done.output
+    assert "[bold]" in done.stdout
+    assert not {"\x1b", "\x07"} & set(done.stdout)
+
+
+def test_fail_on_drift_exits_with_three() -> None:
+    done = run("check", "reference.csv", "shifted.csv", "--fail-on-drift", "--json")
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["verdict"] == "drift"
+    assert run("check", "reference.csv", "same.csv", "--fail-on-drift").exit_code == 0
+
+
+def test_html() -> None:
+    done = run("check", "reference.csv", "shifted.csv", "--html", "report.html", "--json")
+    assert done.exit_code == 0, done.output
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "shifted.csv against reference.csv" in page
+
+
+def test_few_and_no_rows_give_no_verdict() -> None:
+    write("few.csv", {name: values[:3] for name, values in made(4).items()})
+    write("none.csv", {name: values[:0] for name, values in made(4).items()})
+    assert checked("reference.csv", "few.csv").verdict == "insufficient data"
+    assert checked("reference.csv", "none.csv").verdict == "no data"
+    assert "no data" in run("check", "reference.csv", "none.csv").stdout
+
+
+def test_a_column_that_the_current_file_lacks_is_missing_in_every_row() -> None:
+    columns = made(2)
+    del columns["value"]
+    write("lacks.csv", columns)
+    report = checked("reference.csv", "lacks.csv")
+    assert report.verdict == "drift"
+    assert report.missing_rates["value"].current == 1
+    assert "lacks.csv has no 'value': missing in every row." in report.assumptions
+
+
+def test_a_column_that_the_reference_lacks_is_left_out_and_said() -> None:
+    write("more.csv", made(2) | {"colour": ["red"] * ROWS})
+    report = checked("reference.csv", "more.csv")
+    assert report.verdict == "no drift"
+    assert "Left out, because the reference does not have it: 'colour'." in report.assumptions
+
+
+def test_texts_where_numbers_were_count_as_missing() -> None:
+    columns = made(2)
+    columns["other"] = [
+        "broken" if i % 2 else str(value) for i, value in enumerate(columns["other"])
+    ]
+    write("texts.csv", columns)
+    report = checked("reference.csv", "texts.csv")
+    assert report.verdict == "drift"
+    assert report.missing_rates["other"].current == pytest.approx(0.5)
+
+
+def test_a_profile_stands_for_its_reference() -> None:
+    done = run("profile", "reference.csv", "-o", "kept", "--segment", "place")
+    assert done.exit_code == 0, done.output
+    assert f"for {ROWS} rows" in done.stdout
+    report = checked("kept", "shifted.csv", "--segment", "place")
+    direct = checked("reference.csv", "shifted.csv", "--segment", "place")
+    assert (report.verdict, report.reference_rows) == ("drift", ROWS)
+    assert report.columns == direct.columns
+    assert [cell.direction for cell in report.cells] == [cell.direction for cell in direct.cells]
+    assert checked("kept", "same.csv").verdict == "no drift"
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (["--segment", "other"], "this profile was made with segment 'place', not 'other'"),
+        (["--cluster", "time"], "this profile was made with cluster none, not 'time'"),
+        (["--target", "value"], "this profile was made with target none, not 'value'"),
+    ],
+)
+def test_a_profile_with_other_roles(stated: list[str], said: str) -> None:
+    run("profile", "reference.csv", "-o", "kept", "--segment", "place")
+    error = refused("check", "kept", "same.csv", *stated)
+    assert said in error
+    assert "make another with `trimtab profile`" in error
+
+
+def test_a_profile_of_a_profile() -> None:
+    run("profile", "reference.csv", "-o", "kept")
+    assert "kept: is a profile already" in refused("profile", "kept", "-o", "again")
+
+
+def test_a_broken_profile() -> None:
+    run("profile", "reference.csv", "-o", "kept")
+    document = json.loads(gzip.decompress(Path("kept").read_bytes()))
+    del document["binning"]["edges"]
+    text = json.dumps(document, separators=(",", ":")).encode()
+    Path("kept").write_bytes(gzip.compress(text))
+    assert "kept: not a profile (trimtab-profile/1): binning.edges" in refused(
+        "check", "kept", "same.csv"
+    )
+    Path("kept").write_bytes(gzip.compress(text)[:-100])
+    assert "kept: not a profile" in refused("check", "kept", "same.csv")
+    Path("kept").write_bytes(gzip.compress(text.replace(b"profile/1", b"profile/9", 1)))
+    assert "kept: not a profile (trimtab-profile/1): format" in refused("check", "kept", "same.csv")
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "said"),
+    [
+        ("none.csv", "same.csv", "none.csv: cannot be read: No such file"),
+        ("reference.csv", "none.csv", "none.csv: cannot be read: No such file"),
+        ("folder", "same.csv", "folder: is a folder"),
+        ("empty.csv", "same.csv", "empty.csv: is empty"),
+        ("reference.csv", "empty.csv", "empty.csv: is empty"),
+        ("header.csv", "same.csv", "header.csv: the reference has no rows"),
+        ("torn.csv", "same.csv", "torn.csv: cannot be read: CSV parse error: Expected 2"),
+        ("reference.csv", "torn.csv", "torn.csv: cannot be read: CSV parse error: Expected 2"),
+        ("torn.parquet", "same.csv", "torn.parquet: cannot be read"),
+        ("torn.jsonl", "same.csv", "torn.jsonl: line 2: is not JSON"),
+        ("torn.csv.gz", "same.csv", "torn.csv.gz: cannot be read"),
+        ("latin.csv", "same.csv", "latin.csv: is not UTF-8; save it as UTF-8"),
+        ("reference.csv", "latin.csv", "latin.csv: is not UTF-8"),
+        ("sheet.xlsx", "same.csv", "sheet.xlsx: is of no known kind; use .csv"),
+        ("reference.csv", "other.csv", "other.csv: has no column in common with the reference"),
+        ("times.csv", "same.csv", "times.csv: no column can be compared (time: times"),
+    ],
+)
+def test_files_that_cannot_be_checked(reference: str, current: str, said: str) -> None:
+    Path("folder").mkdir()
+    for name, content in {
+        "empty.csv": b"",
+        "header.csv": b"value,other\n",
+        "torn.csv": b"value,other\n1,2\n3\n",
+        "torn.parquet": b"PAR1",
+        "torn.jsonl": b'{"value": 1}\n{"value"\n',
+        "torn.csv.gz": gzip.compress(b"value,other\n" + b"1,2\n" * 9999)[:-12],
+        "latin.csv": "value,other\n1,é\n".encode("latin-1"),
+        "sheet.xlsx": b"PK",
+        "other.csv": b"x,y\n1,2\n",
+        "times.csv": b"time\n2024-01-01\n",
+    }.items():
+        Path(name).write_bytes(content)
+    assert said in refused("check", reference, current)
+    assert said in refused("check", reference, current, "--json")
+
+
+@pytest.mark.parametrize("option", ["segment", "cluster", "target"])
+def test_a_column_that_is_not_there(option: str) -> None:
+    error = refused("check", "reference.csv", "same.csv", f"--{option}", "plcae")
+    assert f"{option}: there is no column 'plcae'; did you mean 'place'?" in error
+    assert error == refused("profile", "reference.csv", "-o", "kept", f"--{option}", "plcae")
+    assert not Path("kept").exists()
+
+
+@pytest.mark.parametrize("place", ["no/such/folder/report", "folder"])
+def test_what_cannot_be_written(place: str) -> None:
+    Path("folder").mkdir()
+    assert f"{place}: cannot be written" in refused(
+        "check", "reference.csv", "same.csv", "--html", place, "--json"
+    )
+    assert f"{place}: cannot be written" in refused("profile", "reference.csv", "-o", place)
+
+
+def test_a_pipelines_file_says_everything() -> None:
+    """Types, aliases, texts for a missing value, rules for rows, roles, and α."""
+    columns = made(2)
+    columns["measured"] = ["none", "-99", *columns.pop("value")[2:]]
+    write("current.csv", columns)
+    report = checked("reference.csv", "current.csv", "--pipeline", "pipeline.yaml")
+    assert report.verdict == "no drift"
+    assert report.threshold == pytest.approx(0.01)
+    assert report.rows_set_aside == 8  # one below the minimum, and where 'NA' is no number
+    assert [(column.name, column.role, column.inferred) for column in report.columns] == [
+        ("place", "segment", False),
+        ("value", "compared", False),
+        ("other", "left out", False),
+    ]
+    assert (
+        "8 set aside"
+        in run("check", "reference.csv", "current.csv", "--pipeline", "pipeline.yaml").stdout
+    )
+
+
+def test_a_profile_and_a_pipeline() -> None:
+    done = run("profile", "reference.csv", "-o", "kept", "--pipeline", "pipeline.yaml")
+    assert done.exit_code == 0, done.output
+    assert checked("kept", "shifted.csv", "--pipeline", "pipeline.yaml").verdict == "drift"
+    Path("other.yaml").write_text(PIPELINE.replace("segment: place", "columns: [other]"))
+    assert "this profile was made with segment 'place', not none" in refused(
+        "check", "kept", "same.csv", "--pipeline", "other.yaml"
+    )
+
+
+def test_what_is_wrong_with_a_pipelines_file_or_its_rows() -> None:
+    files = ("check", "reference.csv", "same.csv", "--pipeline")
+    assert "No such file" in refused(*files, "none.yaml")
+    Path("typo.yaml").write_text(PIPELINE.replace("schema:", "shema:"))
+    assert "did you mean 'schema'?" in run(*files, "typo.yaml").stderr
+    assert run(*files, "typo.yaml").exit_code == 2
+    assert "--pipeline says what --segment" in refused(*files, "pipeline.yaml", "--segment", "id")
+    Path("high.yaml").write_text(PIPELINE.replace("-90", "90"))
+    assert "100% of the rows break the pipeline's schema" in refused(*files, "high.yaml")
+    write("lacks.csv", {"place": ["north"] * ROWS})
+    assert "no column value, other" in refused(
+        "check", "reference.csv", "lacks.csv", "--pipeline", "pipeline.yaml"
+    )

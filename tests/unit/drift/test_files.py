@@ -1,0 +1,239 @@
+"""Tables in files, good and bad: real files of every kind."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from services.drift import files
+from services.drift.files import UnreadableFile, open_table, with_numbers
+from services.drift.frame import Frame
+
+ROWS = [
+    {"city": "Delhi", "value": "1.5", "note": "a"},
+    {"city": " Agra ", "value": "NA", "note": "b, c"},
+    {"city": "", "value": "3", "note": "two\nlines"},
+]
+Write = Callable[[str, bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def as_csv() -> bytes:
+    lines = [",".join(f'"{value}"' for value in row.values()) for row in ROWS]
+    return "\n".join(["city,value,note", *lines, ""]).encode()
+
+
+def as_json_lines() -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", as_csv()),
+        ("A.CSV", b"\xef\xbb\xbf" + as_csv().replace(b"city", b" city ")),
+        ("a.csv.gz", gzip.compress(as_csv())),
+        ("a.jsonl", as_json_lines()),
+        ("a.ndjson", b"\xef\xbb\xbf" + as_json_lines()),
+        ("a.jsonl.gz", gzip.compress(as_json_lines())),
+        ("a.json", as_json_lines()),
+        ("a.json", json.dumps(ROWS).encode()),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+    ],
+)
+def test_every_kind_of_text_gives_the_same_table(write: Write, name: str, content: bytes) -> None:
+    file = open_table(write(name, content))
+    table = file.table()
+    assert table.column_names == file.names == ["city", "value", "note"]
+    assert table.column("city").to_pylist() == ["Delhi", "Agra", None]
+    assert table.column("value").to_pylist() == ["1.5", None, "3"]
+    assert table.column("note").to_pylist() == ["a", "b, c", "two\nlines"]
+
+
+def test_parquet_is_read_by_row_group_and_only_the_columns_that_are_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {"x": range(10), "y": [" NA "] * 10, "c": pa.array(["u", "v"] * 5).dictionary_encode()}
+    )
+    parquet.write_table(table, path, row_group_size=4)
+    chunks = list(open_table(path).chunks(["c", "y", "no such column"]))
+    assert [chunk.num_rows for chunk in chunks] == [4, 4, 2]
+    assert chunks[0].column_names == ["y", "c"]
+    assert chunks[0].column("y").to_pylist() == [None] * 4
+    assert chunks[0].column("c").to_pylist() == ["u", "v", "u", "v"]
+    assert open_table(path).table().num_rows == 10
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_rows_are_counted_if_no_column_is_wanted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        parquet.write_table(pa.table({"x": [1, 2, 3]}), path)
+    else:
+        path.write_text("x\n1\n2\n3\n" if name == "a.csv" else '{"x": 1}\n' * 3)
+    assert sum(chunk.num_rows for chunk in open_table(path).chunks(["y"])) == 3
+
+
+def test_what_follows_the_first_block_may_be_of_another_type(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1 << 10)
+    rows = [str(row) for row in range(1000)] + ["broken", "1e3", ""]
+    path = write("a.csv", "\n".join(["x,y", *(f"{value},k" for value in rows)]).encode())
+    chunks = list(open_table(path).chunks(["x"], numbers=["x"]))
+    assert len(chunks) > 2
+    assert (chunks[0].schema.field("x").type, chunks[-1].schema.field("x").type) == (
+        pa.float64(),
+        pa.string(),
+    )
+    values = np.concatenate([Frame(chunk).numbers("x") for chunk in chunks])
+    assert values[:1000].tolist() == list(range(1000))
+    np.testing.assert_array_equal(values[1000:], [np.nan, 1000.0, np.nan])
+
+
+def test_json_lines_whose_types_change(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
+    lines = [{"x": i, "z": None} for i in range(20)]
+    lines += [{"x": 0.5}, {"x": "broken"}, {"x": None, "new": True}, {"x": 2**70}]
+    path = write("a.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    file = open_table(path)
+    table = file.table()
+    assert table.column_names == file.names == ["x", "z", "new"]
+    values = Frame(table).numbers("x")
+    np.testing.assert_array_equal(values, [*range(20), 0.5, np.nan, np.nan, 2.0**70])
+    assert np.isnan(Frame(table).numbers("z")).all()
+
+
+def test_whole_numbers_and_fractions_in_different_blocks_stay_numbers(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 16)
+    table = open_table(write("a.jsonl", b'{"x": 1}\n' * 5 + b'{"x": 1.5}\n' * 5)).table()
+    assert table.column("x").to_pylist() == [1.0] * 5 + [1.5] * 5
+
+
+def test_lists_and_objects_are_missing_where_they_are_to_be_compared(write: Write) -> None:
+    path = write("a.jsonl", b'{"x": [1, 2], "y": {"z": 1}}\n{"x": null, "y": {"z": 2}}\n')
+    (chunk,) = open_table(path).chunks(["x", "y"], numbers=["x"])
+    frame = Frame(chunk)
+    assert frame.rows == 2
+    assert np.isnan(frame.numbers("x")).all()
+    assert frame.categories("y")[0].tolist() == [-1, -1]
+
+
+def test_a_header_without_rows_is_a_table_without_rows(write: Write) -> None:
+    (chunk,) = open_table(write("a.csv", b"x,y\n")).chunks(["x"])
+    assert chunk.num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"\n\n", "Empty CSV"),
+        ("a.csv", b"x,y\n1,2\n3\n", "Expected 2 columns, got 1: 3"),
+        ("a.csv", b"x,x\n1,2\n", "two columns named 'x'"),
+        ("a.csv", b"x, x\n1,2\n", "two columns named 'x'"),
+        ("a.csv", b"x;y\n1,5;2\n", "separated by semicolons"),
+        ("a.csv", b"x\ty\n1\t2\n", "separated by tabs"),
+        ("a.csv", "x,y\n1,é\n".encode("latin-1"), "not UTF-8"),
+        ("a.csv", "é,y\n1,2\n".encode("latin-1"), "not UTF-8"),
+        ("a.csv", "x,y\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("a.csv.gz", b"x,y\n1,2\n", "cannot be read"),
+        ("a.csv.gz", gzip.compress(b"x,y\n" + b"1,2\n" * 9999)[:-20], "cannot be read"),
+        ("a.parquet", b"PAR1 and so on", "cannot be read"),
+        ("a.json", b'{"x": 1}\n[2]\n', "line 2: is not a JSON object"),
+        ("a.json", b"[1, 2]", "not of objects"),
+        ("a.json", b'[{"x": 1}', "is not JSON"),
+        ("a.json", b"[" * 100_000, "is not JSON"),
+        ("a.jsonl", b'{"x": 1}\n\n{"x": \n', "line 3: is not JSON"),
+        ("a.jsonl", '{"x": "é"}\n'.encode("latin-1"), "not UTF-8"),
+        ("a.jsonl", b"\n \n", "is empty"),
+        ("a.jsonl.gz", b'{"x": 1}\n', "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"x": 1}\n' * 9999)[:-20], "cannot be read"),
+        ("a.xlsx", b"PK", "of no known kind; use .csv"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(
+    write: Write, name: str, content: bytes, said: str
+) -> None:
+    path = write(name, content)
+    with pytest.raises(UnreadableFile, match=said) as raised:
+        open_table(path).table()
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_parquet_file_that_is_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"x": range(10_000)}), path)
+    content = bytearray(path.read_bytes())
+    content[100:5000] = bytes(4900)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFile, match="cannot be read"):
+        open_table(path).table()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"none\.csv: cannot be read: No such file"):
+        open_table(tmp_path / "none.csv")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match="is a folder"):
+        open_table(tmp_path)
+
+
+def test_texts_become_numbers_only_if_all_of_them_spell_some() -> None:
+    table = pa.table({"x": ["1", None, "-2.5e3"], "y": ["1", "two", "3"], "z": ["1", "2", "3"]})
+    typed = with_numbers(table, ["x", "y"])
+    assert typed.column("x").to_pylist() == [1.0, None, -2500.0]
+    assert typed.column("y").to_pylist() == ["1", "two", "3"]
+    assert typed.schema.field("z").type == pa.string()
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.floats(allow_nan=False),
+    st.integers(),
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(values=st.lists(VALUES, min_size=1), block=st.integers(1, 200))
+def test_json_lines_give_the_numbers_that_python_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[object], block: int
+) -> None:
+    """Whatever the mixture of types and wherever the blocks end."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"x": value}) + "\n" for value in values))
+    chunks = open_table(path).chunks(["x"], numbers=["x"])
+    found = np.concatenate([Frame(chunk).numbers("x") for chunk in chunks])
+    expected = [_number(value) for value in values]
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    np.testing.assert_allclose(found[np.isfinite(found)], np.array(expected)[np.isfinite(expected)])
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
