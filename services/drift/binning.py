@@ -254,7 +254,9 @@ class Binning:
         edges = self.standard(column, self.edges[column][0])
         low, high = (edges[0], edges[-1]) if len(edges) else (-np.inf, np.inf)
         below, above = (np.maximum(far, 0).sum() for far in (low - standard, standard - high))
-        return np.array([len(standard), standard.sum(), standard @ standard, below, above])
+        return np.array(
+            [len(standard), standard.sum(), np.einsum("i,i", standard, standard), below, above]
+        )
 
     def standard(self, column: int, values: Numbers) -> Numbers:
         """Values of a number column in standard units of the reference."""

@@ -108,7 +108,7 @@ def start_worker(
     """Starts drift workers, as in the embedded system."""
     pipeline = (ROOT / "pipelines" / "air_quality.yaml").read_text()
     (tmp_path / "air_quality.yaml").write_text(
-        pipeline.replace("drift: ", f"drift:\n  chunk_rows: {CHUNK_ROWS}", 1)
+        pipeline.replace("chunk_rows: 1000000", f"chunk_rows: {CHUNK_ROWS}", 1)
     )
     environment = {
         **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}},
@@ -142,7 +142,7 @@ def test_worker_that_dies_among_the_chunks_changes_nothing(
         for event in loop.ingest_in_chunks(level=50, stations=20, hours=4):
             resources.broker.send(event)
     doomed = start_worker()
-    wait_for(resources.work.all)
+    wait_for(lambda: doomed.require_running() or resources.work.all())
     doomed.kill()
     assert resources.work.all(), "it was to die on a chunk, not between two"
     assert reports.count_documents({}) == 1
