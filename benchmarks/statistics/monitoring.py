@@ -4,9 +4,9 @@ import numpy as np
 
 from benchmarks.statistics.stacks import checked, encoded, stacked, summed
 from benchmarks.statistics.tables import table
-from services.drift.cells import CellCounts
+from services.drift.calibration.cells import CellCounts
+from services.drift.calibration.profile import Profile
 from services.drift.policies.calibrated import floors, telling, threshold_of
-from services.drift.profile import Profile
 from shared.drift import Drift
 
 CHECKS = 1000

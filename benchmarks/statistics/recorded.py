@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.statistics.stacks import checked, encoded, stacked
-from services.drift.frame import Frame
-from services.drift.profile import Profile
-from services.drift.roles import infer_roles
+from services.drift.calibration.profile import Profile
+from services.drift.tables.frame import Frame
+from services.drift.tables.roles import infer_roles
 
 COLUMNS = ("pollutant_min", "pollutant_max", "pollutant_avg", "latitude", "longitude", "state")
 LEVELS = (0.05, 0.01, 0.001)

@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.statistics.rules import rules
 from benchmarks.statistics.stacks import checked, encoded, stacked
 from benchmarks.statistics.tables import CATEGORIES, DRIFTS, NUMBERS, table
-from services.drift.profile import Profile
+from services.drift.calibration.profile import Profile
 
 LEVELS: Final = (0.05, 0.01, 0.001)
 OTHERS: Final = tuple(rules(table(100, np.random.default_rng(0)), NUMBERS, CATEGORIES, 50))

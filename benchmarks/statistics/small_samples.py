@@ -4,7 +4,7 @@ import numpy as np
 from numpy.polynomial import legendre
 from scipy import special
 
-from services.drift.cells import HEAVINESS, PAIR_HEAVINESS, RANKS_CUT, bounded
+from services.drift.calibration.cells import HEAVINESS, PAIR_HEAVINESS, RANKS_CUT, bounded
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
 SIZES = (5, 10, 20, 50, 100)

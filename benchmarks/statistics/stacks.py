@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.drift.cells import CellCounts
-from services.drift.frame import Frame, Tabular
-from services.drift.profile import Profile
+from services.drift.calibration.cells import CellCounts
+from services.drift.calibration.profile import Profile
+from services.drift.tables.frame import Frame, Tabular
 
 _CHUNK = 100
 

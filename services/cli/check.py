@@ -12,10 +12,10 @@ from threading import Timer
 from typing import TYPE_CHECKING, Final
 
 from services.drift import Profile, check
-from services.drift.files import UnreadableFile, open_table, with_numbers
-from services.drift.frame import Frame, Tabular
-from services.drift.report import DriftReport
-from services.drift.roles import Roles, infer_roles, roles_of
+from services.drift.report.model import DriftReport
+from services.drift.tables.files import UnreadableFile, open_table, with_numbers
+from services.drift.tables.frame import Frame, Tabular
+from services.drift.tables.roles import Roles, infer_roles, roles_of
 from shared.drift import Drift
 from shared.failures import WillNotPass
 
@@ -104,7 +104,7 @@ def write_html(report: DriftReport, output: Path) -> None:
     Raises:
         BadInput: the file cannot be written.
     """
-    from services.drift.html_report import render_html
+    from services.drift.report.page import render_html
 
     _write(output, render_html(report).encode())
 

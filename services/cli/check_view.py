@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from services.drift import wording
-from services.drift.report import ColumnRole, DriftReport
+from services.drift.report import wording
+from services.drift.report.model import ColumnRole, DriftReport
 from shared.drift import CellFinding, Verdict
 
 MOST_CELLS: Final = 12

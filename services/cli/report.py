@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from services.drift.html_report import render_html
-from services.drift.report import DriftReport, PastCheck
+from services.drift.report.model import DriftReport, PastCheck
+from services.drift.report.page import render_html
 from shared import records
 from shared.failures import WillNotPass
 from shared.store import Store

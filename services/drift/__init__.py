@@ -6,7 +6,7 @@ profile = Profile.fit(reference)      # a pandas DataFrame or an Arrow table
 report = check(profile, current)      # report.verdict, report.p, report.cells, …
 """
 
+from services.drift.calibration.profile import Profile
 from services.drift.one_shot import check
-from services.drift.profile import Profile
 
 __all__ = ["Profile", "check"]

@@ -10,11 +10,11 @@ from operator import add
 
 import pyarrow.parquet as pq
 
-from services.drift.binning import Counts
-from services.drift.frame import Frame
+from services.drift.calibration.binning import Counts
+from services.drift.calibration.profile import Profile
 from services.drift.ordering import require_earlier_settled
-from services.drift.profile import Profile
 from services.drift.stored_profile import StoredProfile, profile_of
+from services.drift.tables.frame import Frame
 from shared.events import ChunkIngested, Sha256, effect_id
 from shared.failures import NotYet
 from shared.outcome import Outcome, record_fields

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.drift.chart import render_png
 from services.drift.counting import count_batch
 from services.drift.ordering import require_earlier_settled
-from services.drift.report import DriftReport as FullReport
-from services.drift.reporting import report
+from services.drift.report.assembly import report
+from services.drift.report.model import DriftReport as FullReport
+from services.drift.report.picture import render_png
 from services.drift.stored_profile import profile_of
 from services.drift.windows import windows_due
 from shared.drift import CellFinding, FeatureStats, Verdict

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import cast
 
-from services.drift.binning import Counts
-from services.drift.finding import Window
-from services.drift.frame import Frame, Tabular
-from services.drift.profile import Profile
-from services.drift.report import DriftReport
-from services.drift.reporting import report
-from services.drift.roles import Roles
+from services.drift.calibration.binning import Counts
+from services.drift.calibration.profile import Profile
+from services.drift.policies.finding import Window
+from services.drift.report.assembly import report
+from services.drift.report.model import DriftReport
+from services.drift.tables.frame import Frame, Tabular
+from services.drift.tables.roles import Roles
 from shared.drift import Drift
 
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from services.drift.roles import roles_of
 from services.drift.stored_profile import store_profile
+from services.drift.tables.roles import roles_of
 from shared.events import ModelPromoted
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline

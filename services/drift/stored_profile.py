@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from services.drift.frame import Frame
-from services.drift.profile import Profile
-from services.drift.roles import Roles, roles_of
+from services.drift.calibration.profile import Profile
+from services.drift.tables.frame import Frame
+from services.drift.tables.roles import Roles, roles_of
 from shared.events import Sha256
 from shared.frames import arrow_table
 from shared.pipeline import Pipeline

@@ -7,11 +7,11 @@ what is delivered twice change nothing.
 
 from dataclasses import dataclass
 
-from services.drift.binning import Counts
+from services.drift.calibration.binning import Counts
 from services.drift.counting import count_batch
-from services.drift.finding import Window
+from services.drift.policies.finding import Window
+from services.drift.report.wording import count
 from services.drift.stored_profile import StoredProfile
-from services.drift.wording import count
 from shared.records import Batch, DriftReport, Reference
 from shared.store import Store
 

@@ -192,10 +192,10 @@ def _batch(
         data=data,
         as_reference=batch.as_reference,
     )
-    return Outcome(batch, (*_chunks(event, ingested, chunk_rows), ingested))
+    return Outcome(batch, (*chunk_events(event, ingested, chunk_rows), ingested))
 
 
-def _chunks(
+def chunk_events(
     event: IngestionDue, ingested: BatchIngested, chunk_rows: int
 ) -> tuple[ChunkIngested, ...]:
     """The row groups of a batch that has several."""

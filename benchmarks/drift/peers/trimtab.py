@@ -6,7 +6,7 @@ import pyarrow as pa
 from benchmarks.drift.peers.peer import Peer
 from benchmarks.drift.tables import SEGMENT
 from services.drift import Profile, check
-from services.drift.report import DriftReport
+from services.drift.report.model import DriftReport
 
 
 class WithoutSegments(Peer):

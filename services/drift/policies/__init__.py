@@ -6,9 +6,9 @@ A policy sees the profile of the reference and the counts of the windows due, an
 
 from typing import Final
 
-from services.drift.finding import Policy
 from services.drift.policies.calibrated import calibrated
 from services.drift.policies.columns import columns
+from services.drift.policies.finding import Policy
 from services.drift.policies.mean_change import mean_change
 from services.drift.policies.mean_std_change import mean_std_change
 from shared.drift import PolicyName

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.drift.cell_findings import CellFigures, cell_findings, column_effects
-from services.drift.cells import Floats
-from services.drift.finding import Finding, Window, without_verdict
-from services.drift.profile import Profile
-from services.drift.report import WindowFinding
-from services.drift.wording import cell_title, count, p_equals, probability, size
+from services.drift.calibration.cells import Floats
+from services.drift.calibration.profile import Profile
+from services.drift.policies.finding import Finding, Window, without_verdict
+from services.drift.report.cell_findings import CellFigures, cell_findings, column_effects
+from services.drift.report.model import WindowFinding
+from services.drift.report.wording import cell_title, count, p_equals, probability, size
 from shared.drift import Drift
 
 LEAST_ROWS: Final = 5

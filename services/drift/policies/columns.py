@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 from scipy import special
 
-from services.drift.cell_findings import CellFigures, cell_findings
-from services.drift.cells import Floats
-from services.drift.finding import Finding, Window, without_verdict
-from services.drift.profile import Profile
-from services.drift.statistics import feature_stats
-from services.drift.wording import figure
+from services.drift.calibration.cells import Floats
+from services.drift.calibration.profile import Profile
+from services.drift.policies.finding import Finding, Window, without_verdict
+from services.drift.report.cell_findings import CellFigures, cell_findings
+from services.drift.report.column_statistics import feature_stats
+from services.drift.report.wording import figure
 from shared.drift import CellFinding, ColumnTest, Drift
 
 _BINS: Final = 10

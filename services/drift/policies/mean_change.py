@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from services.drift.finding import Finding, Window
+from services.drift.calibration.profile import Profile
+from services.drift.policies.finding import Finding, Window
 from services.drift.policies.relative import judged_by, relative
-from services.drift.profile import Profile
 from shared.drift import Drift, FeatureStats
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from services.drift.cell_findings import CellFigures, cell_findings
-from services.drift.finding import Finding, Window, without_verdict
-from services.drift.profile import Profile
-from services.drift.statistics import feature_stats
-from services.drift.wording import figure
+from services.drift.calibration.profile import Profile
+from services.drift.policies.finding import Finding, Window, without_verdict
+from services.drift.report.cell_findings import CellFigures, cell_findings
+from services.drift.report.column_statistics import feature_stats
+from services.drift.report.wording import figure
 from shared.drift import CellFinding, Drift, FeatureStats
 
 

@@ -15,7 +15,7 @@ from typer.testing import Result
 from services.cli.demo import write_reports
 from services.cli.report import MOST_PAST_CHECKS, past_checks
 from services.cli.summary import demo_summary
-from services.drift.report import DriftReport
+from services.drift.report.model import DriftReport
 from shared import records
 from shared.failures import WillNotPass
 from shared.stage import Resources

@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 
 from services.drift import Profile
-from services.drift.report import DriftReport as FullReport
-from services.drift.roles import roles_of
+from services.drift.report.model import DriftReport as FullReport
+from services.drift.tables.roles import roles_of
 from shared.events import BatchIngested, DriftFound, RetrainRequested, effect_id
 from shared.failures import NotYet, WillNotPass
 from shared.frames import from_parquet

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.drift.report import DriftReport as FullReport
-from services.drift.report import WindowFinding
+from services.drift.report.model import DriftReport as FullReport
+from services.drift.report.model import WindowFinding
 from shared.drift import Drift
 from shared.events import Event
 from shared.failures import NotYet

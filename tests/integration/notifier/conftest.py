@@ -17,7 +17,7 @@ from typing import Any, cast
 import apprise
 import pytest
 
-from services.drift.chart import render_png
+from services.drift.report.picture import render_png
 from shared.drift import CellFinding, FeatureStats
 from shared.events import DriftFound, ModelPromoted, deterministic_id
 from shared.records import DriftReport, ModelVersion

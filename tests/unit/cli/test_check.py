@@ -13,7 +13,7 @@ from pyarrow import csv, parquet
 from typer.testing import CliRunner, Result
 
 from services.cli.main import app
-from services.drift.report import DriftReport
+from services.drift.report.model import DriftReport
 
 ROWS = 400
 Run = Callable[..., Result]

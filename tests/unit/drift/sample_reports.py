@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from services.drift.report import (
+from services.drift.report.model import (
     Bars,
     Chart,
     ColumnRole,

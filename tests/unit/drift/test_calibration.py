@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from services.drift import Profile, check
-from services.drift.null import SIZES
+from services.drift.calibration.null import SIZES
 from shared.drift import Drift
 
 QUICK = 300

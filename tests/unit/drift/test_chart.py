@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from services.drift import figures
-from services.drift.chart import HEIGHT, WIDTH, render_png
-from services.drift.report import Bars, DriftReport, Histogram
+from services.drift.report import figures
+from services.drift.report.model import Bars, DriftReport, Histogram
+from services.drift.report.picture import HEIGHT, WIDTH, render_png
 from tests.unit.drift import sample_reports
 
 REFERENCE, CURRENT = (0x73, 0x97, 0xC3), (0xB8, 0x48, 0x0A)

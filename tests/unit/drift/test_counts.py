@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import services.drift.binning as binning_module
+import services.drift.calibration.binning as binning_module
 from services.drift import Profile
-from services.drift.binning import Counts, quantile_edges
-from services.drift.frame import Frame
+from services.drift.calibration.binning import Counts, quantile_edges
+from services.drift.tables.frame import Frame
 
 
 def table(rows: int, seed: int = 1) -> pd.DataFrame:

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from services.drift import files
-from services.drift.files import UnreadableFile, open_table, with_numbers
-from services.drift.frame import Frame
+from services.drift.tables import files
+from services.drift.tables.files import UnreadableFile, open_table, with_numbers
+from services.drift.tables.frame import Frame
 
 ROWS = [
     {"city": "Delhi", "value": "1.5", "note": "a"},

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.drift import wording
-from services.drift.html_report import render_html
-from services.drift.report import Bars, DriftReport, Histogram, PastCheck
+from services.drift.report import wording
+from services.drift.report.model import Bars, DriftReport, Histogram, PastCheck
+from services.drift.report.page import render_html
 from shared.drift import CellFinding
 from tests.unit.drift import sample_reports
 

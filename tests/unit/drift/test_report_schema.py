@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import services.drift
+import services.drift.report
 from services.drift import check
-from services.drift.report import DriftReport, json_schema
+from services.drift.report.model import DriftReport, json_schema
 from shared.drift import Drift
 
-SCHEMA = Path(services.drift.__file__).with_name("drift_report.schema.json")
+SCHEMA = Path(services.drift.report.__file__).with_name("drift_report.schema.json")
 ORIGINAL_KEYS = {
     "needs_retraining",
     "drift_score",
@@ -36,7 +36,7 @@ def table(rows: int, shift: float = 0.0) -> pd.DataFrame:
 
 def test_committed_schema_is_that_of_the_model() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == json_schema(), (
-        "write services.drift.report.json_schema() to drift_report.schema.json"
+        "write services.drift.report.model.json_schema() to drift_report.schema.json"
     )
 
 

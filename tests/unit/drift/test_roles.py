@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.drift.frame import Frame
-from services.drift.report import ColumnRole
-from services.drift.roles import Roles, infer_roles, roles_of
+from services.drift.report.model import ColumnRole
+from services.drift.tables.frame import Frame
+from services.drift.tables.roles import Roles, infer_roles, roles_of
 from shared.pipeline import Pipeline
 
 ROWS = 60

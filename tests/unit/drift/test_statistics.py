@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from services.drift import Profile, check
-from services.drift.statistics import LARGEST_CHANGE, feature_stats, relative_change
+from services.drift.report.column_statistics import LARGEST_CHANGE, feature_stats, relative_change
 from shared.drift import Drift, FeatureStats, PolicyName
 
 any_floats = hnp.arrays(

@@ -10,7 +10,7 @@ from numpy.polynomial import legendre
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from services.drift.cells import (
+from services.drift.calibration.cells import (
     CategoryTest,
     MissingTest,
     NumberTest,
@@ -19,15 +19,15 @@ from services.drift.cells import (
     middle_tails,
     upper_tail,
 )
-from services.drift.dependence import ClusteredRows, whitened
+from services.drift.calibration.dependence import ClusteredRows, whitened
+from services.drift.calibration.scores import normal_scores, smooth_scores
 from services.drift.policies.columns import (
     chi_square,
     jensen_shannon,
     kolmogorov_smirnov,
     population_stability,
 )
-from services.drift.scores import normal_scores, smooth_scores
-from services.drift.statistics import wasserstein
+from services.drift.report.column_statistics import wasserstein
 
 counts = st.integers(0, 200)
 

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import log_loss
 
 from services.drift import Profile, check
-from services.drift.roles import roles_of
+from services.drift.tables.roles import roles_of
 from shared.pipeline import NumberColumn, Pipeline, load_pipeline, load_pipelines
 
 ROOT = Path(__file__).parents[3]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.drift.cells import DEGREES, Floats
+from services.drift.calibration.cells import DEGREES, Floats
 
 Indices = NDArray[np.intp]
 

@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 
-from services.drift.cells import Floats
-from services.drift.frame import Numbers
-from services.drift.wording import figure, name, percent
+from services.drift.calibration.cells import Floats
+from services.drift.report.wording import figure, name, percent
+from services.drift.tables.frame import Numbers
 
 _TELLING_TAIL: Final = 0.03
 """A 1 % tail that holds this share of the rows is worth a word."""

@@ -146,7 +146,7 @@ class DriftReport(Part):
 
     def _repr_html_(self) -> str:
         """The HTML report in a frame of its own, for a notebook."""
-        from services.drift.html_report import render_html
+        from services.drift.report.page import render_html
 
         page = html.escape(render_html(self))
         return f'<iframe srcdoc="{page}" style="width:100%;height:48em;border:0"></iframe>'

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from services.drift.binning import Counts
-from services.drift.finding import Window
-from services.drift.fitting import MIN_SEGMENT_ROWS
+from services.drift.calibration.binning import Counts
+from services.drift.calibration.fitting import MIN_SEGMENT_ROWS
+from services.drift.calibration.profile import Profile
 from services.drift.policies import POLICIES
-from services.drift.profile import Profile
-from services.drift.report import DriftReport, MissingRate
-from services.drift.shares import charts
-from services.drift.statistics import feature_stats
+from services.drift.policies.finding import Window
+from services.drift.report.charts import charts
+from services.drift.report.column_statistics import feature_stats
+from services.drift.report.model import DriftReport, MissingRate
 from shared.drift import Drift
 
 

@@ -10,11 +10,18 @@ from typing import Final, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.drift.arrays import Array
-from services.drift.binning import Binning, Counts
-from services.drift.cells import CategoryTest, Cells, Floats, MissingTest, NumberTest, PairTest
-from services.drift.dependence import whitened
-from services.drift.fitting import (
+from services.drift.calibration.arrays import Array
+from services.drift.calibration.binning import Binning, Counts
+from services.drift.calibration.cells import (
+    CategoryTest,
+    Cells,
+    Floats,
+    MissingTest,
+    NumberTest,
+    PairTest,
+)
+from services.drift.calibration.dependence import whitened
+from services.drift.calibration.fitting import (
     Dependence,
     SampledRows,
     Scores,
@@ -22,10 +29,10 @@ from services.drift.fitting import (
     fit_binning,
     fit_dependence,
 )
-from services.drift.frame import Frame, Tabular
-from services.drift.null import Null, NullPoint, Simulation
-from services.drift.report import ColumnRole
-from services.drift.roles import Roles, infer_roles
+from services.drift.calibration.null import Null, NullPoint, Simulation
+from services.drift.report.model import ColumnRole
+from services.drift.tables.frame import Frame, Tabular
+from services.drift.tables.roles import Roles, infer_roles
 
 FORMAT: Final = "trimtab-profile/1"
 

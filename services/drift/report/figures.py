@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.drift import wording
-from services.drift.report import Bars, Chart, DriftReport, Histogram
+from services.drift.report import wording
+from services.drift.report.model import Bars, Chart, DriftReport, Histogram
 from shared.drift import CellFinding
 
 _MOST_BINS: Final = 48

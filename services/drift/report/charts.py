@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from services.drift.binning import Binning, Counts
-from services.drift.cells import Floats
-from services.drift.frame import Numbers
-from services.drift.profile import Profile
-from services.drift.report import Bars, Chart, Histogram
+from services.drift.calibration.binning import Binning, Counts
+from services.drift.calibration.cells import Floats
+from services.drift.calibration.profile import Profile
+from services.drift.report.model import Bars, Chart, Histogram
+from services.drift.tables.frame import Numbers
 from shared.drift import CellFinding
 
 MOST_CHARTS: Final = 60

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.drift.frame import MISSING, Frame, Numbers
-from services.drift.report import ColumnRole
+from services.drift.report.model import ColumnRole
+from services.drift.tables.frame import MISSING, Frame, Numbers
 
 if TYPE_CHECKING:
     from shared.pipeline import Pipeline

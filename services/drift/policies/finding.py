@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.drift.binning import Counts
-from services.drift.profile import Profile
-from services.drift.report import WindowFinding
-from services.drift.wording import count
+from services.drift.calibration.binning import Counts
+from services.drift.calibration.profile import Profile
+from services.drift.report.model import WindowFinding
+from services.drift.report.wording import count
 from shared.drift import CellFinding, Drift, Verdict
 
 

@@ -7,15 +7,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.drift.binning import Counts
-from services.drift.cells import Floats
-from services.drift.directions import (
+from services.drift.calibration.binning import Counts
+from services.drift.calibration.cells import Floats
+from services.drift.calibration.profile import Profile
+from services.drift.report.directions import (
     category_direction,
     missing_direction,
     number_direction,
     pair_direction,
 )
-from services.drift.profile import Profile
 from shared.drift import CellFinding
 
 MOST_CELLS: Final = 500

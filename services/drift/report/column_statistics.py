@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from services.drift.binning import Binning, Counts
-from services.drift.cells import Floats
-from services.drift.frame import Numbers
-from services.drift.profile import Profile
+from services.drift.calibration.binning import Binning, Counts
+from services.drift.calibration.cells import Floats
+from services.drift.calibration.profile import Profile
+from services.drift.tables.frame import Numbers
 from shared.drift import FeatureStats
 
 LARGEST_CHANGE: Final = 1e9

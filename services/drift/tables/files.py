@@ -17,7 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.drift.roles import MISSING_TEXTS, as_numbers, is_number, is_text
+from services.drift.tables.roles import MISSING_TEXTS, as_numbers, is_number, is_text
 
 BLOCK_BYTES: Final = 1 << 24
 """CSV and JSON lines are read in blocks of about this size."""

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.drift.cells import CellCounts, Floats, Layout
-from services.drift.frame import MISSING, Codes, Frame, Numbers
+from services.drift.calibration.cells import CellCounts, Floats, Layout
+from services.drift.tables.frame import MISSING, Codes, Frame, Numbers
 
 BLOCK_ROWS: Final = 1 << 16
 """Rows are counted in blocks of this size, which bounds the memory."""

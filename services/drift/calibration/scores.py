@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from services.drift.cells import DEGREES, RANKS_CUT
+from services.drift.calibration.cells import DEGREES, RANKS_CUT
 
 Floats = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from services.drift import figures, wording
-from services.drift.figures import Bar
-from services.drift.report import Chart, DriftReport, Histogram, PastCheck
+from services.drift.report import figures, wording
+from services.drift.report.figures import Bar
+from services.drift.report.model import Chart, DriftReport, Histogram, PastCheck
 from shared.drift import CellFinding
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("services.drift"),
+        loader=PackageLoader("services.drift.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

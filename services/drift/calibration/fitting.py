@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from services.drift.arrays import Array
-from services.drift.binning import Binning, Counts, quantile_edges
-from services.drift.cells import DEGREES, SMALLEST_CELL, Floats
-from services.drift.dependence import ClusteredRows, Indices
-from services.drift.frame import MISSING, Frame, Numbers
-from services.drift.null import Sample
-from services.drift.roles import Roles
-from services.drift.scores import normal_scores, smooth_scores
+from services.drift.calibration.arrays import Array
+from services.drift.calibration.binning import Binning, Counts, quantile_edges
+from services.drift.calibration.cells import DEGREES, SMALLEST_CELL, Floats
+from services.drift.calibration.dependence import ClusteredRows, Indices
+from services.drift.calibration.null import Sample
+from services.drift.calibration.scores import normal_scores, smooth_scores
+from services.drift.tables.frame import MISSING, Frame, Numbers
+from services.drift.tables.roles import Roles
 
 MIN_SEGMENT_ROWS: Final = 100
 """A segment with fewer reference rows has no cells of its own."""

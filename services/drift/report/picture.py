@@ -5,8 +5,8 @@ import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from services.drift import figures, wording
-from services.drift.report import Bars, DriftReport, Histogram
+from services.drift.report import figures, wording
+from services.drift.report.model import Bars, DriftReport, Histogram
 from shared.drift import CellFinding
 
 if TYPE_CHECKING:

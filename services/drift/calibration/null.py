@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from services.drift.cells import CellCounts, Floats
+from services.drift.calibration.cells import CellCounts, Floats
 
 SIZES: Final = (5, 10, 20, 50, 100, 300, 1000, 3000)
 """Batch sizes at which the distribution is simulated; between them it is interpolated. After them

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Final
 
-from services.drift.report import DriftReport, WindowFinding
+from services.drift.report.model import DriftReport, WindowFinding
 from shared.drift import CellFinding
 
 NO_FIGURE: Final = "–"

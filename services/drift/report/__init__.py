@@ -1,0 +1,1 @@
+"""What a check found, in words, figures and pictures."""

@@ -1,0 +1,1 @@
+"""Tables in: files, columns, and which column is compared as what."""
