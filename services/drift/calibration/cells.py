@@ -293,11 +293,10 @@ class PairTest:
         p = _chi_square_tail(np.array(1), bounded(z**2, PAIR_HEAVINESS, n * m / (n + m)))
         return np.where(self.tested & (current.pair_rows > 1), np.clip(p, _SMALLEST_P, 1), 1.0)
 
-    def effects(self, reference: CellCounts, current: CellCounts) -> Floats:
-        """|Δ correlation|, at most 1."""
-        m, n = np.maximum(reference.pair_rows, 1), np.maximum(current.pair_rows, 1)
-        change = np.abs(current.pair_sums / n - reference.pair_sums / m)
-        return np.where(self.tested & (current.pair_rows > 1), np.minimum(change, 1), 0.0)
+    def effects(self, before: Floats, after: Floats, current: CellCounts) -> Floats:
+        """|Δ correlation|, at most 1; from `Cells.correlations`."""
+        change = np.minimum(np.abs(after - before), 1)
+        return np.where(self.tested & (current.pair_rows > 1), change, 0.0)
 
 
 @dataclass(frozen=True)
@@ -309,6 +308,12 @@ class Cells:
     missing: MissingTest
     category: CategoryTest
     pair: PairTest
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp]]
+    """The number columns of each pair."""
+    normal_scores: Floats
+    """Of each number cell's bins, of shape (numbers, bins)."""
+    groups: int
+    """Number cells of a column: over all rows, and one a segment."""
 
     @cached_property
     def weights(self) -> Floats:
@@ -349,9 +354,28 @@ class Cells:
             self.number.effects(was, is_),
             self.missing.effects((was.sum(-1), lacked), (is_.sum(-1), lacks)),
             self.category.effects(*categories),
-            self.pair.effects(reference, current),
+            self.pair.effects(self.correlations(reference), self.correlations(current), current),
         )
         return np.concatenate(parts, axis=1)
+
+    def correlations(self, counts: CellCounts) -> Floats:
+        """The correlation of each pair's normal scores, within segments; shape (b, pairs).
+
+        Means and spreads are of all rows with a value in the column, from its bins.
+        """
+        scores, (first, second) = self.normal_scores, self.pairs
+        columns = self.layout.numbers // self.groups
+        shape = (len(counts.flat), columns, self.groups, self.layout.bins)
+        finest = self.layout.numbers_of(counts.flat).reshape(shape)[:, :, min(self.groups - 1, 1) :]
+        scores = scores.reshape(shape[1:])[:, min(self.groups - 1, 1) :]
+        rows = np.maximum(finest.sum((2, 3)), 1)
+        means = (finest * scores).sum((2, 3)) / rows
+        variances = (finest * scores**2).sum((2, 3)) / rows - means**2
+        spread = np.sqrt(np.maximum(variances[:, first] * variances[:, second], 0))
+        products = counts.pair_sums / np.maximum(counts.pair_rows, 1)
+        covariances = products - means[:, first] * means[:, second]
+        found = np.divide(covariances, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+        return np.asarray(np.clip(found, -1, 1))
 
     def statistic(self, reference: CellCounts, current: CellCounts) -> Floats:
         """-log of the weighted harmonic mean of the cells' p-values (Wilson 2019); shape (b,)."""

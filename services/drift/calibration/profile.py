@@ -212,6 +212,9 @@ def _tests(binning: Binning, scores: Scores, dependence: Dependence) -> Cells:
             np.array([len(labels) + 3.0 for labels in binning.labels]),
         ),
         pair=PairTest(dependence.pair_variance, dependence.pair_tested > 0),
+        pairs=binning.pairs,
+        normal_scores=scores.normal,
+        groups=binning.groups,
     )
 
 

@@ -79,7 +79,7 @@ class _Describer:
         self._missing = [layout.missing_of(side.flat)[0] for side in sides]
         self._categories = [layout.categories_of(side.flat)[0] for side in sides]
         self._pair_rows = [side.pair_rows[0] for side in sides]
-        self._products = [side.pair_sums[0] for side in sides]
+        self._correlations = [profile.tests.correlations(side)[0] for side in sides]
 
     def __call__(self, cell: int) -> dict[str, Any]:
         """The fields of a finding but for the figures."""
@@ -140,15 +140,11 @@ class _Describer:
     def _pair(self, pair: int) -> dict[str, Any]:
         first, second = (int(side[pair]) for side in self._binning.pairs)
         rows = [int(side[pair]) for side in self._pair_rows]
-        correlations = [
-            float(sums[pair]) / max(number, 1)
-            for sums, number in zip(self._products, rows, strict=True)
-        ]
         return {
             "kind": "pair",
             "column": self._binning.numbers[first],
             "other_column": self._binning.numbers[second],
-            "direction": pair_direction(*correlations),
+            "direction": pair_direction(*(float(side[pair]) for side in self._correlations)),
             "reference_rows": rows[0],
             "current_rows": rows[1],
         }

@@ -8,7 +8,7 @@ import pytest
 from services.drift import Profile
 from services.drift.report.model import DriftReport as FullReport
 from services.drift.tables.roles import roles_of
-from shared.events import BatchIngested, DriftFound, RetrainRequested, effect_id
+from shared.events import DriftFound, RetrainRequested, effect_id
 from shared.failures import NotYet, WillNotPass
 from shared.frames import from_parquet
 from shared.records import DriftReport, Reference, RetiredReference
@@ -204,12 +204,16 @@ def test_report_has_the_original_workflows_keys(loop: Loop) -> None:
     assert datetime.fromisoformat(report["timestamp"]).utcoffset() is not None
 
 
-def test_reference_from_before_there_were_profiles_gives_the_same_check(loop: Loop) -> None:
+@pytest.mark.parametrize("profile", [None, b"of another version"])
+def test_profile_that_is_missing_or_unreadable_is_fitted_anew(
+    loop: Loop, profile: bytes | None
+) -> None:
     loop.begin()
-    event: BatchIngested = loop.ingest(level=80)
+    event = loop.ingest(level=80)
     with_profile = loop.check(event)
     loop.store.database["drift_reports"].delete_one({"sequence": 2})
-    loop.store.database["references"].update_one({}, {"$unset": {"profile": ""}})
+    digest = loop.store.put_blob(profile) if profile else None
+    loop.store.database["references"].update_one({}, {"$set": {"profile": digest}})
     without = loop.check(event)
     assert (without.p, without.cells) == (with_profile.p, with_profile.cells)
     assert (without.profile, without.counts) == (with_profile.profile, with_profile.counts)

@@ -142,7 +142,8 @@ def test_worker_that_dies_among_the_chunks_changes_nothing(
         for event in loop.ingest_in_chunks(level=50, stations=20, hours=4):
             resources.broker.send(event)
     doomed = start_worker()
-    wait_for(lambda: doomed.require_running() or resources.work.all())
+    wait_for(lambda: resources.work.all() or doomed.exit_status is not None)
+    doomed.require_running()
     doomed.kill()
     assert resources.work.all(), "it was to die on a chunk, not between two"
     assert reports.count_documents({}) == 1

@@ -234,3 +234,25 @@ def test_chunks_are_one_batch(profile: Profile) -> None:
 def test_a_reference_without_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="no rows"):
         Profile.fit(pd.DataFrame({"x": []}))
+
+
+def test_correlations_against_numpy(profile: Profile) -> None:
+    rows = table(20_000, np.random.default_rng(15), shift=1.0)
+    found = profile.tests.correlations(profile.count(rows).stacked)[0]
+    ranks = Profile.fit(rows[["level", "skewed"]], columns=("level", "skewed"))
+    expected = ranks.tests.correlations(ranks.reference.stacked)[0, 0]
+    assert expected == pytest.approx(
+        rows[["level", "skewed"]].corr("spearman").iloc[0, 1], abs=0.03
+    )
+    assert found[0] == pytest.approx(expected, abs=0.08)  # a shift of a column is not one of a pair
+
+
+def test_a_shift_of_both_columns_is_not_a_change_of_their_correlation(profile: Profile) -> None:
+    rows = table(2000, np.random.default_rng(16))
+    shifted = rows.assign(level=rows["level"] + 15, skewed=rows["skewed"] * 3)
+    (pair,) = (
+        cell
+        for cell in check(profile, shifted).cells
+        if cell.kind == "pair" and {cell.column, cell.other_column} == {"level", "skewed"}
+    )
+    assert pair.effect < 0.2
