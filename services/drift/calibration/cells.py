@@ -35,6 +35,8 @@ _NUMBER_WEIGHT: Final = 4.0
 _MISSING_WEIGHT: Final = 3.0
 _CATEGORY_WEIGHT: Final = 2.0
 _PAIRS_WEIGHT: Final = 0.2
+TAIL_SHARE: Final = 0.0105
+"""Bins whose mid-rank is within this of an end make its 1 % tail."""
 _TAIL_WEIGHT: Final = 5
 """An excess of 1 % of the rows in a 1 % tail weighs as a change of 5 % of the rows elsewhere."""
 
@@ -137,6 +139,23 @@ def _chi_square_tail(degrees: NDArray[np.int64], statistic: Floats) -> Floats:
     return np.where(degrees % 2, odd, even)
 
 
+def _fullest(reference: Floats, current: Floats, design_effect: Floats) -> Floats:
+    """The upper tail of the bin with the largest excess; times the tries, a p-value."""
+    n, m = (np.maximum(side.sum(-1), 1) for side in (current, reference))
+    expected = reference * (n / m)[..., None]
+    bin_ = ((current - expected) / np.sqrt(expected + 1)).argmax(-1)[..., None]
+    found, before = (
+        np.take_along_axis(side, bin_, -1)[..., 0] / design_effect
+        for side in np.broadcast_arrays(current, reference)
+    )
+    return upper_tail(found, before, n, m)
+
+
+def _p_where_tested(p: Floats, n: Floats, m: Floats) -> Floats:
+    """The p-values of cells with rows in the batch and enough in the reference; 1 elsewhere."""
+    return np.where((n > 0) & (m >= SMALLEST_CELL), np.clip(p, _SMALLEST_P, 1), 1.0)
+
+
 @dataclass(frozen=True)
 class NumberTest:
     """Neyman's smooth test on ranks, both 1 % tails, and the most over-full bin.
@@ -168,8 +187,8 @@ class NumberTest:
             upper_tail((current * side).sum(-1) / deff, (reference * side).sum(-1) / deff, n1, m1)
             for side in (self.low, self.high)
         ]
-        p = _TRIES * np.minimum.reduce([smooth, *tails, self._fullest(reference, current, n1, m1)])
-        return np.where((n > 0) & (m >= SMALLEST_CELL), np.clip(p, _SMALLEST_P, 1), 1.0)
+        fullest = self.bins / 4 * _fullest(reference, current, deff)
+        return _p_where_tested(_TRIES * np.minimum.reduce([smooth, *tails, fullest]), n, m)
 
     def _smooth(self, difference: Floats, effective_rows: Floats) -> Floats:
         """The smallest of the χ² tests on the first, the first two and all components."""
@@ -183,16 +202,6 @@ class NumberTest:
             )
             p = np.minimum(p, _chi_square_tail(has, own))
         return np.where(self.degrees > 0, p, 1.0)
-
-    def _fullest(self, reference: Floats, current: Floats, n: Floats, m: Floats) -> Floats:
-        """The bin with the largest excess; a quarter of the bins count as independent tries."""
-        expected = reference * (n / m)[..., None]
-        bin_ = ((current - expected) / np.sqrt(expected + 1)).argmax(-1)[..., None]
-        found, before = (
-            np.take_along_axis(side, bin_, -1)[..., 0] / self.design_effect
-            for side in np.broadcast_arrays(current, reference)
-        )
-        return self.bins / 4 * upper_tail(found, before, n, m)
 
     def effects(self, reference: Floats, current: Floats) -> Floats:
         """The largest difference of the distribution functions, or five times a tail's excess."""
@@ -220,8 +229,7 @@ class MissingTest:
         missing_is_rarer = lacked + lacks <= was + is_
         events = np.where(missing_is_rarer, lacks, is_)
         events_before = np.where(missing_is_rarer, lacked, was)
-        p = 2 * np.minimum(*middle_tails(events, events_before, n1, m1))
-        return np.where((n > 0) & (m >= SMALLEST_CELL), np.clip(p, _SMALLEST_P, 1), 1.0)
+        return _p_where_tested(2 * np.minimum(*middle_tails(events, events_before, n1, m1)), n, m)
 
     def effects(self, reference: tuple[Floats, Floats], current: tuple[Floats, Floats]) -> Floats:
         """|Δ share of missing values|."""
@@ -240,11 +248,9 @@ class CategoryTest:
         """Counts of shape (b, cells, levels); the result has shape (b, cells)."""
         m, n = reference.sum(-1), current.sum(-1)
         m1, n1 = np.maximum(m, 1), np.maximum(n, 1)
-        p = np.minimum(
-            self._chi_square(reference, current, n1, m1),
-            self._fullest(reference, current, n1, m1),
-        )
-        return np.where((n > 0) & (m >= SMALLEST_CELL), np.clip(p, _SMALLEST_P, 1), 1.0)
+        fullest = self.levels / 2 * _fullest(reference, current, self.design_effect)
+        p = np.minimum(self._chi_square(reference, current, n1, m1), fullest)
+        return _p_where_tested(p, n, m)
 
     def _chi_square(self, reference: Floats, current: Floats, n: Floats, m: Floats) -> Floats:
         """χ² of homogeneity; categories of which a sample expects less than one row are merged."""
@@ -260,15 +266,6 @@ class CategoryTest:
         )
         degrees = np.maximum(frequent.sum(-1) + (rare > 0) - 1, 1)
         return np.asarray(special.chdtrc(degrees, total * (n * m / (n + m)) / self.design_effect))
-
-    def _fullest(self, reference: Floats, current: Floats, n: Floats, m: Floats) -> Floats:
-        expected = reference * (n / m)[..., None]
-        level = ((current - expected) / np.sqrt(expected + 1)).argmax(-1)[..., None]
-        found, before = (
-            np.take_along_axis(side, level, -1)[..., 0] / self.design_effect
-            for side in np.broadcast_arrays(current, reference)
-        )
-        return self.levels / 2 * upper_tail(found, before, n, m)
 
     def effects(self, reference: Floats, current: Floats) -> Floats:
         """Total variation distance."""

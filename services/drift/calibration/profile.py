@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.drift.calibration.arrays import Array
 from services.drift.calibration.binning import Binning, Counts
 from services.drift.calibration.cells import (
+    TAIL_SHARE,
     CategoryTest,
     Cells,
     Floats,
@@ -30,6 +31,7 @@ from services.drift.calibration.fitting import (
     fit_dependence,
 )
 from services.drift.calibration.null import Null, NullPoint, Simulation
+from services.drift.calibration.scores import mid_ranks
 from services.drift.report.model import ColumnRole
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles
@@ -38,7 +40,6 @@ FORMAT: Final = "trimtab-profile/1"
 
 _SEED: Final = 20_240_507
 """The same reference gives the same profile, wherever and whenever."""
-_TAIL_SHARE: Final = 0.0105
 
 _D = TypeVar("_D", bound=BaseModel)
 
@@ -195,14 +196,14 @@ class Profile:
 def _tests(binning: Binning, scores: Scores, dependence: Dependence) -> Cells:
     widths = np.array(binning.widths)
     inside = np.arange(binning.layout.bins) < widths[:, None]
-    ranks = np.cumsum(scores.shares, -1) - scores.shares / 2
+    ranks = mid_ranks(scores.shares)
     return Cells(
         layout=binning.layout,
         number=NumberTest(
             scores=whitened(scores.smooth, scores.degrees, dependence.covariances),
             degrees=scores.degrees,
-            low=(inside & (ranks <= _TAIL_SHARE)).astype(float),
-            high=(inside & (ranks >= 1 - _TAIL_SHARE)).astype(float),
+            low=(inside & (ranks <= TAIL_SHARE)).astype(float),
+            high=(inside & (ranks >= 1 - TAIL_SHARE)).astype(float),
             bins=widths.astype(float),
             design_effect=dependence.number,
         ),

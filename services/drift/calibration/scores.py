@@ -17,8 +17,8 @@ _SCORE_UNIT: Final = 1 / 1024
 
 
 def mid_ranks(shares: Floats) -> Floats:
-    """F - π/2: the share of rows below a bin and half of its own; shape (bins,)."""
-    return np.cumsum(shares) - shares / 2
+    """F - π/2: the share of rows below a bin and half of its own; shape (…, bins)."""
+    return np.cumsum(shares, -1) - shares / 2
 
 
 def smooth_scores(shares: Floats) -> tuple[Floats, int]:

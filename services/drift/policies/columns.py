@@ -4,15 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from services.drift.calibration.cells import Floats
 from services.drift.calibration.profile import Profile
 from services.drift.policies.finding import Finding, Window, without_verdict
-from services.drift.report.cell_findings import CellFigures, cell_findings
+from services.drift.report.cell_findings import cells_by_effect
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.wording import figure
-from shared.drift import CellFinding, ColumnTest, Drift
+from shared.drift import ColumnTest, Drift
 
 _BINS: Final = 10
 _SMALLEST_SHARE: Final = 1e-4
@@ -41,7 +42,7 @@ def columns(profile: Profile, windows: Sequence[Window], settings: Drift) -> Fin
         counts=batch.counts,
         score=share,
         drifts=figures,
-        cells=_cells(profile, batch, drifted),
+        cells=cells_by_effect(profile, batch.counts, _speaks(profile, drifted)),
     )
 
 
@@ -71,15 +72,15 @@ def _figures(profile: Profile, batch: Window, test: ColumnTest) -> dict[str, flo
     } | figures
 
 
-def _cells(profile: Profile, batch: Window, drifted: list[str]) -> list[CellFinding]:
-    effects = profile.tests.effects(profile.reference.stacked, batch.counts.stacked)[0]
-    binning, layout = profile.binning, profile.binning.layout
-    speaks = np.zeros(len(effects), bool)
+def _speaks(profile: Profile, drifted: list[str]) -> NDArray[np.bool_]:
+    """The drifted columns' cells over all rows."""
+    binning = profile.binning
+    speaks = np.zeros(len(profile.tests.weights), bool)
     for column, name in enumerate(binning.numbers):
         speaks[column * binning.groups] = name in drifted
     for column, name in enumerate(binning.categories):
-        speaks[2 * layout.numbers + column] = name in drifted
-    return cell_findings(profile, batch.counts, CellFigures(-effects, effects, speaks), has_p=False)
+        speaks[2 * binning.layout.numbers + column] = name in drifted
+    return speaks
 
 
 def kolmogorov_smirnov(reference: Floats, current: Floats) -> float:

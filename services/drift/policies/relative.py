@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.drift.calibration.profile import Profile
 from services.drift.policies.finding import Finding, Window, without_verdict
-from services.drift.report.cell_findings import CellFigures, cell_findings
+from services.drift.report.cell_findings import cells_by_effect
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.wording import figure
-from shared.drift import CellFinding, Drift, FeatureStats
+from shared.drift import Drift, FeatureStats
 
 
 def relative(change: float | None, stats: FeatureStats) -> float:
@@ -41,11 +42,10 @@ def judged_by(
         counts=batch.counts,
         score=score,
         drifts=drifts,
-        cells=_cells(profile, batch),
+        cells=cells_by_effect(profile, batch.counts, _silent(profile)),
     )
 
 
-def _cells(profile: Profile, batch: Window) -> list[CellFinding]:
-    effects = profile.tests.effects(profile.reference.stacked, batch.counts.stacked)[0]
-    silent = np.zeros(len(effects), bool)
-    return cell_findings(profile, batch.counts, CellFigures(-effects, effects, silent), has_p=False)
+def _silent(profile: Profile) -> NDArray[np.bool_]:
+    """These rules judge all columns together: no cell speaks."""
+    return np.zeros(len(profile.tests.weights), bool)

@@ -51,6 +51,14 @@ def cell_findings(
     ]
 
 
+def cells_by_effect(
+    profile: Profile, counts: Counts, speaks: NDArray[np.bool_]
+) -> list[CellFinding]:
+    """Findings without p-values: those that speak first, then by effect."""
+    effects = profile.tests.effects(profile.reference.stacked, counts.stacked)[0]
+    return cell_findings(profile, counts, CellFigures(-effects, effects, speaks), has_p=False)
+
+
 def column_effects(profile: Profile, figures: CellFigures) -> dict[str, float]:
     """Each column's effect over all rows, or a larger one of a cell of it that speaks."""
     binning, layout = profile.binning, profile.binning.layout

@@ -4,7 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from services.drift.calibration.cells import Floats
+from services.drift.calibration.cells import TAIL_SHARE, Floats
+from services.drift.calibration.scores import mid_ranks
 from services.drift.report.wording import figure, name, percent
 from services.drift.tables.frame import Numbers
 
@@ -60,10 +61,10 @@ def _edge(edges: Numbers, bin_: int) -> str:
 def _tails(reference: Floats, current: Floats) -> list[str]:
     """The tails that hold far more rows than the reference's 1 %."""
     shares = reference / reference.sum()
-    ranks = np.cumsum(shares) - shares / 2
+    ranks = mid_ranks(shares)
     sides = (
-        ("above", "99th percentile", "largest value", ranks >= 0.9895, len(reference) - 1),
-        ("below", "1st percentile", "smallest value", ranks <= 0.0105, 0),
+        ("above", "99th percentile", "largest value", ranks >= 1 - TAIL_SHARE, len(reference) - 1),
+        ("below", "1st percentile", "smallest value", ranks <= TAIL_SHARE, 0),
     )
     said = []
     for word, percentile, extreme, bins, outermost in sides:
