@@ -118,7 +118,12 @@ def _pipeline(folder: Path) -> Path:
             "columns": {name: {"type": "number"} for name in numbers}
             | {name: {"type": "category"} for name in categories}
         },
-        "drift": {"segment": SEGMENT, "windows": [1], "chunk_rows": CHUNK_ROWS},
+        "drift": {
+            "segment": SEGMENT,
+            "windows": [1],
+            "chunk_rows": CHUNK_ROWS,
+            "trigger": "data",
+        },
         "training": {
             "target": numbers[0],
             "task": "regression",

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.training import Metric
+
 PolicyName = Literal["calibrated", "columns", "mean_std_change", "mean_change"]
 
 Verdict = Literal[
@@ -50,6 +52,8 @@ class Drift(BaseModel):
     """Sums of so many batches are checked as well, each when so many have come."""
     columns: tuple[str, ...] = ()
     """Columns to compare; none: the target and all features."""
+    trigger: Literal["data", "performance", "either", "both"] = "either"
+    """What asks for a new model: drift of the data, or a champion that has become worse."""
     threshold: float = Field(0.1, ge=0)
     """The score above which `mean_std_change` and `mean_change` see drift."""
     column_test: ColumnTest = ColumnTest()
@@ -86,6 +90,28 @@ class FeatureStats(BaseModel):
     """Rows with a finite value."""
     note: str | None = None
     """Why the feature has no score, or how an undefined ratio was settled."""
+
+
+class PerformanceFinding(BaseModel):
+    """The champion's error on a batch's rows with a target, against its error at its promotion."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    model_version: int
+    metric: Metric
+    error: float | None
+    """On the rows that have a target; None without such rows."""
+    error_at_promotion: float | None
+    """On the rows that were held out; None if they were not kept."""
+    rows: int
+    groups: int
+    """Of the rows with a target, by the pipeline's group."""
+    p: float | None = None
+    """How probable at least as large a rise is when nothing has changed; None: not tested."""
+    threshold: float
+    drift: bool = False
+    reason: str
+    """In one sentence."""
 
 
 class CellFinding(BaseModel):

@@ -48,8 +48,11 @@ class BatchIngested(EventBase):
 
     type: Literal["BatchIngested"] = "BatchIngested"
     sequence: int = Field(ge=1)
-    rows: int = Field(ge=1)
-    data: Sha256
+    rows: int = Field(ge=0)
+    """New rows; none if the batch brings targets of earlier rows alone."""
+    data: Sha256 | None
+    labels: Sha256 | None = None
+    """Targets of rows of earlier batches, which came without."""
     as_reference: bool = False
     """A person set this batch as the new reference."""
 
@@ -68,7 +71,7 @@ class DriftFound(EventBase):
 
     type: Literal["DriftFound"] = "DriftFound"
     sequence: int = Field(ge=1)
-    rows: int = Field(ge=1)
+    rows: int = Field(ge=0)
     report: str
     """The id of the drift report."""
     reason: str = Field(max_length=500)
@@ -78,7 +81,7 @@ class RetrainRequested(EventBase):
     """A batch asks for a new model."""
 
     type: Literal["RetrainRequested"] = "RetrainRequested"
-    reason: Literal["first_model", "reference_set", "drift"]
+    reason: Literal["first_model", "reference_set", "drift", "performance"]
     reference_version: int | None = None
     """The reference that the batch was compared with; none before the first model."""
     sequence: int = Field(ge=1)
@@ -86,6 +89,16 @@ class RetrainRequested(EventBase):
     rows: int | None = None
     """The rows of that batch."""
     drift_score: float | None = None
+
+
+class RollbackRequested(EventBase):
+    """A person wants an earlier model to be the champion again."""
+
+    type: Literal["RollbackRequested"] = "RollbackRequested"
+    model_version: int = Field(ge=1)
+    """The version to restore."""
+    champion_version: int = Field(ge=1)
+    """The champion that the person saw."""
 
 
 class ModelPromoted(EventBase):
@@ -98,6 +111,8 @@ class ModelPromoted(EventBase):
     window: Sha256
     """The training window, which becomes the next reference."""
     window_rows: int = Field(ge=1)
+    restores: int | None = None
+    """The earlier version that it is, byte for byte, after a rollback."""
 
 
 class ModelRejected(EventBase):
@@ -105,10 +120,23 @@ class ModelRejected(EventBase):
 
     type: Literal["ModelRejected"] = "ModelRejected"
     model_version: int = Field(ge=1)
-    champion_version: int = Field(ge=1)
+    champion_version: int | None = None
     sequence: int = Field(ge=1)
     window_rows: int | None = None
     reason: str = Field(max_length=500)
+
+
+class ReviewNeeded(EventBase):
+    """So many new models in a row were rejected that a person should look."""
+
+    type: Literal["ReviewNeeded"] = "ReviewNeeded"
+    model_version: int = Field(ge=1)
+    champion_version: int | None = None
+    sequence: int = Field(ge=1)
+    rejections: int = Field(ge=1)
+    """In a row, since the champion was promoted."""
+    reason: str = Field(max_length=500)
+    """Of the last one."""
 
 
 class ModelPublished(EventBase):
@@ -141,8 +169,10 @@ Event = (
     | ChunkIngested
     | DriftFound
     | RetrainRequested
+    | RollbackRequested
     | ModelPromoted
     | ModelRejected
+    | ReviewNeeded
     | ModelPublished
     | WorkFailed
 )
@@ -218,12 +248,14 @@ ROUTES: Final[dict[str, dict[Stage, str]]] = {
     "ChunkIngested": {"drift": "chunk_counts"},
     "DriftFound": {"notifier": "notifications"},
     "RetrainRequested": {"trainer": "models"},
+    "RollbackRequested": {"trainer": "models"},
     "ModelPromoted": {
         "drift": "references",
         "publisher": "publications",
         "notifier": "notifications",
     },
     "ModelRejected": {"notifier": "notifications"},
+    "ReviewNeeded": {"notifier": "notifications"},
     "ModelPublished": {"notifier": "notifications"},
     "WorkFailed": {"notifier": "notifications"},
 }

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from shared.drift import ColumnTest, Drift
 from shared.events import Name
+from shared.training import Gate, Search, Training
 
 if TYPE_CHECKING:
     from celery.schedules import crontab
@@ -167,27 +168,6 @@ class Schema(Strict):
         return tuple(name for name, column in self.columns.items() if isinstance(column, kind))
 
 
-class Training(Strict):
-    """What is predicted from what, by which estimator, and how it is judged."""
-
-    target: str
-    task: Literal["regression", "classification"]
-    features: tuple[str, ...] = Field(min_length=1)
-    time_parts: tuple[
-        Literal["minute", "hour", "day", "weekday", "dayofyear", "month", "year"], ...
-    ] = ()
-    """Further features made from the event time, in its column's time zone."""
-    estimator: str = "random_forest"
-    parameters: dict[str, bool | int | float | str | None] = {}
-    seed: int = Field(42, ge=0)
-    test_share: float = Field(0.2, gt=0, lt=1)
-    """The share of the window, its newest rows, that is held out to judge models on."""
-    group: tuple[str, ...] = ()
-    """Rows equal in these columns stand on one side of the split at one event time."""
-    max_window_rows: int = Field(200_000, ge=10)
-    """Of a longer window the newest rows are used."""
-
-
 class Publish(Strict):
     """Where on the model repository a champion goes."""
 
@@ -208,13 +188,26 @@ class Publish(Strict):
         return branch
 
 
-Notice = Literal["DriftFound", "ModelPromoted", "ModelRejected", "ModelPublished", "WorkFailed"]
+Notice = Literal[
+    "DriftFound",
+    "ModelPromoted",
+    "ModelRejected",
+    "ReviewNeeded",
+    "ModelPublished",
+    "WorkFailed",
+]
 
 
 class Notify(Strict):
     """Which events become messages."""
 
-    events: tuple[Notice, ...] = ("DriftFound", "ModelPromoted", "ModelPublished", "WorkFailed")
+    events: tuple[Notice, ...] = (
+        "DriftFound",
+        "ModelPromoted",
+        "ReviewNeeded",
+        "ModelPublished",
+        "WorkFailed",
+    )
 
 
 class ReferenceFile(Strict):
@@ -234,6 +227,7 @@ class Pipeline(Strict):
     data: Schema = Field(alias="schema")
     drift: Drift = Drift()
     training: Training
+    gate: Gate = Gate()
     publish: Publish = Publish()
     notify: Notify = Notify()
 
@@ -254,8 +248,11 @@ class Pipeline(Strict):
             _require_column("training.group", name, columns)
         self._check_target()
         self._check_drift()
+        self._check_gate()
         if self.training.time_parts and not self.data.event_time:
             raise ValueError("training.time_parts needs schema.event_time")
+        if self.training.window.span and not self.data.event_time:
+            raise ValueError("training.window: a length of time needs schema.event_time")
         return self
 
     def _check_target(self) -> None:
@@ -288,6 +285,19 @@ class Pipeline(Strict):
             raise ValueError(f"drift.segment: column {drift.segment!r} is not of type category")
         if drift.segment in drift.cluster:
             raise ValueError(f"drift.segment: {drift.segment!r} stands in drift.cluster as well")
+
+    def _check_gate(self) -> None:
+        segment = self.gate.segment
+        if segment is None:
+            return
+        _require_column("gate.segment", segment, self.data.columns)
+        if not isinstance(self.data.columns[segment], CategoryColumn):
+            raise ValueError(f"gate.segment: column {segment!r} is not of type category")
+
+    @property
+    def judged_segment(self) -> str | None:
+        """The category column within whose values models are judged apart as well."""
+        return self.gate.segment or self.drift.segment
 
 
 def parse_schedule(schedule: str) -> "crontab | float":
@@ -424,6 +434,8 @@ _MODELS_AT: dict[str, tuple[type[BaseModel], ...]] = {
     "drift": (Drift,),
     "column_test": (ColumnTest,),
     "training": (Training,),
+    "search": (Search,),
+    "gate": (Gate,),
     "publish": (Publish,),
     "notify": (Notify,),
 }
@@ -433,6 +445,10 @@ def _known_keys(location: list[int | str]) -> set[str]:
     """Every key that may stand at a place of a pipeline file."""
     if not location:
         return {field.alias or name for name, field in Pipeline.model_fields.items()}
-    nested = location[:2] in (["schema", "columns"], ["drift", "column_test"])
+    nested = location[:2] in (
+        ["schema", "columns"],
+        ["drift", "column_test"],
+        ["training", "search"],
+    )
     place = str(location[1] if nested else location[0])
     return {name for model in _MODELS_AT[place] for name in model.model_fields}

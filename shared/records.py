@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared.drift import CellFinding, FeatureStats, Verdict
+from shared.drift import CellFinding, FeatureStats, PerformanceFinding, Verdict
 from shared.events import Identifier, Name, Sha256, Stage
 
 
@@ -36,7 +36,7 @@ class SetAside(BaseModel):
 
 
 class Batch(Record):
-    """One reading of a source. A reading without new rows has no `sequence` and no `data`."""
+    """A reading of a source. If it brought nothing, it has no `sequence`; if no rows, no `data`."""
 
     outcome: Literal["ingested", "nothing new"]
     sequence: int | None = None
@@ -44,6 +44,11 @@ class Batch(Record):
     data: Sha256 | None = None
     """The rows as Parquet."""
     rows: int = 0
+    labels: Sha256 | None = None
+    """Targets that came later for rows of earlier batches, with the rows' identity, as Parquet."""
+    labelled_rows: int = 0
+    labels_first_event_at: AwareDatetime | None = None
+    labels_last_event_at: AwareDatetime | None = None
     rows_received: int
     rows_known: int = 0
     """Rows of the answer that an earlier batch holds, or that the answer itself repeats."""
@@ -79,6 +84,8 @@ class DriftReport(Record):
     """The cells that speak, the most telling ones first."""
     window_batches: int = 1
     """The batches whose sum decided."""
+    performance: PerformanceFinding | None = None
+    """None: there was no champion, or the trigger does not ask for its error."""
     incident: int | None = None
     """The sequence of the batch with which the drift that is still open began."""
     timestamp: AwareDatetime
@@ -151,7 +158,13 @@ class ModelVersion(Record):
     drift_report: str
     """The id of the report that asked for the model."""
     lineage: dict[str, Any]
-    """Batch ids, reference version, hyper-parameters, seed, library and code versions."""
+    """Batch numbers, reference version, settings, recipe, library and code versions."""
+    held_out_losses: Sha256 | None = None
+    """The model's losses on the held-out rows, by group (`shared.scoring.GroupLosses`)."""
+    plots: dict[str, Sha256] = {}
+    """File name -> PNG, for the model card."""
+    restores: int | None = None
+    """The earlier version that a rollback made the champion again as this one."""
 
 
 class Publication(Record):

@@ -34,20 +34,25 @@ def remove_unnamed_blobs(store: Store, retention_days: int) -> int:
 
 
 def _named(store: Store, models_since: datetime) -> set[Sha256]:
-    named: set[Sha256] = set()
+    named: set[Sha256 | None] = set()
     recent = {"recorded_at": {"$gte": models_since}}
-    for model, fields, query in (
-        (Batch, ("data", "set_aside.data"), {}),
-        (DriftReport, ("profile", "counts", "details", "chart"), {}),
-        (ChunkCounts, ("profile", "counts"), {}),
-        (Reference, ("data", "profile"), {}),
-        (RetiredReference, ("data",), {}),
-        (ModelVersion, ("model", "window"), recent),
+    for kind, fields in (
+        (Batch, ("data", "labels", "set_aside.data")),
+        (DriftReport, ("profile", "counts", "details", "chart")),
+        (ChunkCounts, ("profile", "counts")),
+        (Reference, ("data", "profile")),
+        (RetiredReference, ("data",)),
     ):
         for field in fields:
-            named.update(store.collection(model).distinct(field, query))
+            named.update(store.collection(kind).distinct(field))
     for pipeline in store.collection(ModelVersion).distinct("pipeline"):
-        champion = store.champion(pipeline)
-        named.update({champion.model, champion.window} if champion else ())
-    named.discard(None)  # such as a reading without new rows, which names none
-    return named
+        if champion := store.champion(pipeline):
+            named.update(_named_by(champion))
+    for model in store.find(ModelVersion, recent):
+        named.update(_named_by(model))
+    # A reading without new rows names none.
+    return {digest for digest in named if digest}
+
+
+def _named_by(model: ModelVersion) -> set[Sha256 | None]:
+    return {model.model, model.window, model.held_out_losses, *model.plots.values()}

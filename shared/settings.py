@@ -35,6 +35,7 @@ def _words(value: object) -> object:
 
 RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss")]
 MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
+DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
 
 
@@ -93,6 +94,15 @@ class Settings(BaseSettings):
 
     model_signing_key: SecretStr | None = Field(None, min_length=16)
     """Seals models; only the trainer and those who load models need it."""
+    trainer_allowed_estimators: Annotated[
+        tuple[DottedName, ...], NoDecode, BeforeValidator(_words)
+    ] = ()
+    """Further classes that `training.estimator` may name, separated by white space."""
+    trainer_cores: int | None = Field(None, ge=1)
+    """What a fit may use; none: all cores that the process may use."""
+    trainer_joblib_backend: Literal["local", "dask"] = "local"
+    trainer_dask_scheduler: str | None = Field(None, pattern=r"^(tcp|tls)://[^@\s]+:[0-9]+$")
+    """The address of the Dask cluster that forests are fitted on, such as tcp://host:8786."""
 
     max_attempts: int = Field(5, ge=1, le=100)
     """An event that has failed this often becomes a dead letter."""
@@ -123,6 +133,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, FileSource(settings_cls)
 
     def model_post_init(self, _context: object) -> None:
+        if self.trainer_joblib_backend == "dask" and not self.trainer_dask_scheduler:
+            raise SettingsError(
+                "TRAINER_DASK_SCHEDULER is not set; TRAINER_JOBLIB_BACKEND=dask needs the address "
+                "of a scheduler, such as tcp://host:8786"
+            )
         if self.visibility_timeout_seconds <= self.task_time_limit_seconds:
             raise SettingsError(
                 "VISIBILITY_TIMEOUT_SECONDS has to exceed TASK_TIME_LIMIT_SECONDS: Redis delivers "

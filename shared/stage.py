@@ -137,7 +137,11 @@ class StageRuntime:
         except SoftTimeLimitExceeded:
             seconds = self._resources.settings.task_time_limit_seconds
             self._bury(
-                event, lease, f"took longer than TASK_TIME_LIMIT_SECONDS ({seconds} s) allows"
+                event,
+                lease,
+                f"took longer than TASK_TIME_LIMIT_SECONDS ({seconds} s) allows. Raise it, or give "
+                "the stage less to do: a training takes less time with a lower "
+                "training.max_window_rows, fewer trees, or more TRAINER_CORES",
             )
         except Exception as failure:  # a bug in a handler must not lose the event
             log.exception("handler failed")

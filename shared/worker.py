@@ -1,7 +1,7 @@
 """What makes a Celery process a worker of one stage: its tasks, its start, its signs of life."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 
@@ -12,7 +12,7 @@ from shared.broker import Broker
 from shared.celery_app import app
 from shared.events import EventBase, Stage, task_name
 from shared.logs import configure_logging
-from shared.pipeline import PipelineError, load_pipelines
+from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS, Handler, Resources, StageRuntime
 
@@ -29,12 +29,20 @@ def resources() -> Resources:
 class StageTasks:
     """Registers the handlers of one stage as Celery tasks.
 
-    `requires` names the settings without which the stage's worker does not start.
+    `requires` names the settings without which the stage's worker does not start, `requires_for`
+    those that it needs on account of a pipeline.
     """
 
-    def __init__(self, stage: Stage, *, requires: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        requires: tuple[str, ...] = (),
+        requires_for: Callable[[Pipeline], tuple[str, ...]] = lambda _: (),
+    ) -> None:
         self._stage = stage
         self._requires = requires
+        self._requires_for = requires_for
         signals.celeryd_init.connect(self._check_settings, weak=False)
 
     def handles(self, kind: type[EventBase]) -> Callable[[H], H]:
@@ -53,12 +61,21 @@ class StageTasks:
     def _check_settings(self, **_: object) -> None:
         try:
             current = settings()
-            load_pipelines(current.pipelines)
+            pipelines = load_pipelines(current.pipelines)
         except (SettingsError, PipelineError) as error:
             _refuse_to_start(error)
-        for name in self._requires:
+        for name, for_what in self._required(pipelines.values()):
             if not getattr(current, name):
-                _refuse_to_start(f"{name.upper()} is not set; the {self._stage} worker needs it")
+                _refuse_to_start(
+                    f"{name.upper()} is not set; the {self._stage} worker needs it{for_what}"
+                )
+
+    def _required(self, pipelines: Iterable[Pipeline]) -> Iterator[tuple[str, str]]:
+        """Each setting that has to be there, and what for."""
+        yield from ((name, "") for name in self._requires)
+        for pipeline in pipelines:
+            for_what = f" for pipeline {pipeline.name}"
+            yield from ((name, for_what) for name in self._requires_for(pipeline))
 
 
 def _refuse_to_start(reason: object) -> NoReturn:

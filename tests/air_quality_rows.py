@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline as Steps
 
 from services.ingest.rows import validate_rows
-from shared.pipeline import Pipeline, Training
+from services.trainer.challenger import Recipe, fit_model
+from shared.pipeline import Pipeline
+from shared.settings import read_settings
+from shared.training import Training, Window
 
 RECORDED = Path(__file__).parents[2] / "shared" / "data" / "aqi"
 
@@ -63,3 +67,13 @@ def with_training(pipeline: Pipeline, **changes: object) -> Pipeline:
     """The pipeline with other keys under `training`."""
     training = Training.model_validate(pipeline.training.model_dump() | changes)
     return pipeline.model_copy(update={"training": training})
+
+
+def fitted(rows: pd.DataFrame, pipeline: Pipeline) -> Steps:
+    """A model on all of the rows, as the trainer makes it."""
+    settings = read_settings(redis_url="redis://unused", mongodb_uri="mongodb://unused")
+    training = pipeline.training
+    recipe = Recipe(
+        window=Window(policy="all"), time_parts=training.time_parts, parameters=training.parameters
+    )
+    return fit_model(rows, recipe, pipeline, settings).model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.statistics import monitoring, recorded, single, small_samples
+from benchmarks.statistics import monitoring, performance, recorded, single, small_samples
 from benchmarks.statistics.tables import DRIFTS
 
 SIZES = [10, 50, 100, 300, 1000, 3000]
@@ -16,7 +16,7 @@ SIZES = [10, 50, 100, 300, 1000, 3000]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("false-alarms", "power", "monitoring", "segments", "recorded", "small-samples")
-    parser.add_argument("name", choices=names)
+    parser.add_argument("name", choices=(*names, "performance"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--references", type=int, default=10)
     parser.add_argument("--rows", type=int, default=10_000, help="of the reference")
@@ -31,6 +31,7 @@ def main() -> None:
         "segments": _segments,
         "recorded": _recorded,
         "small-samples": _small_samples,
+        "performance": _performance,
     }[options.name](options)
 
 
@@ -102,6 +103,27 @@ def _recorded(options: argparse.Namespace) -> None:
 def _small_samples(options: argparse.Namespace) -> None:
     found = small_samples.excesses(1_000_000, options.seed)
     _print(list(found[0]), (list(row.values()) for row in found))
+
+
+def _performance(options: argparse.Namespace) -> None:
+    draws = options.references * options.batches
+    levels = [f"@{level}" for level in performance.LEVELS]
+    for spread in performance.SPREADS:
+        _say(f"\nfalse alarms, the groups' spread in the batch {spread:g}\n")
+        found = performance.false_alarms(draws, options.seed, spread)
+        _print(
+            ["test", "held-out groups", "batch groups", *levels],
+            ([*key, *(f"{rate:.4f}" for rate in rates)] for *key, rates in found),
+        )
+    _say("\npower @0.001\n")
+    rises = [f"{rise - 1:+.0%}" for rise in performance.RISES]
+    _print(
+        ["test", "held-out groups", "batch groups", *rises],
+        (
+            [*key, *map(_rate, rates)]
+            for *key, rates in performance.power(draws // 20, options.seed)
+        ),
+    )
 
 
 def _rate(rate: float) -> str:

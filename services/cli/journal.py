@@ -35,8 +35,10 @@ _ACTIVITIES: Final = {
     "ChunkIngested": "counts a part of batch {sequence}",
     "DriftFound": "tells of the drift in batch {sequence}",
     "RetrainRequested": "trains a model after batch {sequence}",
+    "RollbackRequested": "brings back model v{model_version}",
     "ModelPromoted": "takes up model v{model_version}",
     "ModelRejected": "tells of model v{model_version}",
+    "ReviewNeeded": "asks for a person's look at model v{model_version}",
     "ModelPublished": "tells of model v{model_version}",
     "WorkFailed": "tells of a failure",
 }
@@ -166,7 +168,8 @@ def _probability(p: float) -> str:
 
 def _model(model: ModelVersion) -> Line:
     style = "green" if model.decision == "promoted" else "yellow"
-    return Line("trainer", f"model v{model.version} {model.decision}: {model.reason}", style)
+    what = f"is v{model.restores} again" if model.restores else model.decision
+    return Line("trainer", f"model v{model.version} {what}: {model.reason}", style)
 
 
 def _delivered(notification: Notification) -> str:

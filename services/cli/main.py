@@ -1,16 +1,27 @@
 """The `trimtab` command."""
 
-import json
 import logging
 import signal
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from services.cli.models import models_app, rollback
+from services.cli.replay.command import replay
+from services.cli.terminal import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    Limit,
+    PipelineName,
+    choose_pipeline,
+    connect,
+    console,
+    fail,
+    print_json,
+)
 from shared.failures import WillNotPass
 
 BAD_INPUT = 2
@@ -31,14 +42,8 @@ letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_hel
 app.add_typer(reference_app, name="reference")
 app.add_typer(feed_app, name="feed")
 app.add_typer(letters_app, name="dead-letters")
+app.add_typer(models_app, name="models")
 
-Home = Annotated[
-    Path, typer.Option(envvar="TRIMTAB_HOME", help="The folder of the system's state.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PipelineName = Annotated[
-    str | None, typer.Option("--pipeline", help="Which one, if there are several.")
-]
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
 ReferenceFile = Annotated[
     Path, typer.Argument(help="CSV, JSON lines (also .gz) or Parquet.", show_default=False)
@@ -56,10 +61,6 @@ Cluster = Annotated[
     typer.Option(metavar="COLUMN", help="Rows equal here are not independent. Repeatable."),
 ]
 Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="What a model predicts.")]
-DEFAULT_HOME = Path(".trimtab")
-"""Where `up` keeps its state, and where the other commands look for it."""
-
-console = Console()
 
 
 @app.command()
@@ -238,7 +239,7 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
 @app.command()
 def history(
     pipeline: PipelineName = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many batches.")] = 24,
+    limit: Limit = 24,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
@@ -296,28 +297,8 @@ def report(
     console.print(f"{file}: batch {check.sequence}, {decision(check)}", markup=False)
 
 
-@app.command()
-def models(
-    pipeline: PipelineName = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many versions.")] = 24,
-    home: Home = DEFAULT_HOME,
-    as_json: AsJson = False,
-) -> None:
-    """The model versions, with their metrics against the champion's, and why each was decided."""
-    from services.cli.summary import commits_table, models_table
-    from shared.records import ModelVersion
-
-    with connect(home) as resources:
-        name = choose_pipeline(resources.pipelines, pipeline)
-        if as_json:
-            versions = resources.store.find(
-                ModelVersion, {"pipeline": name}, newest_by="version", limit=limit
-            )
-            print_json([version.model_dump(mode="json") for version in versions])
-            return
-        task = resources.pipelines[name].training.task
-        console.print(models_table(resources.store, name, task, limit))
-        console.print(commits_table(resources.store, name))
+app.command()(rollback)
+app.command()(replay)
 
 
 @feed_app.command("simulate")
@@ -403,35 +384,6 @@ def replay_letter(
         for found in chosen:
             replay(resources, found)
             console.print(f"sent again: {found.id}", markup=False)
-
-
-def connect(home: Path) -> AbstractContextManager[Any]:
-    """The connections to the running system. Imported late: `--help` needs none of it."""
-    from services.cli.embedded.addresses import connected
-
-    return connected(home)
-
-
-def choose_pipeline(pipelines: dict[str, Any], name: str | None) -> str:
-    """The pipeline that is meant: the only one, or the one named."""
-    if name in pipelines:
-        return str(name)
-    if name is None and len(pipelines) == 1:
-        return next(iter(pipelines))
-    known = ", ".join(sorted(pipelines))
-    wanted = f"no pipeline {name!r}" if name else "several pipelines"
-    raise WillNotPass(f"{wanted}; choose with --pipeline one of {known}")
-
-
-def print_json(value: Any) -> None:
-    """Print JSON as it is, whatever the terminal's width."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-
-
-def fail(reason: object, exit_code: int = 1) -> NoReturn:
-    """End with a readable error."""
-    sys.stderr.write(f"trimtab: {reason}\n")
-    raise SystemExit(exit_code)
 
 
 def expected_errors() -> tuple[type[Exception], ...]:

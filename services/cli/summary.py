@@ -1,7 +1,6 @@
-"""Tables of what happened: batches, models, commits. For the demo's end, `history` and `models`."""
+"""Tables of what happened: batches, commits, references. For `history` and the demo's end."""
 
 from pathlib import Path
-from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -9,14 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.journal import decision, remark
-from shared.records import Batch, DriftReport, ModelVersion, Publication, RetiredReference
+from services.cli.models_view import models_table, number
+from shared.records import Batch, DriftReport, Publication, RetiredReference
 from shared.stage import Resources
 from shared.store import Store
-
-_DECIDING: Final = {
-    "regression": (("mae", "MAE"), ("r2_score", "R²")),
-    "classification": (("log_loss", "log loss"), ("accuracy", "accuracy")),
-}
 
 
 def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
@@ -51,41 +46,6 @@ def _decision(report: DriftReport | None) -> Text:
     return Text.assemble((f"{decision(report)}{retrain}", style), (below, "dim"))
 
 
-def models_table(store: Store, pipeline: str, task: str, limit: int = 0) -> Table:
-    """Each model version with its metrics and the champion's on the same rows, oldest first."""
-    metrics = _DECIDING[task]
-    table = Table(title="Models (each against the champion on the same rows)", title_justify="left")
-    table.add_column("model", justify="right")
-    table.add_column("after\nbatch", justify="right")
-    for _, heading in metrics:
-        table.add_column(heading, justify="right")
-        table.add_column(f"champion's\n{heading}", justify="right")
-    table.add_column("rows trained\n/ judged", justify="right", no_wrap=True)
-    table.add_column("decision")
-    newest_first = list(
-        store.find(ModelVersion, {"pipeline": pipeline}, newest_by="version", limit=limit)
-    )
-    for model in reversed(newest_first):
-        table.add_row(f"v{model.version}", str(model.sequence), *_figures(model, metrics))
-    return table
-
-
-def _figures(model: ModelVersion, metrics: tuple[tuple[str, str], ...]) -> list[str | Text]:
-    champion: dict[str, Any] = model.metrics.get("champion") or {}
-    cells: list[str | Text] = []
-    for key, _ in metrics:
-        cells += [_number(model.metrics.get(key)), _number(champion.get(key))]
-    stats = model.metrics["data_stats"]
-    cells.append(f"{stats['training_samples']:,} / {stats['test_samples']:,}")
-    style = "green" if model.decision == "promoted" else "yellow"
-    cells.append(Text(model.decision, style=style))
-    return cells
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 def commits_table(store: Store, pipeline: str) -> Table:
     """Each publication: model, commit, tag."""
     table = Table(title="Commits on the model repository", title_justify="left")
@@ -108,7 +68,7 @@ def demo_summary(console: Console, resources: Resources, home: Path) -> None:
         store = resources.store
         parts: list[RenderableType] = [
             batches_table(store, pipeline.name),
-            models_table(store, pipeline.name, pipeline.training.task),
+            models_table(store, pipeline.name, pipeline.training),
             commits_table(store, pipeline.name),
             _where_to_look(resources, home, pipeline.publish.branch),
         ]
@@ -143,7 +103,7 @@ def references_table(store: Store, pipeline: str, limit: int = 0) -> Table:
             f"v{old.version}",
             f"{old.rows:,}",
             f"{old.timestamp:%Y-%m-%d %H:%M:%S}",
-            _number(old.drift_score),
+            number(old.drift_score),
             ", ".join(f"{name} {old.feature_drifts[name]:.2f}" for name in moved),
         )
     return table

@@ -8,6 +8,7 @@ digit, whoever counts.
 from functools import reduce
 from operator import add
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from services.drift.calibration.binning import Counts
@@ -37,7 +38,7 @@ def count_chunk(event: ChunkIngested, pipeline: Pipeline, store: Store) -> Outco
     if reference is None:
         return Outcome(record)
     stored = profile_of(reference, pipeline, store)
-    parquet = _open(event.data, store)
+    parquet = open_parquet(event.data, store)
     counts = store.put_blob(
         stored.profile.dump_counts(_count(parquet, event.row_group, stored.profile))
     )
@@ -45,14 +46,15 @@ def count_chunk(event: ChunkIngested, pipeline: Pipeline, store: Store) -> Outco
 
 
 def count_batch(batch: Batch, stored: StoredProfile, store: Store) -> Counts:
-    """Count a batch, with the chunks that are counted already.
+    """Count a batch, with the chunks that are counted already. Without rows it is an empty one.
 
     Raises:
         NotYet: a chunk is still to be counted.
     """
-    assert batch.data  # noqa: S101 - a batch with a number has rows
+    if batch.data is None:
+        return stored.profile.count(pa.table({}))
     counted = _counted_chunks(batch, stored, store)
-    parquet = _open(batch.data, store)
+    parquet = open_parquet(batch.data, store)
     return reduce(
         add,
         (
@@ -77,7 +79,8 @@ def _counted_chunks(batch: Batch, stored: StoredProfile, store: Store) -> dict[i
     return counted
 
 
-def _open(data: Sha256, store: Store) -> pq.ParquetFile:
+def open_parquet(data: Sha256, store: Store) -> pq.ParquetFile:
+    """The rows of a batch, of which no more is read than is asked for."""
     return pq.ParquetFile(store.blob_file(data), pre_buffer=True)
 
 

@@ -3,16 +3,20 @@
 import gzip
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from pydantic import SecretStr
+
+from services.drift.cooldown import why_held_back
 from services.drift.counting import count_batch
 from services.drift.ordering import require_earlier_settled
+from services.drift.performance import assumptions, performance
 from services.drift.report.assembly import report
 from services.drift.report.model import DriftReport as FullReport
 from services.drift.report.picture import render_png
 from services.drift.stored_profile import profile_of
 from services.drift.windows import windows_due
-from shared.drift import CellFinding, FeatureStats, Verdict
+from shared.drift import CellFinding, Drift, FeatureStats, PerformanceFinding, Verdict
 from shared.events import (
     BatchIngested,
     DriftFound,
@@ -30,6 +34,11 @@ from shared.store import Store
 SMALLEST_REFERENCE: Final = 100
 """Rows that a reference takes: with fewer, only gross changes could be seen."""
 
+_WHY_RETRAIN: Final[dict[Verdict, Literal["first_model", "reference_set", "drift"]]] = {
+    "no reference": "first_model",
+    "reference set": "reference_set",
+    "drift": "drift",
+}
 _CELLS_KEPT: Final = 10
 _LONGEST_REASON: Final = 500
 
@@ -48,6 +57,7 @@ class _Checked:
     feature_stats: dict[str, FeatureStats] = field(default_factory=dict)
     cells: list[CellFinding] = field(default_factory=list)
     window_batches: int = 1
+    performance: PerformanceFinding | None = None
     incident: int | None = None
     profile: Sha256 | None = None
     counts: Sha256 | None = None
@@ -55,8 +65,15 @@ class _Checked:
     chart: Sha256 | None = None
 
 
-def check_batch(event: BatchIngested, pipeline: Pipeline, store: Store) -> Outcome:
-    """Compare a batch with the reference, and ask for a new model if it has drifted.
+def check_batch(
+    event: BatchIngested, pipeline: Pipeline, store: Store, key: SecretStr | None
+) -> Outcome:
+    """Compare a batch with the reference, and the champion's error with that at its promotion.
+
+    A new model is asked for when `drift.trigger` says so, unless the gate's cooldown holds it back.
+
+    Args:
+        key: that models are sealed with; no need of it where the trigger is the data alone.
 
     Raises:
         NotYet: an earlier batch of the pipeline is not checked, or the retraining that it asked for
@@ -67,7 +84,7 @@ def check_batch(event: BatchIngested, pipeline: Pipeline, store: Store) -> Outco
     require_earlier_settled(event, store)
     reference = store.reference(event.pipeline)
     batch = _batch(event, store)
-    checked = _check(event, batch, pipeline, reference, store)
+    checked = _check(event, batch, pipeline, reference, store, key)
     record = DriftReport(
         **record_fields(event, "drift"),
         **vars(checked),
@@ -99,12 +116,13 @@ def _check(
     pipeline: Pipeline,
     reference: Reference | None,
     store: Store,
+    key: SecretStr | None,
 ) -> _Checked:
     if event.as_reference:
         return _set_reference(event, reference, store)
     if reference is None:
         return _first_reference(event, store)
-    return _compare(batch, event.sequence, pipeline, reference, store)
+    return _compare(batch, event.sequence, pipeline, reference, store, key)
 
 
 def _set_reference(event: BatchIngested, reference: Reference | None, store: Store) -> _Checked:
@@ -126,21 +144,36 @@ def _first_reference(event: BatchIngested, store: Store) -> _Checked:
 
 
 def _compare(
-    batch: Batch, sequence: int, pipeline: Pipeline, reference: Reference, store: Store
+    batch: Batch,
+    sequence: int,
+    pipeline: Pipeline,
+    reference: Reference,
+    store: Store,
+    key: SecretStr | None,
 ) -> _Checked:
     stored = profile_of(reference, pipeline, store)
     own = count_batch(batch, stored, store)
     due = windows_due(sequence, own, pipeline.drift.windows, reference, stored, store)
-    full = report(
+    data = report(
         stored.profile,
         due.windows,
         pipeline.drift,
         name=pipeline.name,
         rows_set_aside=batch.set_aside.rows,
     )
-    full = full.model_copy(update={"assumptions": [*full.assumptions, *due.left_out]})
+    champion = performance(batch, pipeline, store, key)
+    fires = _fires(pipeline.drift, data, champion)
+    held_back = why_held_back(sequence, champion, pipeline, store) if fires else ""
+    full = data.model_copy(
+        update={
+            "assumptions": [*data.assumptions, *assumptions(champion), *due.left_out],
+            "performance": champion,
+            "needs_retraining": fires and not held_back,
+            "reason": _reason(pipeline.drift, data, champion, fires=fires, held_back=held_back),
+        }
+    )
     incident = _open_incident(sequence, reference, store)
-    if incident is None and full.verdict == "drift":
+    if incident is None and fires:
         incident = sequence
     return _Checked(
         **_short(full),
@@ -150,6 +183,36 @@ def _compare(
         details=store.put_blob(gzip.compress(full.model_dump_json().encode(), mtime=0)),
         chart=store.put_blob(render_png(full)) if incident == sequence else None,
     )
+
+
+def _fires(settings: Drift, data: FullReport, champion: PerformanceFinding | None) -> bool:
+    """Whether what was found is what the pipeline retrains on."""
+    drifted, worse = data.verdict == "drift", champion is not None and champion.drift
+    return {
+        "data": drifted,
+        "performance": worse,
+        "either": drifted or worse,
+        "both": drifted and worse,
+    }[settings.trigger]
+
+
+def _reason(
+    settings: Drift,
+    data: FullReport,
+    champion: PerformanceFinding | None,
+    *,
+    fires: bool,
+    held_back: str,
+) -> str:
+    """What speaks, and why no model is asked for if none is."""
+    said = [data.reason] if data.verdict == "drift" else []
+    if champion and champion.drift:
+        said.append(champion.reason)
+    if not said:
+        return data.reason
+    if not fires:
+        said.append(f"that alone asks for no model (drift.trigger: {settings.trigger})")
+    return "; ".join([*said, held_back] if held_back else said)
 
 
 def _short(full: FullReport) -> dict[str, Any]:
@@ -165,6 +228,7 @@ def _short(full: FullReport) -> dict[str, Any]:
         "feature_stats": full.feature_stats,
         "cells": [cell for cell in full.cells if cell.speaks][:_CELLS_KEPT],
         "window_batches": full.window.batches if full.window else 1,
+        "performance": full.performance,
     }
 
 
@@ -200,10 +264,9 @@ def _drift_found(event: BatchIngested, record: DriftReport) -> DriftFound:
 
 
 def _retrain_requested(event: BatchIngested, record: DriftReport) -> RetrainRequested:
-    reasons = {"no reference": "first_model", "reference set": "reference_set", "drift": "drift"}
     return RetrainRequested(
         **caused_fields(event, "drift", RetrainRequested),
-        reason=reasons[record.verdict],
+        reason=_WHY_RETRAIN.get(record.verdict, "performance"),
         reference_version=record.reference_version,
         sequence=event.sequence,
         rows=event.rows,

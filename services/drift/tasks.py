@@ -2,19 +2,28 @@
 
 from services.drift.counting import count_chunk
 from services.drift.ingested import check_batch
+from services.drift.performance import watches_performance
 from services.drift.reference import adopt_reference
 from shared.celery_app import app as app
 from shared.events import BatchIngested, ChunkIngested, ModelPromoted
 from shared.outcome import Outcome
+from shared.pipeline import Pipeline
 from shared.stage import Resources
 from shared.worker import StageTasks
 
-tasks = StageTasks("drift")
+
+def _needs(pipeline: Pipeline) -> tuple[str, ...]:
+    """To ask the champion its bytes have to be known as those that were sealed."""
+    return ("model_signing_key",) if watches_performance(pipeline.drift) else ()
+
+
+tasks = StageTasks("drift", requires_for=_needs)
 
 
 @tasks.handles(BatchIngested)
 def on_batch_ingested(event: BatchIngested, resources: Resources) -> Outcome:
-    return check_batch(event, resources.pipeline(event), resources.store)
+    key = resources.settings.model_signing_key
+    return check_batch(event, resources.pipeline(event), resources.store, key)
 
 
 @tasks.handles(ChunkIngested)

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.drift import CellFinding, FeatureStats
-from shared.events import DriftFound, ModelPromoted, ModelPublished, ModelRejected, WorkFailed
+from shared.events import (
+    DriftFound,
+    ModelPromoted,
+    ModelPublished,
+    ModelRejected,
+    ReviewNeeded,
+    WorkFailed,
+)
 from shared.records import DriftReport, ModelVersion
 
 GREEN: Final = 0x2E9E5B
@@ -15,6 +22,7 @@ RED: Final = 0xC9372C
 
 METRICS: Final = {
     "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
     "mse": "Mean squared error",
     "r2_score": "R²",
     "accuracy": "Accuracy",
@@ -59,7 +67,7 @@ def drifted(event: DriftFound, report: DriftReport | None, picture: bytes | None
     return Message(
         title=f"{event.pipeline}: drift in batch {event.sequence}",
         text=f"{event.reason}\n{_compared(report)}" if report else event.reason,
-        fields=(*(_evidence(report) if report else ()), whole),
+        fields=(*(_evidence(report) if report else ()), *_performance(report), whole),
         colour=YELLOW,
         picture=picture,
     )
@@ -67,6 +75,8 @@ def drifted(event: DriftFound, report: DriftReport | None, picture: bytes | None
 
 def promoted(event: ModelPromoted, model: ModelVersion, report: DriftReport | None) -> Message:
     """A new champion: what it replaces, and the figures that speak for it."""
+    if event.restores is not None:
+        return _restored(event, model)
     rows = f"trained on {event.window_rows:,} rows"
     if event.replaced_version is None:
         text = f"It is the first model of this pipeline, {rows}."
@@ -80,21 +90,57 @@ def promoted(event: ModelPromoted, model: ModelVersion, report: DriftReport | No
     )
 
 
+def _restored(event: ModelPromoted, model: ModelVersion) -> Message:
+    version, now = f"v{event.restores}", f"v{event.model_version}"
+    return Message(
+        title=f"{event.pipeline}: model {version} is the champion again (as {now})",
+        text=f"It replaces v{event.replaced_version}, and batches are compared again with the "
+        f"{event.window_rows:,} rows that it was trained on.\nWhy: {model.reason}",
+        fields=_metrics(model),
+        colour=GREEN,
+    )
+
+
 def rejected(event: ModelRejected, model: ModelVersion, report: DriftReport | None) -> Message:
     """A model that did not pass the gate: what stays, and why."""
     return Message(
         title=f"{event.pipeline}: model v{event.model_version} was rejected",
-        text=f"The champion v{event.champion_version} stays.\nWhy: {event.reason}",
+        text=f"{_stays(event)}.\nWhy: {event.reason}",
         fields=_figures(model, report),
         colour=YELLOW,
     )
 
 
+def review_needed(event: ReviewNeeded, model: ModelVersion) -> Message:
+    """Nothing but rejections: a person should look, and at what."""
+    last, here = event.model_version, f"--pipeline {event.pipeline}"
+    return Message(
+        title=f"{event.pipeline}: {event.rejections} models in a row were rejected",
+        text=f"{_stays(event)}, and no new model is good enough: a person should look.\n"
+        f"Why v{last} was rejected: {event.reason}",
+        fields=(
+            *_metrics(model),
+            Field("The models", f"trimtab models {here}"),
+            Field("The last one", f"trimtab models show {last} {here}"),
+            Field("Other settings on recorded batches", "trimtab replay FOLDER --policy FILE"),
+            Field("Begin anew with other rows", f"trimtab reference set FILE {here}"),
+        ),
+        colour=RED,
+    )
+
+
+def _stays(event: ModelRejected | ReviewNeeded) -> str:
+    if event.champion_version is None:
+        return "There is still no champion"
+    return f"The champion v{event.champion_version} stays"
+
+
 def published(event: ModelPublished, model: ModelVersion, report: DriftReport | None) -> Message:
     """A champion on the model repository: which commit, and where to look at it."""
     commit = Field("Commit", f"{event.commit[:10]} on {event.branch}")
+    again = f", v{model.restores} again" if model.restores else ""
     return Message(
-        title=f"{event.pipeline}: model v{event.model_version} is published",
+        title=f"{event.pipeline}: model v{event.model_version} is published{again}",
         text=f"Its files are on branch {event.branch} of the model repository.",
         fields=(commit, *_figures(model, report)),
         colour=BLUE,
@@ -180,6 +226,18 @@ def _evidence(report: DriftReport) -> tuple[Field, ...]:
     )
 
 
+def _performance(report: DriftReport | None) -> tuple[Field, ...]:
+    """That the champion's own error has risen, if it has."""
+    found = report.performance if report else None
+    if found is None or not found.drift:
+        return ()
+    rise = " → ".join(map(_mean, (found.error_at_promotion, found.error)))
+    surely = "" if found.p is None else f", {_p_value(found.p)}"
+    name = METRICS[found.metric].lower()
+    value = f"{name} {rise} since its promotion, on {found.rows:,} rows{surely}"
+    return (Field(f"Error of the champion v{found.model_version}", value),)
+
+
 def _compared(report: DriftReport) -> str:
     batches = report.window_batches
     rows = f"The batch's {report.batch_rows:,} rows"
@@ -234,12 +292,13 @@ def _mean(value: float | None) -> str:
 def _metrics(model: ModelVersion) -> tuple[Field, ...]:
     """The model's metrics beside the champion's on the same held-out rows."""
     champion: Mapping[str, Any] = model.metrics.get("champion") or {}
+    rival = f"v{champion.get('version', model.champion_version)}"
     fields = []
     for key, name in METRICS.items():
         new, old = model.metrics.get(key), champion.get(key)
         if new is None:
             continue
-        against = "" if old is None else f" (v{model.champion_version}: {_figure(old)})"
+        against = "" if old is None else f" ({rival}: {_figure(old)})"
         fields.append(Field(name, f"{_figure(new)}{against}", inline=True))
     return tuple(fields)
 

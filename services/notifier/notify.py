@@ -12,6 +12,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    ReviewNeeded,
     WorkFailed,
     effect_id,
 )
@@ -22,7 +23,8 @@ from shared.records import DeadLetter, DriftReport, ModelVersion, Notification
 from shared.settings import Settings
 from shared.store import Store
 
-Announced = DriftFound | ModelPromoted | ModelRejected | ModelPublished | WorkFailed
+AboutModel = ModelPromoted | ModelRejected | ReviewNeeded | ModelPublished
+Announced = DriftFound | AboutModel | WorkFailed
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def _message(event: Announced, store: Store) -> Message:
             return messages.promoted(event, model, report)
         case ModelRejected():
             return messages.rejected(event, model, report)
+        case ReviewNeeded():
+            return messages.review_needed(event, model)
         case ModelPublished():
             return messages.published(event, model, report)
 
@@ -161,7 +165,7 @@ def _picture(report: DriftReport | None, store: Store) -> bytes | None:
         return None
 
 
-def _model(event: ModelPromoted | ModelRejected | ModelPublished, store: Store) -> ModelVersion:
+def _model(event: AboutModel, store: Store) -> ModelVersion:
     query = {"pipeline": event.pipeline, "version": event.model_version}
     model = next(store.find(ModelVersion, query, limit=1), None)
     if model is None:

@@ -1,9 +1,11 @@
 """The files of a publication."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from services.publisher.model_card import model_card
+from services.publisher.model_card import PLOT_FILES, model_card
 from shared.artifacts import sha256
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
@@ -18,7 +20,14 @@ REPORT_FILE: Final = "drift_report.json"
 CARD_FILE: Final = "README.md"
 MANIFEST_FILE: Final = "manifest.json"
 
-FILE_NAMES: Final = (CARD_FILE, REPORT_FILE, MANIFEST_FILE, METRICS_FILE, MODEL_FILE)
+FILE_NAMES: Final = (
+    CARD_FILE,
+    REPORT_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    *PLOT_FILES,
+)
 """All that a publication may consist of: those that a model does not have are not on the branch."""
 
 _OURS: Final = {"id", "handled_seconds", "counts", "details", "chart"}
@@ -31,8 +40,9 @@ def bundle(
     report: DriftReport | None,
     pipeline: Pipeline,
     details: bytes | None = None,
+    plots: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Files:
-    """The files of a model: itself, its metrics, its drift report, a card, and a manifest.
+    """The files of a model: itself, its metrics, its drift report, a card, plots, and a manifest.
 
     The same records give the same bytes.
 
@@ -40,14 +50,18 @@ def bundle(
         data: the model as joblib wrote it.
         report: of the batch that asked for the model; none if it is not kept any more.
         details: the whole report as JSON; without it the short one is published.
+        plots: file name -> PNG; those of PLOT_FILES that the host takes are published, and shown
+            on the card.
 
     Raises:
         WillNotPass: a file is larger than the repository's host takes, or a figure is not finite.
     """
+    shown = _small_enough(plots, pipeline.publish.max_file_bytes)
     files: Files = {
         MODEL_FILE: data,
         METRICS_FILE: _json(METRICS_FILE, model.metrics),
-        CARD_FILE: model_card(model, report, pipeline).encode(),
+        CARD_FILE: model_card(model, report, pipeline, shown).encode(),
+        **shown,
     }
     if details:
         files[REPORT_FILE] = details
@@ -57,6 +71,12 @@ def bundle(
     for name, content in files.items():
         _check_size(name, len(content), pipeline.publish.max_file_bytes)
     return files
+
+
+def _small_enough(plots: Mapping[str, bytes], limit: int) -> Files:
+    """The plots that may be published: for want of one no model stays away."""
+    known = {name: plots[name] for name in PLOT_FILES if name in plots}
+    return {name: content for name, content in known.items() if len(content) <= limit}
 
 
 def _manifest(model: ModelVersion, files: Files) -> dict[str, Any]:

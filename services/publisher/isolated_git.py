@@ -212,15 +212,40 @@ class IsolatedGit:
     def ask(self, *arguments: str, remote: bool = False, stdin: BinaryIO | None = None) -> Answer:
         """Run a command to its end, with the credentials if it talks to the remote."""
         environment = self._remote if remote else self._local
-        status, output, said = Git(self._folder).execute(
+        status, output, said = self._run(arguments, environment, stdin, as_text=True)
+        return Answer(status, str(output), said)
+
+    def content(self, blob: str) -> bytes:
+        """The bytes of a blob, from the remote if they have stayed there.
+
+        Raises:
+            WillPass, WillNotPass, UnexpectedFailure: they cannot be had.
+        """
+        arguments = ("cat-file", "blob", blob)
+        status, output, said = self._run(arguments, self._remote, None, as_text=False)
+        if status != 0:
+            raise self.failure("cat-file", Answer(status, "", said))
+        assert isinstance(output, bytes)  # noqa: S101 - it was asked for
+        return output
+
+    def _run(
+        self,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        stdin: BinaryIO | None,
+        *,
+        as_text: bool,
+    ) -> tuple[int, str | bytes | None, str]:
+        return Git(self._folder).execute(
             [*_without_inherited(environment), "git", *arguments],
             istream=stdin,
             env=environment,
             with_extended_output=True,
             with_exceptions=False,
             kill_after_timeout=_TIMEOUT_SECONDS,
+            stdout_as_string=as_text,
+            strip_newline_in_stdout=as_text,
         )
-        return Answer(status, str(output), said)
 
     def failure(self, command: str, answer: Answer) -> Exception:
         """What it means that a command failed that talks to the remote."""

@@ -1,7 +1,8 @@
 """The model card: what a person finds first on the model repository."""
 
+import html
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from shared.drift import CellFinding
@@ -13,22 +14,33 @@ METRICS: Final = {
     "rmse": "root mean squared error",
     "mse": "mean squared error",
     "r2_score": "R²",
+    "mape": "mean absolute percentage error",
     "log_loss": "log loss",
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "roc_auc": "area under the ROC curve",
 }
 """Key in `metrics.json` -> name, in the order in which they are shown."""
 
+PLOT_FILES: Final = tuple(
+    f"plots/{plot}-{theme}.png"
+    for plot in ("predictions", "confusion", "error_by_segment", "feature_importance")
+    for theme in ("light", "dark")
+)
+"""The pictures that a card may show."""
+
 _MOST_MOVED: Final = 5
+_MOST_SEGMENTS: Final = 20
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
-_ORDINARY_NAME: Final = re.compile(r"[\w .%/()-]+")
+_ORDINARY_NAME: Final = re.compile(r"[\w .,:%/()-]+")
 
 _LOADING: Final = """```python
-import hashlib, json, pathlib, joblib
+import hashlib, io, json, pathlib, joblib
 
-expected = json.loads(pathlib.Path("manifest.json").read_text())["files"]["model.joblib"]["sha256"]
-assert hashlib.sha256(pathlib.Path("model.joblib").read_bytes()).hexdigest() == expected
-model = joblib.load("model.joblib")
+data = pathlib.Path("model.joblib").read_bytes()
+manifest = json.loads(pathlib.Path("manifest.json").read_text())
+assert hashlib.sha256(data).hexdigest() == manifest["files"]["model.joblib"]["sha256"]
+model = joblib.load(io.BytesIO(data))
 predictions = model.predict(rows)  # rows: a DataFrame with the columns named above
 ```
 
@@ -36,24 +48,37 @@ Loading a joblib file runs code: load only what you trust. `manifest.json` has t
 file and the versions of the libraries that the model was made with."""
 
 
-def model_card(model: ModelVersion, report: DriftReport | None, pipeline: Pipeline) -> str:
-    """The card as Markdown. Texts from data and from definitions stand in it as plain text."""
+def model_card(
+    model: ModelVersion,
+    report: DriftReport | None,
+    pipeline: Pipeline,
+    plots: Collection[str] = (),
+) -> str:
+    """The card as Markdown. Texts from data and from definitions stand in it as plain text.
+
+    Args:
+        plots: the names of those PLOT_FILES that are published with it.
+    """
     sections = (
         _head(model, pipeline),
         _reason(model, report),
-        _quality(model),
-        _importance(model),
-        f"## How to use it\n\n{_LOADING}",
+        _quality(model, pipeline, plots),
+        _segments(model, plots),
+        _gate(model),
+        _importance(model, plots),
+        _training(model),
         _lineage(model),
+        f"## How to use it\n\n{_LOADING}",
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _head(model: ModelVersion, pipeline: Pipeline) -> str:
     training = pipeline.training
     columns = ", ".join(map(_name, training.features))
-    if training.time_parts:
-        parts = ", ".join(training.time_parts)
+    used = model.metrics.get("features", {}).get("time_parts", training.time_parts)
+    if used:
+        parts = ", ".join(used)
         columns += f" and the {parts} of {_name(pipeline.data.event_time or '')}"
     estimator = _plain(training.estimator.replace("_", " "))
     return (
@@ -112,16 +137,77 @@ def _movement(name: str, drift: float, report: DriftReport) -> tuple[str, ...]:
     return (_name(name), *map(_number, (drift, *means, *spreads)))
 
 
-def _quality(model: ModelVersion) -> str:
-    champion: dict[str, Any] = model.metrics.get("champion") or {}
-    before = f"champion v{champion.get('version', '?')}" if champion else "no champion before"
+def _quality(model: ModelVersion, pipeline: Pipeline, plots: Collection[str]) -> str:
+    target = pipeline.training.target
+    rival = f" and of {_champion(model)}" if model.metrics.get("champion") else ""
+    parts = (
+        _comparison(model),
+        _metrics(model),
+        _data_stats(model),
+        f"In the pictures v{model.version} is the challenger." if plots else "",
+        _picture(
+            "predictions", f"Predicted against actual {target}, of v{model.version}{rival}", plots
+        ),
+        _picture("confusion", f"Actual and predicted {target} of v{model.version}", plots),
+    )
+    return "## How good it is\n\n" + "\n\n".join(part for part in parts if part)
+
+
+def _comparison(model: ModelVersion) -> str:
+    """The paired difference in words, with how sure it is; empty if nothing was compared."""
+    found: dict[str, Any] | None = model.metrics.get("comparison")
+    if not found:
+        return ""
+    name, (low, high) = f"v{model.version}", found["relative_interval"]
+    error, champion = _error_name(found["metric"]), _champion(model)
+    share, by = found["relative_difference"], _number(abs(found["difference"]))
+    size = "equal to" if share == 0 else f"{_apart(share)} than"
+    return (
+        f"The {error} of {name} is **{size} that of {champion}** on the same held-out rows"
+        f"{f', by {by}' if share else ''}. {_certainty(low, high, name, champion)}\n\n"
+        f"How sure that is: the {found['groups']:,} groups of these {found['rows']:,} rows were "
+        f"drawn {found['resamples']:,} times at random, some left out and some taken more than "
+        f"once. In {100 * found['confidence']:g}% of the draws the error of {name} was between "
+        f"{_apart(low)} and {_apart(high)} than that of {champion}."
+    )
+
+
+def _certainty(low: float, high: float, name: str, champion: str) -> str:
+    if high < 0:
+        return f"{name} is better, by more than the choice of rows explains."
+    if low > 0:
+        return f"{name} is worse, by more than the choice of rows explains."
+    return f"These rows do not tell {name} and {champion} apart for sure: it may be chance."
+
+
+def _apart(share: float) -> str:
+    """'4.8% lower', '1.2% higher'."""
+    return f"{abs(share):.1%} {'lower' if share < 0 else 'higher'}"
+
+
+def _metrics(model: ModelVersion) -> str:
+    """The same metrics of the model, of the champion, and of the baseline if there was one."""
+    metrics = model.metrics
+    champion: dict[str, Any] = metrics.get("champion") or {}
+    baseline: dict[str, Any] = metrics.get("baseline") or {}
+    before = _champion(model) if champion else "no champion before"
+    columns = {f"v{model.version}": metrics, before: champion}
+    if baseline:
+        columns["baseline"] = baseline
     rows = [
-        (name, _number(model.metrics[key]), _number(champion.get(key)))
+        (name, *(_figure(key, figures) for figures in columns.values()))
         for key, name in METRICS.items()
-        if key in model.metrics
+        if key in metrics
     ]
-    table = _table(("on the same held-out rows", f"v{model.version}", before), rows)
-    return f"## How good it is\n\n{table}\n\n{_data_stats(model)}"
+    table = _table(("on the same held-out rows", *columns), rows)
+    if not baseline:
+        return table
+    return f"{table}\n\nThe baseline always says the {_plain(str(baseline.get('kind', '')))}."
+
+
+def _figure(metric: str, figures: dict[str, Any]) -> str:
+    value = figures.get(metric)
+    return f"{value:.1%}" if metric == "mape" and value is not None else _number(value)
 
 
 def _data_stats(model: ModelVersion) -> str:
@@ -131,17 +217,124 @@ def _data_stats(model: ModelVersion) -> str:
         f"{stats.get('total_samples', 0):,} rows: {stats.get('training_samples', 0):,} to learn "
         f"from, {stats.get('test_samples', 0):,} held out to judge on"
     )
-    span = [held_out[end] for end in ("first_event_at", "last_event_at") if held_out.get(end)]
-    return f"{counts} ({_plain(' to '.join(map(str, span)))})." if span else f"{counts}."
+    known = (held_out.get("rows"), _span(held_out))
+    said = "; ".join(_plain(part) for part in known if part)
+    older = (
+        " Some of the rows held out are older than rows learnt from, so the figures may flatter."
+        if held_out.get("older_than_training")
+        else ""
+    )
+    return f"{counts} ({said}).{older}" if said else f"{counts}.{older}"
 
 
-def _importance(model: ModelVersion) -> str:
+def _span(of: dict[str, Any]) -> str:
+    ends = (of.get("first_event_at"), of.get("last_event_at"))
+    return " to ".join(str(end) for end in ends if end)
+
+
+def _segments(model: ModelVersion, plots: Collection[str]) -> str:
+    """The deciding metric within each segment, those with most rows first."""
+    segments: list[dict[str, Any]] = model.metrics.get("segments") or []
+    if not segments:
+        return ""
+    column = str(model.metrics.get("segment_column"))
+    metric = model.metrics["deciding_metric"]
+    has_champion = any(segment["champion"] for segment in segments)
+    rival = _champion(model) if has_champion else "baseline"
+    models = ("challenger", "champion", "baseline") if has_champion else ("challenger", "baseline")
+    rows = [_segment(segment, metric, models) for segment in segments[:_MOST_SEGMENTS]]
+    names = (f"v{model.version}", rival, "baseline")[: len(models)]
+    change = ("change of the error",) if has_champion else ()
+    table = _table((_name(column), "rows", "groups", *names, *change), rows)
+    alt = f"{_error_name(metric)} by {column}, v{model.version} against {rival}"
+    notes = [f"The {METRICS.get(metric, metric)} within each value of {_name(column)}."]
+    if len(segments) > _MOST_SEGMENTS:
+        notes.append("Those with most rows; all are in `metrics.json`.")
+    if any(segment["few"] for segment in segments):
+        notes.append("Few: too few rows to decide anything.")
+    parts = (" ".join(notes), table, _picture("error_by_segment", alt, plots))
+    return "## Where it errs\n\n" + "\n\n".join(part for part in parts if part)
+
+
+def _segment(segment: dict[str, Any], metric: str, models: Sequence[str]) -> tuple[str, ...]:
+    rows = f"{segment['rows']:,}{' (few)' if segment['few'] else ''}"
+    figures = (_number((segment[each] or {}).get(metric)) for each in models)
+    change = segment["relative_difference"]
+    cells = (_name(segment["segment"]), rows, f"{segment['groups']:,}", *figures)
+    if "champion" not in models:
+        return cells
+    return (*cells, "–" if change is None else f"{change:+.1%}")
+
+
+_POLICIES: Final = {
+    "better": "the whole range of draws is lower",
+    "not_worse": "the upper end of the range of draws is at most {margin} higher",
+    "always": "the file can be used, whatever its error",
+}
+"""Policy of the gate -> when a new model passes."""
+
+
+def _gate(model: ModelVersion) -> str:
+    """What the gate asked beside the comparison, and what it found."""
+    gate: dict[str, Any] = model.metrics.get("gate") or {}
+    guards: list[dict[str, Any]] = gate.get("guards") or []
+    if not guards:
+        return ""
+    when = _POLICIES.get(gate["policy"], "").format(margin=f"{gate.get('margin', 0):.1%}")
+    rows = [
+        (_plain(guard["name"]), "yes" if guard["passed"] else "**no**", _plain(guard["finding"]))
+        for guard in guards
+    ]
+    table = _table(("asked of every new model", "holds", "found"), rows, align="---")
+    said = f"Policy {_name(gate['policy'])}: against a champion a new model passes if {when}."
+    return f"## What it had to pass\n\n{said}\n\n{table}"
+
+
+def _importance(model: ModelVersion, plots: Collection[str]) -> str:
     importance: dict[str, float] = model.metrics.get("feature_importance") or {}
     if not importance:
         return "## What it looks at\n\nThe estimator does not tell."
     ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
     rows = [(_name(name), f"{share:.1%}") for name, share in ranked]
-    return f"## What it looks at\n\n{_table(('feature', 'share'), rows)}"
+    picture = _picture("feature_importance", "The features with the largest shares", plots)
+    table = _table(("feature", "share"), rows)
+    return "\n\n".join(part for part in ("## What it looks at", table, picture) if part)
+
+
+def _training(model: ModelVersion) -> str:
+    """The window that it learnt from and what else it was chosen from; empty for old records."""
+    parts = (_window(model.metrics.get("window")), _search(model.metrics.get("search")))
+    said = [part for part in parts if part]
+    return "\n\n".join(("## What it learnt from", *said)) if said else ""
+
+
+def _window(window: dict[str, Any] | None) -> str:
+    if not window:
+        return ""
+    span = _span(window)
+    said = (
+        f"Window {_name(str(window['chosen']))} (policy {_name(str(window['policy']))}): "
+        f"{window['rows']:,} rows{f', {_plain(span)}' if span else ''}."
+    )
+    candidates = window.get("candidates") or []
+    if not candidates:
+        return said
+    rows = [
+        (_name(str(each["window"])), _number(each["error"]), "yes" if each["chosen"] else "")
+        for each in candidates
+    ]
+    table = _table(("window", "error on later rows", "chosen"), rows)
+    return f"{said} Chosen on later rows of the training rows, in the order of time:\n\n{table}"
+
+
+def _search(search: dict[str, Any] | None) -> str:
+    if not search:
+        return ""
+    return (
+        f"Parameters: the best of {search['tried']:,} combinations tried, of {search['of']:,}, in "
+        f"{search['seconds']:,.1f} seconds, with an error of {_number(search['error'])} on folds "
+        "in the order of time."
+    )
 
 
 def _lineage(model: ModelVersion) -> str:
@@ -152,7 +345,7 @@ def _lineage(model: ModelVersion) -> str:
     facts = {
         "batches": ", ".join(map(str, sequences)),
         "reference": f"v{reference}" if reference else "",
-        "parameters": _pairs(training.get("parameters", {})),
+        "parameters": _pairs(model.metrics.get("parameters") or training.get("parameters", {})),
         "seed": str(training.get("seed", "")),
         "versions": _pairs(lineage.get("versions", {})),
         "training window (SHA-256)": model.window,
@@ -162,13 +355,37 @@ def _lineage(model: ModelVersion) -> str:
     return "## Where it comes from\n\n" + "\n".join(lines)
 
 
+def _picture(plot: str, alt: str, plots: Collection[str]) -> str:
+    """A picture for both of GitHub's themes; empty if it is not published."""
+    light, dark = (f"plots/{plot}-{theme}.png" for theme in ("light", "dark"))
+    if light not in plots or dark not in plots:
+        return ""
+    text = html.escape(" ".join(alt.split()))
+    return (
+        "<picture>\n"
+        f'  <source media="(prefers-color-scheme: dark)" srcset="{dark}">\n'
+        f'  <source media="(prefers-color-scheme: light)" srcset="{light}">\n'
+        f'  <img alt="{text}" src="{light}" width="760">\n'
+        "</picture>"
+    )
+
+
+def _champion(model: ModelVersion) -> str:
+    return f"champion v{(model.metrics.get('champion') or {}).get('version', '?')}"
+
+
+def _error_name(metric: str) -> str:
+    """What is smaller for a better model."""
+    return "share of wrong classes" if metric == "accuracy" else METRICS.get(metric, metric)
+
+
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]], align: str = "---:") -> str:
     """A table of names, with figures to their right."""
-    rule = ("---", *("---:" for _ in heading[1:]))
+    rule = ("---", *(align for _ in heading[1:]))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows))
 
 

@@ -4,14 +4,15 @@ import gzip
 import posixpath
 from urllib.parse import urlsplit
 
-from services.publisher.bundle import FILE_NAMES, Files, bundle
+from services.publisher.bundle import FILE_NAMES, MODEL_FILE, Files, bundle
 from services.publisher.model_card import METRICS
 from services.publisher.repository import Commit, ModelRepository
-from shared.artifacts import TamperedArtifact, verify
-from shared.events import ModelPromoted, ModelPublished, caused_fields
-from shared.failures import NotYet, WillNotPass
+from shared.artifacts import TamperedArtifact, sha256, verify
+from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
+from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
+from shared.promotions import require_earlier_taken_up
 from shared.records import DriftReport, ModelVersion, Publication
 from shared.settings import Settings
 from shared.store import Store
@@ -28,17 +29,14 @@ def publish_model(
         WillNotPass: the model is not what was sealed, a file is too large, or the push is refused.
     """
     repository = _repository(pipeline, settings)
-    _require_earlier_published(event, store)
-    model = _model(event, store)
-    report = store.get(DriftReport, model.drift_report)
+    require_earlier_taken_up(event, "publisher", store)
+    model = _model(event.pipeline, event.model_version, store)
     data = _sealed_bytes(model, store, settings)
-    commit = _commit(
-        event,
-        model,
-        report,
-        bundle(model, data, report, pipeline, _details(report, store)),
-        pipeline,
-    )
+    files = _files_as_published(model, pipeline, repository, store)
+    if files is None:
+        files = _bundled(model, data, pipeline, store)
+    report = store.get(DriftReport, model.drift_report)
+    commit = _commit(event, model, report, files, pipeline)
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
     publication = Publication(
@@ -75,26 +73,10 @@ def _repository(pipeline: Pipeline, settings: Settings) -> ModelRepository:
     )
 
 
-def _require_earlier_published(event: ModelPromoted, store: Store) -> None:
-    before = store.newest(
-        ModelVersion,
-        {
-            "pipeline": event.pipeline,
-            "decision": "promoted",
-            "version": {"$lt": event.model_version},
-        },
-        "version",
-    )
-    for promoted in store.events_of(before) if before else ():
-        if pending := store.first_unsettled("publisher", promoted, frozenset({"publisher"})):
-            raise NotYet(pending)
-
-
-def _model(event: ModelPromoted, store: Store) -> ModelVersion:
-    query = {"pipeline": event.pipeline, "version": event.model_version}
-    model = store.newest(ModelVersion, query, "version")
+def _model(pipeline: str, version: int, store: Store) -> ModelVersion:
+    model = store.newest(ModelVersion, {"pipeline": pipeline, "version": version}, "version")
     if model is None:
-        raise WillNotPass(f"the store has no model v{event.model_version} of {event.pipeline}")
+        raise WillNotPass(f"the store has no model v{version} of {pipeline}")
     return model
 
 
@@ -109,6 +91,49 @@ def _sealed_bytes(model: ModelVersion, store: Store, settings: Settings) -> byte
     return data
 
 
+def _files_as_published(
+    model: ModelVersion, pipeline: Pipeline, repository: ModelRepository, store: Store
+) -> Files | None:
+    """The files of the version that a model restores, as its first commit has them.
+
+    None: it restores none, or that commit cannot be had or does not hold the sealed model.
+    """
+    query = {"pipeline": model.pipeline, "model_version": model.restores}
+    first = store.newest(Publication, query, "recorded_at") if model.restores else None
+    if first is None:
+        return None
+    paths = {_path(name, pipeline): name for name in FILE_NAMES}
+    found = repository.files_of(first.commit, paths) or {}
+    files = {paths[path]: content for path, content in found.items()}
+    return files if sha256(files.get(MODEL_FILE, b"")) == model.model else None
+
+
+def _bundled(model: ModelVersion, data: bytes, pipeline: Pipeline, store: Store) -> Files:
+    """The files made of the records; those of a restored version of the records that it had."""
+    described = _model(model.pipeline, model.restores, store) if model.restores else model
+    report = store.get(DriftReport, described.drift_report)
+    plots = {name: _kept(picture, store) for name, picture in described.plots.items()}
+    return bundle(
+        described,
+        data,
+        report,
+        pipeline,
+        report_details(report, store),
+        {name: picture for name, picture in plots.items() if picture},
+    )
+
+
+def _kept(blob: Sha256, store: Store) -> bytes | None:
+    try:
+        return store.blob(blob)
+    except WillNotPass:  # a card says enough without a plot
+        return None
+
+
+def _path(name: str, pipeline: Pipeline) -> str:
+    return posixpath.normpath(posixpath.join(pipeline.publish.directory, name))
+
+
 def _commit(
     event: ModelPromoted,
     model: ModelVersion,
@@ -116,21 +141,24 @@ def _commit(
     files: Files,
     pipeline: Pipeline,
 ) -> Commit:
-    folder = pipeline.publish.directory
     return Commit(
         pipeline=model.pipeline,
         version=model.version,
         run=model.trace_id,
-        files={
-            posixpath.normpath(posixpath.join(folder, name)): files.get(name) for name in FILE_NAMES
-        },
-        subject=f"Publish {model.pipeline} v{model.version}: {few_words(model, report)}",
+        files={_path(name, pipeline): files.get(name) for name in FILE_NAMES},
+        subject=f"{_deed(model)}: {few_words(model, report)}",
         body=f"{' '.join(model.reason.split())}\n\n{metrics_line(model)}",
         at=event.occurred_at,
     )
 
 
-def _details(report: DriftReport | None, store: Store) -> bytes | None:
+def _deed(model: ModelVersion) -> str:
+    if model.restores:
+        return f"Restore {model.pipeline} v{model.restores} as v{model.version}"
+    return f"Publish {model.pipeline} v{model.version}"
+
+
+def report_details(report: DriftReport | None, store: Store) -> bytes | None:
     """The whole drift report as JSON, if there was a comparison and it is still kept."""
     if report is None or report.details is None:
         return None
@@ -144,6 +172,10 @@ def few_words(model: ModelVersion, report: DriftReport | None) -> str:
             return "the first model"
         case "reference_set":
             return "a reference was set"
+        case "rollback":
+            return "a person rolled back"
+        case "performance":
+            return "the champion has become worse"
     if report is None or report.drift_score is None:
         return "the data has drifted"
     if report.p is not None:
@@ -152,8 +184,8 @@ def few_words(model: ModelVersion, report: DriftReport | None) -> str:
 
 
 def metrics_line(model: ModelVersion) -> str:
-    """The model's metrics, and the champion's on the same rows, on one line."""
-    champion = model.metrics.get("champion") or {}
+    """The model's metrics, and those of the champion that it beat on the same rows, on one line."""
+    champion = (not model.restores and model.metrics.get("champion")) or {}
     return ", ".join(
         f"{key} {model.metrics[key]:.4g}"
         + (f" (before: {champion[key]:.4g})" if champion.get(key) is not None else "")

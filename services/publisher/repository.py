@@ -32,6 +32,7 @@ _TRIES: Final = 5
 _MOST_PACKS: Final = 100
 _IDENTITY: Final = "Trimtab <trimtab@localhost>"
 _MADE: Final = "refs/trimtab/made"
+_RESTORED: Final = "refs/trimtab/restored"
 _MODEL_TRAILER: Final = "Trimtab-Model"
 _RUN_TRAILER: Final = "Trimtab-Run"
 
@@ -131,10 +132,38 @@ class ModelRepository:
             except UnexpectedFailure as failure:
                 raise WillNotPass(str(failure)) from None
 
-    def _publish(self, commit: Commit) -> Published:
+    def files_of(self, commit: str, paths: Iterable[str]) -> dict[str, bytes] | None:
+        """Those of the paths that a published commit has, with their content.
+
+        None: the repository does not have the commit any more.
+
+        Raises:
+            WillPass: the repository is out of reach.
+        """
+        with self._locked_cache():
+            try:
+                return self._files_of(commit, paths)
+            except (UnexpectedFailure, WillNotPass) as failure:
+                log.warning("the commit cannot be had", commit=commit, reason=str(failure))
+                return None
+
+    def _files_of(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+        self._prepare_cache()
+        if commit not in self._git.local("rev-list", "--all").split():
+            how = ("--quiet", "--no-tags", "--filter=blob:none", "--depth=1")
+            self._git.remote("fetch", *how, "origin", f"+{commit}:{_RESTORED}")
+        listed = self._git.local("ls-tree", "-z", commit, "--", *paths)
+        entries = (entry.partition("\t") for entry in listed.split("\0") if entry)
+        blobs = {path: about.split()[2] for about, _, path in entries if " blob " in about}
+        return {path: self._git.content(blob) for path, blob in blobs.items()}
+
+    def _prepare_cache(self) -> None:
         if not (self._cache / "HEAD").exists():
             self._cache.mkdir(exist_ok=True)
             self._git.local("init", "--quiet", "--bare", ".")
+
+    def _publish(self, commit: Commit) -> Published:
+        self._prepare_cache()
         reason = ""
         for attempt in range(_TRIES):
             try:

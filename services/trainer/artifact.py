@@ -1,4 +1,4 @@
-"""A fitted model as bytes, and back."""
+"""A fitted model as bytes."""
 
 import io
 import pickle
@@ -6,10 +6,7 @@ import sys
 from typing import Final
 
 import joblib
-from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
-
-from shared.artifacts import verify
 
 _COMPRESSION: Final = ("zlib", 3)
 """On forests, level 6 takes twice the time for 4 % less; level 1 saves none and gives 8 % more."""
@@ -20,17 +17,6 @@ def dump_model(model: Steps) -> bytes:
     sink = io.BytesIO()
     joblib.dump(_with_equal_texts_shared(model), sink, compress=_COMPRESSION)
     return sink.getvalue()
-
-
-def load_model(data: bytes, *, digest: str, sealed: str, key: SecretStr) -> Steps:
-    """The model of the bytes, once they are known to be those that were sealed.
-
-    Raises:
-        TamperedArtifact: they are not; nothing was loaded.
-    """
-    verify(data, digest=digest, sealed=sealed, key=key)
-    model: Steps = joblib.load(io.BytesIO(data))
-    return model
 
 
 class _TextsApart(pickle.Pickler):

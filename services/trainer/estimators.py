@@ -6,31 +6,57 @@ missing values as the schema spells them) or as a batch holds them (numbers and 
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from operator import attrgetter, itemgetter, methodcaller
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
-from sklearn.base import BaseEstimator
+from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import ElasticNet, LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.pipeline import Pipeline as Steps
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils._param_validation import (
     InvalidParameterError,
     validate_parameter_constraints,
 )
+from sklearn.utils.validation import has_fit_parameter
 
 from shared.failures import WillNotPass
 from shared.pipeline import CategoryColumn, NumberColumn, Pipeline, TimeColumn
+from shared.training import Task, Training
 
-ESTIMATORS: Final[dict[str, dict[str, Callable[[], BaseEstimator]]]] = {
+_TREES: Final[dict[str, dict[Task, type]]] = {
     "random_forest": {
         "regression": RandomForestRegressor,
         "classification": RandomForestClassifier,
     },
+    "extra_trees": {
+        "regression": ExtraTreesRegressor,
+        "classification": ExtraTreesClassifier,
+    },
+    "hist_gradient_boosting": {
+        "regression": HistGradientBoostingRegressor,
+        "classification": HistGradientBoostingClassifier,
+    },
+}
+"""Name in the pipeline file -> task -> class. Trees learn the same in whatever unit a number is."""
+
+ESTIMATORS: Final[dict[str, dict[Task, type]]] = {
+    **_TREES,
+    "elastic_net": {"regression": ElasticNet},
+    "logistic_regression": {"classification": LogisticRegression},
 }
 """Name in the pipeline file -> task -> scikit-learn class."""
 
@@ -49,13 +75,30 @@ _ZONED: Final = r".*:\d\d[\d.,:]*(?:Z|[+-]\d\d(?::?\d\d)?)$"
 """An ISO 8601 text that says its zone."""
 
 
-def build_model(pipeline: Pipeline) -> Steps:
-    """The unfitted model of a pipeline: steps `features` and `estimator`.
+def build_model(pipeline: Pipeline, allowed: tuple[str, ...] = ()) -> Steps:
+    """The unfitted model of a pipeline: steps `features` and `estimator`, the latter the last.
+
+    Between them, but for trees, `scale` brings every column to mean 0 and variance 1.
+
+    Args:
+        allowed: dotted names of the classes that `training.estimator` may name besides our own.
 
     Raises:
-        WillNotPass: `training.estimator`, one of `training.parameters` or a feature cannot be used.
+        WillNotPass: `training.estimator`, one of `training.parameters`, a value of
+            `training.search.grid` or a feature cannot be used.
     """
-    return Steps([("features", _features(pipeline)), ("estimator", _estimator(pipeline))])
+    scale = [] if pipeline.training.estimator in _TREES else [("scale", StandardScaler())]
+    estimator = _estimator(pipeline.training, allowed)
+    return Steps([("features", _features(pipeline)), *scale, ("estimator", estimator)])
+
+
+def takes_weights(pipeline: Pipeline, allowed: tuple[str, ...] = ()) -> bool:
+    """Whether the model's `fit` takes `estimator__sample_weight`, of shape (n_rows,).
+
+    Raises:
+        WillNotPass: as `build_model` does, features excepted.
+    """
+    return bool(has_fit_parameter(_estimator(pipeline.training, allowed), "sample_weight"))
 
 
 def input_columns(pipeline: Pipeline) -> list[str]:
@@ -64,31 +107,91 @@ def input_columns(pipeline: Pipeline) -> list[str]:
     return [*training.features, *([time] if time and training.time_parts else [])]
 
 
-def _estimator(pipeline: Pipeline) -> BaseEstimator:
-    training = pipeline.training
-    if training.estimator not in ESTIMATORS:
+def _estimator(training: Training, allowed: tuple[str, ...]) -> Any:
+    """The estimator with its parameters. They and the grid are checked, before anything is fitted.
+
+    It is of any class that keeps to scikit-learn's rules, which no common base class says.
+    """
+    name = training.estimator
+    kind = _allowed_class(name, allowed) if "." in name else _own_class(name, training.task)
+    estimator = _made(name, kind, training.task)
+    for key, value in training.parameters.items():
+        _check_parameter(f"training.parameters.{key}", estimator, key, [value])
+    for key, values in (training.search.grid if training.search else {}).items():
+        _check_parameter(f"training.search.grid.{key}", estimator, key, values)
+    seed = {"random_state": training.seed} if "random_state" in estimator.get_params() else {}
+    return estimator.set_params(**training.parameters, **seed)
+
+
+def _own_class(name: str, task: Task) -> type:
+    fitting = ", ".join(each for each, tasks in ESTIMATORS.items() if task in tasks)
+    if name not in ESTIMATORS:
         raise WillNotPass(
-            f"training.estimator: no {training.estimator!r}; there are: {', '.join(ESTIMATORS)}"
+            f"training.estimator: no {name!r}; for {task} there are: {fitting}, and the dotted "
+            "names in TRAINER_ALLOWED_ESTIMATORS"
         )
-    estimator = ESTIMATORS[training.estimator][training.task]()
-    for name, value in training.parameters.items():
-        _check_parameter(training.estimator, estimator, name, value)
-    return estimator.set_params(**training.parameters, random_state=training.seed)
+    if task not in ESTIMATORS[name]:
+        raise WillNotPass(f"training.estimator: {name} is not for {task}; there are: {fitting}")
+    return ESTIMATORS[name][task]
 
 
-def _check_parameter(kind: str, estimator: BaseEstimator, name: str, value: object) -> None:
-    where = f"training.parameters.{name}"
+def _allowed_class(name: str, allowed: tuple[str, ...]) -> type:
+    """A class by its dotted name. Importing runs code, so only what is allowed is imported."""
+    where = f"training.estimator: {name}"
+    if name not in allowed:
+        raise WillNotPass(
+            f"{where} is not allowed; if it is to be trusted, add it to TRAINER_ALLOWED_ESTIMATORS"
+        )
+    module, _, kind = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), kind, None)
+    except (ImportError, OSError) as error:
+        package = module.partition(".")[0]
+        raise WillNotPass(
+            f"{where} cannot be imported ({error}); install {package} where the trainer runs"
+        ) from None
+    if not isinstance(found, type):
+        raise WillNotPass(f"{where}: {module} has no class {kind}")
+    return found
+
+
+def _made(name: str, kind: type, task: Task) -> Any:
+    """An estimator with default parameters, if the class is one for the task."""
+    asked, predicts = {
+        "regression": (is_regressor, "predict"),
+        "classification": (is_classifier, "predict_proba"),
+    }[task]
+    try:
+        estimator = kind()
+        fits = asked(estimator) and all(
+            hasattr(estimator, method) for method in ("fit", "get_params", predicts)
+        )
+    except (TypeError, AttributeError) as error:
+        raise WillNotPass(
+            f"training.estimator: {name} is no scikit-learn-compatible estimator: {error}"
+        ) from None
+    if not fits:
+        raise WillNotPass(
+            f"training.estimator: {name} is no estimator for {task}, which takes fit and {predicts}"
+        )
+    return estimator
+
+
+def _check_parameter(where: str, estimator: Any, name: str, values: Iterable[object]) -> None:
     known = estimator.get_params()
-    if name == "random_state":
-        raise WillNotPass(f"{where}: set training.seed instead")
+    kind = type(estimator).__name__
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known)}"
         raise WillNotPass(f"{where}: {kind} has no such parameter{hint}")
-    try:
-        validate_parameter_constraints(estimator._parameter_constraints, {name: value}, kind)
-    except InvalidParameterError as error:
-        raise WillNotPass(f"{where}: {error}") from None
+    if name == "random_state":
+        raise WillNotPass(f"{where}: set training.seed instead")
+    ranges = getattr(estimator, "_parameter_constraints", {})  # classes of others may state none
+    for value in values:
+        try:
+            validate_parameter_constraints(ranges, {name: value}, kind)
+        except InvalidParameterError as error:
+            raise WillNotPass(f"{where}: {error}") from None
 
 
 def _features(pipeline: Pipeline) -> ColumnTransformer:

@@ -1,23 +1,42 @@
 """The gate: whether a challenger becomes the champion."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-from services.trainer.evaluation import DECIDING_METRIC, Metrics, Task
+from services.trainer.evaluation import Comparison, SegmentComparison
 from shared.events import RetrainRequested
-
-_NAMES: Final = {"mae": "mean absolute error", "log_loss": "log loss"}
+from shared.training import ERROR_NAMES, Gate, Metric
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The champion's version, and its metrics on the rows that are held out now.
+class Guard:
+    """A condition that no policy sets aside."""
 
-    They are empty where a person decided and nothing was compared.
-    """
+    name: str
+    passed: bool
+    finding: str
+    """The figures that it rests on."""
 
-    version: int
-    metrics: Metrics
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the gate looks at."""
+
+    metric: Metric
+    challenger: float
+    """The challenger's error on the held-out rows."""
+    baseline: float
+    rows: int
+    groups: int
+    comparison: Comparison | None
+    """None: there is no champion, or a person decided that it goes."""
+    champion_version: int | None
+    segments: Sequence[SegmentComparison]
+    model_bytes: int
+    max_file_bytes: int
+    loads: str | None
+    """Why the model's bytes do not load and predict the same elsewhere; None: they do."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +45,96 @@ class Verdict:
 
     decision: Literal["promoted", "rejected"]
     reason: str
+    guards: tuple[Guard, ...]
 
 
-def decide(
-    asked_for: RetrainRequested, task: Task, challenger: Metrics, champion: Judged | None, rows: int
-) -> Verdict:
-    """Promote a challenger that is not worse than the champion on the same held-out rows.
+def decide(asked_for: RetrainRequested, evidence: Evidence, gate: Gate) -> Verdict:
+    """Promote a challenger that passes all guards and the pipeline's policy.
 
-    The first model, and one on a reference that a person set, is promoted whatever its error.
-
-    Args:
-        challenger: its metrics on the held-out rows, of which there are `rows`.
-        champion: none before the first promotion.
+    The first model is compared with the baseline alone. A model on a reference that a person set
+    is promoted whatever its error, if its file can be used at all.
     """
-    metric = DECIDING_METRIC[task]
-    new = challenger[metric]
-    if champion is None or asked_for.reason == "reference_set":
-        why = "a person set the reference" if champion else "first model"
-        return Verdict("promoted", f"{why}: {_NAMES[metric]} {new:.5g} on {rows:,} rows")
-    old = champion.metrics[metric]
-    digits = next(n for n in (5, 8, 17) if new == old or f"{new:.{n}g}" != f"{old:.{n}g}")
-    figure = f"{_NAMES[metric]} {new:.{digits}g}"
-    against = f"v{champion.version} with {old:.{digits}g} on the same {rows:,} rows"
-    if new <= old:
-        return Verdict("promoted", f"{figure}, not worse than {against}")
-    return Verdict("rejected", f"{figure}, worse than {against}")
+    by_person = asked_for.reason == "reference_set"
+    guards = tuple(_file_guards(evidence) if by_person else _guards(evidence, gate))
+    failed = [guard for guard in guards if not guard.passed]
+    if failed:
+        reasons = "; ".join(f"not {guard.name} ({guard.finding})" for guard in failed)
+        return Verdict("rejected", f"{_figure(evidence)}; {reasons}", guards)
+    if evidence.comparison is None:
+        why = "a person set the reference" if by_person else "first model"
+        return Verdict("promoted", f"{why}: {_figure(evidence)}", guards)
+    return _by_policy(evidence, evidence.comparison, gate, guards)
+
+
+def _guards(evidence: Evidence, gate: Gate) -> Iterator[Guard]:
+    yield Guard(
+        "enough held-out rows",
+        evidence.rows >= gate.min_rows and evidence.groups >= gate.min_groups,
+        f"{evidence.rows:,} rows in {evidence.groups:,} groups; it takes {gate.min_rows:,} "
+        f"in {gate.min_groups:,}",
+    )
+    yield Guard(
+        "better than the baseline",
+        evidence.challenger <= evidence.baseline,
+        f"{evidence.challenger:.4g} against {evidence.baseline:.4g}",
+    )
+    if evidence.comparison:
+        yield _segment_guard(evidence.segments, gate)
+    yield from _file_guards(evidence)
+
+
+def _segment_guard(segments: Sequence[SegmentComparison], gate: Gate) -> Guard:
+    """A segment is worse if the difference is large and its interval lies wholly above zero."""
+    judged = [each for each in segments if each.comparison and not each.few]
+    worse = [
+        f"{each.segment} {each.comparison.relative_difference:+.1%} on {each.rows:,} rows"
+        for each in judged
+        if each.comparison
+        and each.comparison.relative_difference > gate.segment_margin
+        and each.comparison.relative_interval[0] > 0
+    ]
+    said = f"{len(judged)} segments with {gate.min_segment_rows:,} rows, limit "
+    return Guard(
+        "sound in every segment",
+        not worse,
+        ", ".join(worse) or f"{said}{gate.segment_margin:+.0%}",
+    )
+
+
+def _file_guards(evidence: Evidence) -> Iterator[Guard]:
+    yield Guard(
+        "usable in a fresh process",
+        evidence.loads is None,
+        evidence.loads or "loads and predicts the same",
+    )
+    yield Guard(
+        "small enough for the repository",
+        evidence.model_bytes <= evidence.max_file_bytes,
+        f"{evidence.model_bytes:,} bytes; publish.max_file_bytes is {evidence.max_file_bytes:,}",
+    )
+
+
+def _by_policy(
+    evidence: Evidence, found: Comparison, gate: Gate, guards: tuple[Guard, ...]
+) -> Verdict:
+    high = found.relative_interval[1]
+    passed, wanted = {
+        "better": (high < 0, "an interval wholly below zero"),
+        "not_worse": (high <= gate.margin, f"an upper end of at most {gate.margin:+.1%}"),
+        "always": (True, "any"),
+    }[gate.policy]
+    said = (
+        f"{_figure(evidence)}, {found.relative_difference:+.1%} against v"
+        f"{evidence.champion_version} ({gate.confidence:.0%} interval "
+        f"{found.relative_interval[0]:+.1%} to {high:+.1%})"
+    )
+    if passed:
+        return Verdict("promoted", f"{said}: {gate.policy}", guards)
+    return Verdict("rejected", f"{said}, and {gate.policy} takes {wanted}", guards)
+
+
+def _figure(evidence: Evidence) -> str:
+    return (
+        f"{ERROR_NAMES[evidence.metric]} {evidence.challenger:.4g} on {evidence.rows:,} rows in "
+        f"{evidence.groups:,} groups"
+    )

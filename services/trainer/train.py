@@ -1,92 +1,99 @@
-"""The training of one model: window, fit, judgement, record."""
+"""The handler: a challenger is trained, held against the champion, and recorded."""
 
 import platform
-import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.metadata import version
-from pickle import UnpicklingError
 from typing import Any, Final
 
-import joblib
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
 
-from services.trainer.artifact import dump_model, load_model
-from services.trainer.estimators import build_model, input_columns
-from services.trainer.evaluation import Metrics, evaluate, feature_importance
-from services.trainer.gate import Judged, decide
-from services.trainer.window import Split, Window, split, training_window
+from services.trainer.artifact import dump_model
+from services.trainer.challenger import Plan, fit_model, make_plan
+from services.trainer.evaluation import Judged, judge
+from services.trainer.fresh_process import why_not_usable
+from services.trainer.gate import Evidence, decide
+from services.trainer.metrics_file import metrics_content
+from services.trainer.plots import render_plots
+from services.trainer.trial import Trial, hold_trial
+from services.trainer.window import Split, split, training_pool, wanted_rows
 from shared.artifacts import TamperedArtifact, seal
-from shared.events import ModelPromoted, ModelRejected, RetrainRequested, Sha256, caused_fields
+from shared.events import (
+    Event,
+    ModelPromoted,
+    ModelRejected,
+    RetrainRequested,
+    ReviewNeeded,
+    Sha256,
+    caused_fields,
+)
 from shared.failures import WillNotPass
 from shared.frames import to_parquet
 from shared.outcome import Outcome, record_fields
-from shared.pipeline import Pipeline, Training
+from shared.pipeline import Pipeline
 from shared.records import DriftReport, ModelVersion
+from shared.scoring import CANNOT_PREDICT, error_of, load_model
 from shared.settings import Settings
 from shared.store import Store
 
 _LIBRARIES: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "trimtab")
-_CANNOT_PREDICT: Final = (
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    TypeError,
-    UnpicklingError,
-    ValueError,
-)
-"""What a model of other library versions or other columns raises when it is loaded or asked."""
-
-
-@dataclass(frozen=True)
-class Challenger:
-    """A fitted model, its bytes, and what it took."""
-
-    model: Steps
-    data: bytes
-    fit_seconds: float
-    trained_at: datetime
+_LONGEST_REASON: Final = 500
 
 
 def train_model(
     event: RetrainRequested, pipeline: Pipeline, store: Store, settings: Settings
 ) -> Outcome:
-    """Train a challenger on the window, and promote it if it is not worse than the champion.
+    """Train a challenger on the rows at hand, and promote it if it passes the gate.
+
+    The version's number is taken before the champion is read. If a rollback takes it meanwhile, the
+    record is refused and the challenger is judged anew.
 
     Raises:
         WillNotPass: the rows are not there or too few, the estimator or a parameter is wrong,
             MODEL_SIGNING_KEY is not set, or the champion cannot be trusted or cannot predict.
     """
     key = _signing_key(settings)
-    window = training_window(event, pipeline, store)
-    parts = split(window.rows, pipeline, window.batches[-1].rows)
-    champion = _champion(event, parts.held_out, pipeline, store, key)
-    challenger = fit_challenger(parts.training, pipeline)
-    metrics = evaluate(challenger.model, parts.held_out, pipeline.training)
-    verdict = decide(event, pipeline.training.task, metrics, champion, len(parts.held_out))
-    model_sha256 = store.put_blob(challenger.data)
-    window_sha256 = store.put_blob(to_parquet(window.rows))
-    hashes = {"model_sha256": model_sha256, "window_sha256": window_sha256}
+    number = _next_version(event, store)
+    champion = store.champion(event.pipeline)
+    pool = training_pool(event, pipeline, store)
+    wanted = wanted_rows(pool, pipeline)
+    parts = split(pool.rows, pipeline, wanted)
+    plan = make_plan(pool, parts.training, pipeline, settings)
+    learnt, held_out = pool.rows.iloc[plan.training], pool.rows.iloc[parts.held_out]
+    fitted = fit_model(learnt, plan.recipe, pipeline, settings)
+    against = _compared_champion(event, champion, held_out, pipeline, store, key)
+    trial = hold_trial(fitted.model, against, learnt, held_out, pipeline)
+    data = dump_model(fitted.model)
+    verdict = decide(event, _evidence(trial, data, held_out, champion, pipeline), pipeline.gate)
+    promoted = verdict.decision == "promoted"
+    rows = pool.rows.iloc[_made_of(plan, parts)].reset_index(drop=True)
+    window = store.put_blob(to_parquet(rows))
+    model = store.put_blob(data)
+    metrics = metrics_content(
+        fitted, plan, trial, verdict, learnt, held_out, pipeline, _version_of(champion)
+    )
+    metrics |= {"versions": library_versions(), "model_sha256": model, "window_sha256": window}
     record = ModelVersion(
         **record_fields(event, "trainer"),
-        version=_next_version(event.pipeline, store),
+        version=number,
         decision=verdict.decision,
         reason=verdict.reason,
-        model=model_sha256,
-        seal=seal(challenger.data, key),
-        model_bytes=len(challenger.data),
-        metrics=metrics | _context(challenger, parts, pipeline, champion) | hashes,
-        champion_version=champion.version if champion else None,
-        window=window_sha256,
+        model=model,
+        seal=seal(data, key),
+        model_bytes=len(data),
+        metrics=metrics,
+        champion_version=_version_of(champion),
+        window=window,
         sequence=event.sequence,
         drift_report=_drift_report(event, store),
-        lineage=_lineage(event, window, challenger, pipeline.training),
+        lineage=_lineage(event, pool.batch[_made_of(plan, parts)], plan, wanted, pipeline),
+        held_out_losses=store.put_blob(trial.losses.to_bytes()),
+        plots=_plots(trial, held_out, metrics, pipeline, store) if promoted else {},
     )
-    return Outcome(record, (_decision(event, record, champion, len(window.rows)),))
+    return Outcome(record, _events(event, record, len(rows), pipeline, store))
 
 
 def _signing_key(settings: Settings) -> SecretStr:
@@ -95,39 +102,44 @@ def _signing_key(settings: Settings) -> SecretStr:
     return settings.model_signing_key
 
 
-def _champion(
+def _next_version(event: RetrainRequested, store: Store) -> int:
+    newest = store.newest(ModelVersion, {"pipeline": event.pipeline}, "version")
+    if newest is None:
+        return 1
+    if newest.restores is None and newest.sequence > event.sequence:
+        raise WillNotPass(
+            f"v{newest.version} was trained for batch {newest.sequence}, which is newer than batch "
+            f"{event.sequence}: there is nothing left to do"
+        )
+    return newest.version + 1
+
+
+def _version_of(champion: ModelVersion | None) -> int | None:
+    return champion.version if champion else None
+
+
+def _compared_champion(
     event: RetrainRequested,
+    champion: ModelVersion | None,
     held_out: pd.DataFrame,
     pipeline: Pipeline,
     store: Store,
     key: SecretStr,
 ) -> Judged | None:
-    champion = store.champion(event.pipeline)
-    if champion is None:
+    """The champion on the held-out rows; none where there is none, or a person has set it aside."""
+    if champion is None or event.reason == "reference_set":
+        # A person's reference is the way on where the champion cannot be loaded any more.
         return None
-    if event.reason == "reference_set":
-        # Decided by a person: the way on where the champion cannot be loaded any more.
-        return Judged(champion.version, {})
-    return Judged(champion.version, _judge(champion, held_out, pipeline.training, store, key))
-
-
-def _judge(
-    champion: ModelVersion,
-    held_out: pd.DataFrame,
-    training: Training,
-    store: Store,
-    key: SecretStr,
-) -> Metrics:
-    data = store.cached_blob(champion.model)
     begin_anew = "to begin anew, set a reference: trimtab reference set FILE"
+    data = store.cached_blob(champion.model)
     try:
         model = _load_champion(data, champion.model, champion.seal, key)
-        return evaluate(model, held_out, training)
+        return judge(model, held_out, pipeline.training)
     except TamperedArtifact as error:
         raise WillNotPass(
             f"the champion, v{champion.version}, is not to be trusted: {error}; {begin_anew}"
         ) from None
-    except _CANNOT_PREDICT as error:
+    except CANNOT_PREDICT as error:
         raise WillNotPass(
             f"the champion, v{champion.version}, cannot predict the held-out rows "
             f"({type(error).__name__}: {error}); {begin_anew}"
@@ -139,25 +151,53 @@ def _load_champion(data: bytes, digest: Sha256, sealed: str, key: SecretStr) -> 
     return load_model(data, digest=digest, sealed=sealed, key=key)
 
 
-def fit_challenger(rows: pd.DataFrame, pipeline: Pipeline) -> Challenger:
-    """Fit on all cores that this process may use."""
-    model = build_model(pipeline)
-    estimator = model.named_steps["estimator"]
-    cores_are_open = estimator.get_params().get("n_jobs", "no such parameter") is None
-    started_at, started = datetime.now(UTC), time.perf_counter()
-    if cores_are_open:
-        estimator.set_params(n_jobs=joblib.cpu_count())
-    model.fit(rows[input_columns(pipeline)], rows[pipeline.training.target].to_numpy())
-    if cores_are_open:
-        # The trainer's cores are no part of the model, and would be part of its bytes.
-        estimator.set_params(n_jobs=None)
-    seconds = time.perf_counter() - started
-    return Challenger(model, dump_model(model), seconds, started_at)
+def _evidence(
+    trial: Trial,
+    data: bytes,
+    held_out: pd.DataFrame,
+    champion: ModelVersion | None,
+    pipeline: Pipeline,
+) -> Evidence:
+    metric = pipeline.training.deciding_metric
+    return Evidence(
+        metric=metric,
+        challenger=error_of(trial.losses.mean, metric),
+        baseline=error_of(float(trial.baseline.losses.mean()), metric),
+        rows=len(held_out),
+        groups=len(trial.losses.rows),
+        comparison=trial.comparison,
+        champion_version=_version_of(champion),
+        segments=trial.segments,
+        model_bytes=len(data),
+        max_file_bytes=pipeline.publish.max_file_bytes,
+        loads=why_not_usable(data, held_out, trial.challenger.predicted, pipeline.training),
+    )
 
 
-def _next_version(pipeline: str, store: Store) -> int:
-    newest = store.newest(ModelVersion, {"pipeline": pipeline}, "version")
-    return newest.version + 1 if newest else 1
+def _made_of(plan: Plan, parts: Split) -> NDArray[np.intp]:
+    """Positions of the rows that the model was made and judged on: the reference once promoted.
+
+    Rows without a target are among them: that some have none is a fact about the data.
+    """
+    return np.union1d(plan.window, parts.held_out)
+
+
+def _plots(
+    trial: Trial,
+    held_out: pd.DataFrame,
+    metrics: dict[str, Any],
+    pipeline: Pipeline,
+    store: Store,
+) -> dict[str, Sha256]:
+    target = pipeline.training.target
+    pictures = render_plots(
+        target,
+        held_out[target],
+        trial.challenger.predicted,
+        trial.champion.predicted if trial.champion else None,
+        metrics,
+    )
+    return {name: store.put_blob(picture) for name, picture in pictures.items()}
 
 
 def _drift_report(event: RetrainRequested, store: Store) -> str:
@@ -166,74 +206,76 @@ def _drift_report(event: RetrainRequested, store: Store) -> str:
     return report.id if report else ""
 
 
-def _context(
-    challenger: Challenger, parts: Split, pipeline: Pipeline, champion: Judged | None
-) -> dict[str, Any]:
-    """What `metrics.json` says beside the model's own figures."""
-    training, held_out = len(parts.training), len(parts.held_out)
-    return {
-        "feature_importance": feature_importance(challenger.model),
-        "data_stats": {
-            "total_samples": training + held_out,
-            "training_samples": training,
-            "test_samples": held_out,
-        },
-        "champion": {"version": champion.version, **champion.metrics} if champion else None,
-        "held_out": _held_out(parts.held_out, pipeline.data.event_time),
-        "versions": _versions(),
-        "trained_at": challenger.trained_at.isoformat(),
-        "fit_seconds": round(challenger.fit_seconds, 3),
-    }
-
-
-def _held_out(rows: pd.DataFrame, event_time: str | None) -> dict[str, str]:
-    if event_time is None:
-        return {"rows": "chosen by a hash of their group"}
-    return {
-        "rows": "the newest, whole groups",
-        "first_event_at": rows[event_time].min().isoformat(),
-        "last_event_at": rows[event_time].max().isoformat(),
-    }
-
-
 @cache
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Of what a loaded model depends on, and of this code."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def _lineage(
-    event: RetrainRequested, window: Window, challenger: Challenger, training: Training
+    event: RetrainRequested,
+    batch: NDArray[np.int64],
+    plan: Plan,
+    held_out_rows: float,
+    pipeline: Pipeline,
 ) -> dict[str, Any]:
-    """What it takes, with the window, to train the same model again."""
+    """Where the window's rows are from, and what it takes to train the same model of them again."""
     return {
         "reason": event.reason,
-        "batches": [batch.id for batch in window.batches],
-        "sequences": [batch.sequence for batch in window.batches],
-        "reference_version": window.reference.version if window.reference else None,
-        "training": training.model_dump(mode="json"),
-        "hyper_parameters": challenger.model.named_steps["estimator"].get_params(),
-        "versions": _versions(),
+        "reference_version": event.reference_version,
+        "sequences": [int(number) for number in np.unique(batch) if number],
+        "schema": pipeline.data.model_dump(mode="json"),
+        "training": pipeline.training.model_dump(mode="json"),
+        "recipe": plan.recipe.model_dump(mode="json"),
+        "held_out_rows": held_out_rows,
+        "versions": library_versions(),
     }
 
 
-def _decision(
-    event: RetrainRequested, record: ModelVersion, champion: Judged | None, window_rows: int
-) -> ModelPromoted | ModelRejected:
-    if champion and record.decision == "rejected":
-        return ModelRejected(
-            **caused_fields(event, "trainer", ModelRejected),
-            model_version=record.version,
-            champion_version=champion.version,
-            sequence=event.sequence,
-            window_rows=window_rows,
-            reason=record.reason,
-        )
+def _events(
+    event: RetrainRequested,
+    record: ModelVersion,
+    window_rows: int,
+    pipeline: Pipeline,
+    store: Store,
+) -> tuple[Event, ...]:
+    if record.decision == "promoted":
+        return (_promoted(event, record, window_rows),)
+    rejected = ModelRejected(
+        **caused_fields(event, "trainer", ModelRejected),
+        model_version=record.version,
+        champion_version=record.champion_version,
+        sequence=event.sequence,
+        window_rows=window_rows,
+        reason=record.reason[:_LONGEST_REASON],
+    )
+    rejections = 1 + _rejections_in_a_row(event.pipeline, store)
+    if rejections != pipeline.gate.review_after:
+        return (rejected,)
+    review = ReviewNeeded(
+        **caused_fields(event, "trainer", ReviewNeeded),
+        model_version=record.version,
+        champion_version=record.champion_version,
+        sequence=event.sequence,
+        rejections=rejections,
+        reason=record.reason[:_LONGEST_REASON],
+    )
+    return rejected, review
+
+
+def _promoted(event: RetrainRequested, record: ModelVersion, window_rows: int) -> ModelPromoted:
     return ModelPromoted(
         **caused_fields(event, "trainer", ModelPromoted),
         model_version=record.version,
-        replaced_version=champion.version if champion else None,
+        replaced_version=record.champion_version,
         sequence=event.sequence,
         window=record.window,
         window_rows=window_rows,
     )
+
+
+def _rejections_in_a_row(pipeline: str, store: Store) -> int:
+    champion = store.champion(pipeline)
+    since = champion.version if champion else 0
+    query = {"pipeline": pipeline, "decision": "rejected", "version": {"$gt": since}}
+    return sum(1 for _ in store.find(ModelVersion, query))

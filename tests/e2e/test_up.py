@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,32 @@ def test_drift_after_all_that_goes_all_the_way_round(running: Running) -> None:
     assert reports[0]["verdict"] == "drift"
     assert wait_for(lambda: running.state()["champion"] == 2, 60), running.json("models")
     assert wait_for(lambda: "parcels/v2" in running("models").stdout, 20)
+
+
+def test_a_person_goes_back_to_the_first_model(running: Running) -> None:
+    first = running.json("models", "show", "1")
+    reached = running.json("rollback", "1")
+    assert (reached["state"], reached["model_version"]) == ("done", 3)
+    restored = running.json("models", "show", "3")
+    assert restored["state"] == "champion, restores v1"
+    assert restored["model"] == first["model"]
+    repository = running.home / "models.git"
+    trees = [
+        subprocess.run(
+            ["git", "-C", str(repository), "rev-parse", f"{commit}^{{tree}}"],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for commit in (first["publication"]["commit"], reached["commit"])
+    ]
+    assert trees[0] == trees[1]
+    assert running.state()["reference"] == 3
+    assert "champion already" in running("rollback", "1").stdout
+
+
+def test_a_version_is_trained_again(running: Running) -> None:
+    made = running.json("models", "reproduce", "2")
+    assert made["same"], made
 
 
 def test_status_is_healthy_and_lists_every_part(running: Running) -> None:

@@ -37,6 +37,8 @@ def put_long_ago(store: Store, data: bytes) -> str:
 
 def model(store: Store, version: int, decision: str) -> str:
     digest = put_long_ago(store, f"model {version}".encode())
+    losses = put_long_ago(store, f"losses {version}".encode())
+    plot = put_long_ago(store, f"plot {version}".encode())
     fields = record_fields(due(version), "trainer") | {"recorded_at": LONG_AGO}
     store.record(
         ModelVersion(
@@ -53,6 +55,8 @@ def model(store: Store, version: int, decision: str) -> str:
             sequence=1,
             drift_report="",
             lineage={},
+            held_out_losses=losses,
+            plots={"errors.png": plot},
         )
     )
     return digest
@@ -60,6 +64,7 @@ def model(store: Store, version: int, decision: str) -> str:
 
 def test_named_bytes_stay_and_unnamed_ones_go(store: Store) -> None:
     named, aside = put_long_ago(store, b"named"), put_long_ago(store, b"set aside")
+    labels = put_long_ago(store, b"labels")
     unnamed, fresh = put_long_ago(store, b"unnamed"), store.put_blob(b"fresh")
     store.record(
         Batch(
@@ -67,6 +72,7 @@ def test_named_bytes_stay_and_unnamed_ones_go(store: Store) -> None:
             outcome="ingested",
             sequence=1,
             data=named,
+            labels=labels,
             rows=1,
             rows_received=2,
             set_aside=SetAside(rows=1, reasons={"a: missing": 1}, data=aside),
@@ -74,9 +80,10 @@ def test_named_bytes_stay_and_unnamed_ones_go(store: Store) -> None:
         )
     )
     assert remove_unnamed_blobs(store, retention_days=30) == 1
-    assert [store.blob(each) for each in (named, aside, fresh)] == [
+    assert [store.blob(each) for each in (named, aside, labels, fresh)] == [
         b"named",
         b"set aside",
+        b"labels",
         b"fresh",
     ]
     with pytest.raises(WillNotPass, match="holds no bytes"):
@@ -89,7 +96,8 @@ def test_champion_outlives_the_retention_and_older_models_do_not(store: Store) -
         model(store, 2, "promoted"),
         model(store, 3, "rejected"),
     )
-    remove_unnamed_blobs(store, retention_days=30)
+    assert remove_unnamed_blobs(store, retention_days=400) == 0
+    assert remove_unnamed_blobs(store, retention_days=30) == 2 * 3
     assert store.blob(champion) == b"model 2"
     for gone in (old, rejected):
         with pytest.raises(WillNotPass):

@@ -30,6 +30,11 @@ def start(command: list[str], environment: dict[str, str]) -> "subprocess.Comple
     [
         ("drift", "REDIS_URL", "REDIS_URL"),
         (
+            "drift",
+            "MODEL_SIGNING_KEY",
+            "MODEL_SIGNING_KEY is not set; the drift worker needs it for pipeline air_quality",
+        ),
+        (
             "trainer",
             "MODEL_SIGNING_KEY",
             "MODEL_SIGNING_KEY is not set; the trainer worker needs it",

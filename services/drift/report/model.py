@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.drift import CellFinding, FeatureStats, PolicyName, Verdict
+from shared.drift import CellFinding, FeatureStats, PerformanceFinding, PolicyName, Verdict
 
 
 class Part(BaseModel):
@@ -110,7 +110,7 @@ class DriftReport(Part):
     verdict: Verdict
     needs_retraining: bool
     reason: str
-    """The verdict's reason in one sentence."""
+    """What speaks for a new model or against it, in one sentence."""
     policy: PolicyName
     p: float | None
     """Of the window that decided; None where the policy has no p-value or there is no verdict."""
@@ -142,6 +142,8 @@ class DriftReport(Part):
     """What the figures rest on, in sentences."""
     charts: list[Chart] = Field(default_factory=list)
     """Binned shares behind the most telling cells."""
+    performance: PerformanceFinding | None = None
+    """The champion's error; None without a champion, or where nobody asks for its error."""
     timestamp: AwareDatetime
 
     def _repr_html_(self) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from services.drift.calibration.rise import LEAST_RISE
 from services.drift.report import figures, wording
 from services.drift.report.figures import Bar
 from services.drift.report.model import Chart, DriftReport, Histogram, PastCheck
@@ -113,6 +114,7 @@ def render_html(report: DriftReport, history: Sequence[PastCheck] = ()) -> str:
             heat_map=_heat_map(report.cells),
             history=_history(history),
             missing=_most_changed(report),
+            least_rise=LEAST_RISE,
             most_rows=MOST_ROWS,
             most_categories=MOST_CATEGORIES,
             most_assumptions=MOST_ASSUMPTIONS,
@@ -139,8 +141,10 @@ def _environment() -> "Environment":
         "clock": _clock,
         "count": wording.count,
         "direction": wording.direction,
+        "error_name": wording.error_name,
         "false_alarms": wording.false_alarms,
         "figure": wording.figure,
+        "headline": wording.headline,
         "name": wording.name,
         "p_equals": wording.p_equals,
         "note": wording.note,

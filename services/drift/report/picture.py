@@ -21,7 +21,7 @@ MOST_CELLS: Final = 3
 _DPI: Final = 100
 _PAGE, _INK, _SOFT, _LINE = "#fdfdfb", "#1b1e22", "#575e67", "#d9d9d2"
 _REFERENCE, _CURRENT, _TINT = "#7397c3", "#b8480a", "#b8480a24"
-_TONES: Final = {"drift": "#a8400a", "no drift": "#1c6b52"}
+_TONES: Final = {"Drift": "#a8400a", "Performance drift": "#a8400a", "No drift": "#1c6b52"}
 _OTHER_TONE: Final = "#46566a"
 _LEFT, _RIGHT, _GAP = 0.035, 0.965, 0.035
 _WIDEST_PANEL: Final = 0.45
@@ -55,10 +55,11 @@ def render_png(report: DriftReport) -> bytes:
 
 def _headline(figure: "Figure", report: DriftReport, alone: bool) -> None:
     """The verdict and its reason; larger if there is nothing else to show."""
-    tone = _TONES.get(report.verdict, _OTHER_TONE)
+    headline = wording.headline(report)
+    tone = _TONES.get(headline, _OTHER_TONE)
     _box(figure, 0, 0, 0.008, 1, color=tone)
-    verdict, name = report.verdict.capitalize(), wording.name(report.name)
-    _write(figure, _LEFT, 0.905, verdict, size=25, weight="bold", color=tone)
+    name = wording.name(report.name)
+    _write(figure, _LEFT, 0.905, headline, size=25, weight="bold", color=tone)
     _write(figure, _RIGHT, 0.93, name, size=12, weight="bold", ha="right", room=0.55)
     _write(figure, _RIGHT, 0.87, wording.decision(report), size=11, color=_SOFT, ha="right")
     lines, size, top = (6, 15, 0.74) if alone else (2, 11.5, 0.805)

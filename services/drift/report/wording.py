@@ -6,6 +6,7 @@ from typing import Final
 
 from services.drift.report.model import DriftReport, WindowFinding
 from shared.drift import CellFinding
+from shared.training import Metric
 
 NO_FIGURE: Final = "–"
 _LONGEST_TEXT: Final = 400
@@ -13,6 +14,12 @@ _LONGEST_DIRECTION: Final = 160
 _LONGEST_NAME: Final = 48
 _LONGEST_LABEL: Final = 13
 
+_ERRORS: Final[dict[Metric, str]] = {
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "log_loss": "log loss",
+    "accuracy": "share of wrong answers",
+}
 _SMALLEST_P: Final = 1e-16
 _SPACE: Final = "\N{NO-BREAK SPACE}"
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -148,8 +155,24 @@ def cell_title(cell: CellFinding) -> str:
     return title if cell.segment is None else f"{title} in {name(cell.segment)}"
 
 
+def error_name(metric: Metric) -> str:
+    """What a model's error by a metric is: 'mean absolute error'."""
+    return _ERRORS[metric]
+
+
+def headline(report: DriftReport) -> str:
+    """The verdict on the data; 'Performance drift' where the champion's error alone speaks."""
+    worse = report.performance is not None and report.performance.drift
+    return (
+        "Performance drift" if worse and report.verdict != "drift" else report.verdict.capitalize()
+    )
+
+
 def decision(report: DriftReport) -> str:
     """The figures that decided, beside what they are compared with; empty without a verdict."""
+    performance = report.performance
+    if performance and performance.drift and report.verdict != "drift":
+        return f"{p_equals(performance.p)}, threshold {probability(performance.threshold)}"
     if report.p is not None:
         return f"{p_equals(report.p)}, threshold {probability(report.threshold)}"
     if report.drift_score is not None:

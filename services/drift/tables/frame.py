@@ -49,7 +49,8 @@ class Frame:
 
     def slice(self, start: int, rows: int) -> "Frame":
         """Some of the rows, without a copy."""
-        return Frame(self.table.slice(start, rows))
+        # Arrow believes the length asked for if there are no columns.
+        return Frame(self.table.slice(start, min(rows, self.rows - start)))
 
     def numbers(self, name: str) -> Numbers:
         """A column as floats, of shape (rows,); what is not finite is missing.

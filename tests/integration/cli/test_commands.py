@@ -158,6 +158,9 @@ def test_unreadable_message_cannot_be_replayed(run: Run, resources: Resources) -
         ["feed", "simulate"],
         ["feed", "replay"],
         *(["dead-letters", name] for name in ("list", "show", "replay")),
+        *(["models", name] for name in ("show", "compare", "load", "reproduce")),
+        ["rollback"],
+        ["replay"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:

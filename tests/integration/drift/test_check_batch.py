@@ -12,7 +12,7 @@ from shared.events import DriftFound, RetrainRequested, effect_id
 from shared.failures import NotYet, WillNotPass
 from shared.frames import from_parquet
 from shared.records import DriftReport, Reference, RetiredReference
-from tests.integration.drift.loop import Loop
+from tests.integration.drift.loop import Loop, with_gate
 
 COMPARED = {"pollutant_min", "pollutant_max", "pollutant_avg"}
 
@@ -111,6 +111,7 @@ def test_drift_is_told_with_its_cells_its_chart_and_the_whole_report(loop: Loop)
 
 def test_incident_is_told_once_and_ends_with_a_promotion(loop: Loop) -> None:
     loop.rejects = frozenset({2, 4})
+    loop.pipeline = with_gate(loop.pipeline, cooldown=0)
     loop.begin()
     reports = [loop.go_round(loop.ingest(level=level)) for level in (150, 50, 150, 150, 150, 50)]
     assert [r.verdict for r in reports] == [

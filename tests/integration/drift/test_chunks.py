@@ -18,7 +18,7 @@ from shared.records import ChunkCounts, DeadLetter, DriftReport
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep
-from tests.integration.drift.loop import Loop, with_drift
+from tests.integration.drift.loop import KEY, Loop, with_drift
 
 ROOT = Path(__file__).parents[3]
 CHUNK_ROWS = 50
@@ -116,6 +116,7 @@ def start_worker(
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": store.database.name,
         "PIPELINES": str(tmp_path),
+        "MODEL_SIGNING_KEY": KEY.get_secret_value(),
         "LEASE_SECONDS": "1",
     }
     started: list[Process] = []

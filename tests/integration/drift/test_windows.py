@@ -32,7 +32,7 @@ def windows(loop: Loop, report: DriftReport) -> list[tuple[int, int | None, int 
 def test_slow_drift_is_found_by_a_window_alone(
     store: Store, air_quality: Pipeline, length: int, level: float
 ) -> None:
-    loop = Loop(store, with_drift(air_quality, windows=(1, length)))
+    loop = Loop(store, with_drift(air_quality, windows=(1, length), trigger="data"))
     loop.begin(stations=100, hours=4)
     reports = [loop.check(loop.ingest(level=level, stations=10)) for _ in range(length)]
     assert {report.verdict for report in reports[:-1]} == {"no drift"}
@@ -62,7 +62,7 @@ def test_windows_are_due_by_the_batches_since_the_reference(
 def test_batches_too_small_for_a_verdict_count_in_a_window(
     store: Store, air_quality: Pipeline
 ) -> None:
-    loop = Loop(store, with_drift(air_quality, windows=(1, 3), min_rows=50))
+    loop = Loop(store, with_drift(air_quality, windows=(1, 3), min_rows=50, trigger="data"))
     loop.begin()
     reports = [loop.check(loop.ingest(level=200, stations=5)) for _ in range(3)]
     assert [r.verdict for r in reports] == ["insufficient data"] * 2 + ["drift"]
@@ -127,7 +127,7 @@ def test_counts_in_other_bins_are_never_added(store: Store, air_quality: Pipelin
 
 
 def play(loop: Loop, seed: int | None) -> list[dict[str, Any]]:
-    """All records of a history with a drift that is answered, a slow one and one that is not.
+    """All records of a history with a drift that is answered, one that is not, and late targets.
 
     With a seed messages come shuffled and repeatedly, and handlers die before they have written.
     """
@@ -135,6 +135,8 @@ def play(loop: Loop, seed: int | None) -> list[dict[str, Any]]:
     inbox: list[Event] = [
         event for level in levels for event in loop.ingest_in_chunks(level, stations=20)
     ]
+    late = loop.next_rows(50)
+    inbox += [*loop.take_in(late.assign(pollutant_avg="NA")), *loop.take_in(late)]
     chance = random.Random(seed)  # noqa: S311
     if seed is not None:
         inbox *= 3
@@ -183,7 +185,8 @@ def other_store(store: Store) -> Store:
 def test_order_and_repetition_of_messages_change_nothing(
     store: Store, air_quality: Pipeline, seed: int
 ) -> None:
-    pipeline = with_drift(air_quality, windows=(1, 3), chunk_rows=50)
+    compared = ("pollutant_min", "pollutant_max")
+    pipeline = with_drift(air_quality, windows=(1, 3), chunk_rows=50, columns=compared)
     rejects = frozenset({8})
     in_order = play(Loop(store, pipeline, rejects), None)
     shuffled_store = other_store(store)
@@ -193,6 +196,8 @@ def test_order_and_repetition_of_messages_change_nothing(
         store.database.client.drop_database(shuffled_store.database.name)
     verdicts = [record["verdict"] for record in in_order if "verdict" in record]
     assert sorted(verdicts)[:2] == ["drift", "drift"]
+    assert [r["batch_rows"] for r in in_order if "verdict" in r].count(0) == 1
+    assert sum(r["performance"]["p"] is not None for r in in_order if r.get("performance")) > 5
     assert shuffled == in_order
 
 

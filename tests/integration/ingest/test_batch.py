@@ -20,6 +20,7 @@ from services.ingest.tables import read_file
 from shared.events import BatchIngested, IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.frames import from_parquet, to_parquet
+from shared.labels import identity_of, join_labels
 from shared.outcome import Outcome
 from shared.pipeline import FilesSource, ManualSource, Pipeline, ReferenceFile, Schema
 from shared.records import Batch
@@ -85,7 +86,11 @@ def stage(store: Store, air_quality: Pipeline) -> Ingestion:
 
 def with_schema(pipeline: Pipeline, **changes: Any) -> Pipeline:
     schema = Schema.model_validate(pipeline.data.model_dump() | changes)
-    return pipeline.model_copy(update={"data": schema})
+    target = pipeline.training.target
+    training = pipeline.training.model_copy(
+        update={"target": target if target in schema.columns else next(reversed(schema.columns))}
+    )
+    return pipeline.model_copy(update={"data": schema, "training": training})
 
 
 def test_an_answer_becomes_a_batch(stage: Ingestion) -> None:
@@ -173,15 +178,15 @@ def test_two_ingestions_side_by_side_cannot_both_take_a_row(stage: Ingestion) ->
 def test_an_ingestion_recorded_while_another_looks_up_known_rows(
     stage: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look_up = batch_module._known_identities
+    look_up = batch_module._known_rows
 
     def overtaken(*args: Any) -> pd.DataFrame:
         known = look_up(*args)
-        monkeypatch.setattr(batch_module, "_known_identities", look_up)
+        monkeypatch.setattr(batch_module, "_known_rows", look_up)
         stage.take(answer(row(1)))
         return known
 
-    monkeypatch.setattr(batch_module, "_known_identities", overtaken)
+    monkeypatch.setattr(batch_module, "_known_rows", overtaken)
     late = ingest_batch(due(), answer(row(1)), stage.pipeline, stage.store)
     with pytest.raises(Conflict):
         stage.store.record(late.record, late.events)
@@ -247,6 +252,148 @@ def test_a_new_reference_is_announced_as_one(stage: Ingestion) -> None:
     (event,) = outcome.events
     assert cast("BatchIngested", event).as_reference
     assert cast("Batch", outcome.record).as_reference
+
+
+NO_TARGET = {"pollutant_avg": "NA"}
+
+
+def labels_of(stage: Ingestion, batch: Batch) -> list[tuple[str, float]]:
+    assert batch.labels
+    labels = from_parquet(stage.store.blob(batch.labels))
+    assert labels.columns.tolist() == ["last_update", "station", "pollutant_id", "pollutant_avg"]
+    return list(zip(labels["station"], labels["pollutant_avg"], strict=True))
+
+
+def test_a_target_that_comes_later_is_a_batch_of_labels_alone(stage: Ingestion) -> None:
+    first = stage.take(answer(row(1, **NO_TARGET), row(2), row(3, **NO_TARGET)))
+    assert (first.labels, first.labelled_rows) == (None, 0)
+    outcome = ingest_batch(due(), answer(row(1), row(2), row(3)), stage.pipeline, stage.store)
+    batch = stage.record(outcome)
+    assert (batch.outcome, batch.sequence, batch.rows, batch.data) == ("ingested", 2, 0, None)
+    assert (batch.first_event_at, batch.last_event_at) == (None, None)
+    assert (batch.rows_known, batch.labelled_rows) == (3, 2)
+    assert labels_of(stage, batch) == [("Station 001", 2.0), ("Station 003", 2.0)]
+    assert batch.labels_first_event_at == batch.labels_last_event_at == first.first_event_at
+    (event,) = outcome.events
+    assert isinstance(event, BatchIngested)
+    assert (event.sequence, event.rows, event.data) == (2, 0, None)
+    assert event.labels == batch.labels
+
+
+def test_each_label_comes_once(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET), row(2, **NO_TARGET)))
+    stage.take(answer(row(1, pollutant_avg="2")))
+    assert stage.take(answer(row(1, pollutant_avg="3"))).outcome == "nothing new"
+    third = stage.take(answer(row(1, pollutant_avg="2.5"), row(2, pollutant_avg="3")))
+    assert labels_of(stage, third) == [("Station 002", 3.0)]
+
+
+def test_of_two_targets_in_one_answer_the_first_counts(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET)))
+    batch = stage.take(answer(row(1, **NO_TARGET), row(1), row(1, pollutant_avg="3")))
+    assert labels_of(stage, batch) == [("Station 001", 2.0)]
+
+
+def test_labels_go_with_new_rows_and_their_times(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET), row(1, hour=1, **NO_TARGET)))
+    batch = stage.take(answer(row(1), row(1, hour=1), row(1, hour=9)))
+    assert (batch.rows, batch.labelled_rows) == (1, 2)
+    assert batch.last_event_at
+    assert batch.labels_first_event_at
+    assert batch.labels_last_event_at
+    hours = batch.last_event_at - batch.labels_first_event_at
+    assert (hours, batch.last_event_at - batch.labels_last_event_at) == (
+        timedelta(hours=9),
+        timedelta(hours=8),
+    )
+
+
+def test_a_target_that_is_known_or_still_missing_is_no_label(stage: Ingestion) -> None:
+    stage.take(answer(row(1), row(2, **NO_TARGET)))
+    again = answer(row(1, pollutant_avg="3"), row(2, **NO_TARGET))
+    assert stage.take(again).outcome == "nothing new"
+
+
+def test_two_ingestions_side_by_side_cannot_both_bring_a_label(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET)))
+    first, second = (
+        ingest_batch(due(), answer(row(1)), stage.pipeline, stage.store) for _ in range(2)
+    )
+    stage.record(first)
+    with pytest.raises(Conflict):
+        stage.store.record(second.record, second.events)
+
+
+def test_a_new_reference_brings_no_labels(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET)))
+    batch = stage.take(answer(row(1), row(2)), as_reference=True)
+    assert (batch.rows, batch.labels) == (1, None)
+
+
+@pytest.mark.parametrize("key", [(), ("station", "pollutant_id", "pollutant_avg")])
+def test_where_the_target_makes_the_row_there_are_no_labels(
+    store: Store, air_quality: Pipeline, key: tuple[str, ...]
+) -> None:
+    stage = Ingestion(store, with_schema(air_quality, key=key))
+    stage.take(answer(row(1, **NO_TARGET)))
+    batch = stage.take(answer(row(1)))
+    assert (batch.rows, batch.labels) == (1, None)
+
+
+def test_rows_of_a_schema_without_the_target_can_be_labelled(
+    store: Store, air_quality: Pipeline
+) -> None:
+    columns = air_quality.data.model_dump()["columns"]
+    target = columns.pop("pollutant_avg")
+    narrow = with_schema(air_quality, columns=columns)
+    Ingestion(store, narrow).take(answer(row(1)))
+    wide = Ingestion(store, with_schema(air_quality, columns=columns | {"pollutant_avg": target}))
+    assert labels_of(wide, wide.take(answer(row(1)))) == [("Station 001", 2.0)]
+
+
+@hypothesis_settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.integers(0, 2), st.sampled_from(["NA", "1", "2"])),
+            min_size=1,
+            max_size=5,
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_every_row_has_the_first_target_that_came_and_no_target_comes_twice(
+    store: Store, air_quality: Pipeline, answers: list[list[tuple[int, int, str]]]
+) -> None:
+    store.database["batches"].delete_many({})
+    stage = Ingestion(store, air_quality)
+    expected: dict[tuple[str, int], float | None] = {}
+    for given_rows in answers:
+        stage.take(answer(*(row(s, hour, pollutant_avg=y) for s, hour, y in given_rows)))
+        said: dict[tuple[str, int], list[str]] = {}
+        for s, hour, y in given_rows:
+            said.setdefault((f"Station {s:03}", hour), []).append(y)
+        for identity, targets in said.items():
+            # of a new row the first spelling counts; a known one takes the first target
+            new = identity not in expected
+            found = targets[:1] if new else [y for y in targets if y != "NA"]
+            if new or (expected[identity] is None and found):
+                expected[identity] = None if found[0] == "NA" else float(found[0])
+    batches = store.batches_between("air_quality", 0, 99)
+    rows = pd.concat([stage.rows(batch) for batch in batches if batch.data])
+    labels = [from_parquet(store.blob(batch.labels)) for batch in batches if batch.labels]
+    joined = join_labels(rows, labels, identity_of(air_quality.data), "pollutant_avg")
+    hours = (joined["last_update"].dt.tz_localize(None) - HOUR) // timedelta(hours=1)
+    found_targets = joined["pollutant_avg"].astype(object).where(joined["pollutant_avg"].notna())
+    keys = zip(joined["station"], hours, strict=True)
+    assert {
+        key: None if pd.isna(target) else target
+        for key, target in zip(keys, found_targets, strict=True)
+    } == expected
+    assert not pd.concat([rows.head(0), *labels]).duplicated(identity_of(air_quality.data)).any()
 
 
 PLAIN = {

@@ -10,6 +10,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    ReviewNeeded,
     Stage,
     WorkFailed,
     dump_event,
@@ -203,6 +204,29 @@ def test_what_the_pipeline_does_not_ask_for_is_settled_without_a_message(
     assert record.title == "air_quality: model v3 was rejected"
     assert "worse" in record.text
     assert far_side.requests == []
+
+
+def test_a_person_is_asked_to_look_once(
+    promotion: ModelPromoted,
+    air_quality: Pipeline,
+    store: Store,
+    to_discord: Settings,
+    far_side: FarSide,
+) -> None:
+    event = ReviewNeeded(
+        **base_of(promotion),
+        model_version=3,
+        champion_version=2,
+        sequence=7,
+        rejections=3,
+        reason="worse",
+    )
+    for _ in range(2):
+        record = notification(notify(event, air_quality, store, to_discord))
+    assert record.title == "air_quality: 3 models in a row were rejected"
+    assert record.channels == {"discord": "sent"}
+    (request,) = far_side.requests
+    assert "a person should look" in str(request)
 
 
 def test_without_channels_it_prints(

@@ -85,8 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
         }
+        # What it refuses it says in its answer, and in its exit status as well.
         done = subprocess.run(
-            ["git", "http-backend"], env=environment, input=body, capture_output=True, check=True
+            ["git", "http-backend"], env=environment, input=body, capture_output=True, check=False
         )
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))

@@ -10,11 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.trainer.train import fit_challenger
+from services.trainer.artifact import dump_model
 from shared.artifacts import sha256
 from shared.frames import to_parquet
 from shared.pipeline import Pipeline
-from tests.air_quality_rows import RECORDED, batch_rows, raw_rows, recorded_rows, with_training
+from tests.air_quality_rows import (
+    RECORDED,
+    batch_rows,
+    fitted,
+    raw_rows,
+    recorded_rows,
+    with_training,
+)
 from tests.conftest import AIR_QUALITY
 
 ROOT = Path(__file__).parents[3]
@@ -39,17 +46,19 @@ def run(script: str, *arguments: object, isolated: bool = False, **environment: 
 FIT = """
 import json, sys
 from pathlib import Path
-from services.trainer.train import fit_challenger
+from services.trainer.artifact import dump_model
 from shared.artifacts import sha256
 from shared.frames import from_parquet
-from shared.pipeline import Training, load_pipeline
+from shared.pipeline import load_pipeline
+from shared.training import Training
+from tests.air_quality_rows import fitted
 
 pipeline = load_pipeline(Path(sys.argv[1]))
 rows = from_parquet(Path(sys.argv[2]).read_bytes())
 digests = []
 for keys in sys.argv[3:]:
     changed = pipeline.model_copy(update={"training": Training.model_validate_json(keys)})
-    digests.append(sha256(fit_challenger(rows, changed).data))
+    digests.append(sha256(dump_model(fitted(rows, changed))))
 print(json.dumps(digests))
 """
 
@@ -65,7 +74,7 @@ def test_the_same_rows_give_the_same_bytes_in_every_process(
     rows = batch_rows(raw_rows(20), air_quality).dropna()
     window = tmp_path / "window.parquet"
     window.write_bytes(to_parquet(rows))
-    here = [sha256(fit_challenger(rows, pipeline).data) for pipeline in pipelines]
+    here = [sha256(dump_model(fitted(rows, pipeline))) for pipeline in pipelines]
     keys = [pipeline.training.model_dump_json() for pipeline in pipelines]
     for seed, cores in (("1", "1"), ("2", "2")):
         environment = {"PYTHONHASHSEED": seed, "LOKY_MAX_CPU_COUNT": cores}
@@ -108,11 +117,11 @@ def test_the_model_predicts_published_rows_where_this_code_is_not(
     rows = batch_rows(published, air_quality)
     assert len(rows) == len(published)
     quick = with_training(air_quality, parameters={"n_estimators": 8})
-    challenger = fit_challenger(rows[rows["pollutant_avg"].notna()], quick)
-    (tmp_path / "model.joblib").write_bytes(challenger.data)
+    model = fitted(rows[rows["pollutant_avg"].notna()], quick)
+    (tmp_path / "model.joblib").write_bytes(dump_model(model))
     published.to_csv(tmp_path / "rows.csv", index=False)
     there = run(PREDICT, tmp_path / "model.joblib", tmp_path / "rows.csv", isolated=True)
-    np.testing.assert_array_equal(there, challenger.model.predict(rows))
+    np.testing.assert_array_equal(there, model.predict(rows))
 
 
 THREADS = """
@@ -120,9 +129,9 @@ import billiard, json, multiprocessing, sys, threading
 from pathlib import Path
 import joblib
 from sklearn.ensemble import _forest
-from services.trainer.train import fit_challenger
 from shared.frames import from_parquet
 from shared.pipeline import load_pipeline
+from tests.air_quality_rows import fitted
 
 threads, build = set(), _forest._parallel_build_trees
 
@@ -133,7 +142,7 @@ def noting_thread(*arguments, **keywords):
 def train(answers):
     _forest._parallel_build_trees = noting_thread
     rows = from_parquet(Path(sys.argv[2]).read_bytes())
-    fit_challenger(rows, load_pipeline(Path(sys.argv[1])))
+    fitted(rows, load_pipeline(Path(sys.argv[1])))
     answers.put(len(threads))
 
 def threads_in_child(processes):

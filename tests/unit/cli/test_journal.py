@@ -87,6 +87,12 @@ MODEL = ModelVersion(
         ),
         (MODEL, "model v2 rejected: worse"),
         (
+            MODEL.model_copy(
+                update={"version": 6, "decision": "promoted", "restores": 2, "reason": "a person"}
+            ),
+            "model v6 is v2 again: a person",
+        ),
+        (
             Reference(**BASE, version=2, data=SHA, rows=1680, up_to_sequence=6, model_version=2),
             "reference v2: the 1,680 rows of model v2",
         ),

@@ -16,7 +16,7 @@ from services.drift.report.model import (
     PastCheck,
     WindowFinding,
 )
-from shared.drift import CellFinding, FeatureStats
+from shared.drift import CellFinding, FeatureStats, PerformanceFinding
 
 MOMENT = datetime(2025, 2, 11, 9, 5, tzinfo=UTC)
 HOSTILE = "<script>alert('&\"')</script>"
@@ -255,6 +255,44 @@ def columns_policy() -> DriftReport:
         rows=300,
         reference_rows=900,
     )
+
+
+def performance_drift() -> DriftReport:
+    """The parcels look the same, and the champion predicts them worse."""
+    performance = PerformanceFinding(
+        model_version=3,
+        metric="mae",
+        error=7.42,
+        error_at_promotion=5.89,
+        rows=4_100,
+        groups=412,
+        p=0.0001,
+        threshold=0.001,
+        drift=True,
+        reason="the champion's mean absolute error rose from 5.89 at its promotion to 7.42 "
+        "(p = 0.0001, threshold 0.001)",
+    )
+    update = {
+        "performance": performance,
+        "reason": performance.reason,
+        "needs_retraining": True,
+    }
+    return parcels().model_copy(update=update)
+
+
+def performance_unknown() -> DriftReport:
+    """The champion could not be asked."""
+    performance = PerformanceFinding(
+        model_version=3,
+        metric="log_loss",
+        error=None,
+        error_at_promotion=0.31,
+        rows=0,
+        groups=0,
+        threshold=0.001,
+        reason="no row has a value of late",
+    )
+    return parcels().model_copy(update={"performance": performance})
 
 
 def no_data() -> DriftReport:

@@ -105,6 +105,12 @@ def test_a_column_that_is_gone_is_missing_in_every_row(profile: Profile) -> None
     assert layout.categories_of(counts.stacked.flat)[0, 0, :].sum() == 4
 
 
+def test_a_table_without_columns_has_no_rows(profile: Profile) -> None:
+    counts = profile.count(pa.table({}))
+    assert counts.rows == 0
+    assert not counts.cells.any()
+
+
 def test_edges_are_quantiles_and_out_of_range_bins_are_empty() -> None:
     values = np.random.default_rng(4).normal(size=5000)
     edges = quantile_edges(values)

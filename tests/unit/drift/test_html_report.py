@@ -21,6 +21,8 @@ SAMPLES: list[Callable[[], DriftReport]] = [
     sample_reports.parcels,
     sample_reports.drift_without_segments,
     sample_reports.columns_policy,
+    sample_reports.performance_drift,
+    sample_reports.performance_unknown,
     sample_reports.no_data,
     sample_reports.insufficient_data,
     sample_reports.wide,
@@ -139,6 +141,36 @@ def test_both_themes_and_a_phone(html: str) -> None:
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in Page(html).all(
         "meta"
     )
+
+
+def test_error_of_the_champion_stands_beside_the_verdict() -> None:
+    report = sample_reports.performance_drift()
+    page = Page(render_html(report))
+    assert page.headings[0] == (1, "Performance drift")
+    assert page.sections[0] == "The champion's error"
+    section = page.words[page.words.index("The champion's error") :].replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    for figure in (
+        report.reason,
+        "Now 7.42 mean absolute error of model v3, 4,100 rows in 412 groups",
+        "At its promotion 5.89",
+        "p 0.0001 had nothing changed, so large a rise would come up in about 1 of 10,000 checks",
+        "Threshold 0.001 performance drift is a p at or below it, with a rise of at least 5 %",
+    ):
+        assert figure in section
+    assert "p of the data 0.34" in page.words
+
+
+def test_data_drift_keeps_the_headline_and_an_unknown_error_has_its_reason() -> None:
+    worse = sample_reports.performance_drift().performance
+    both = sample_reports.air_quality().model_copy(update={"performance": worse})
+    assert Page(render_html(both)).headings[0] == (1, "Drift")
+    page = Page(render_html(sample_reports.performance_unknown()))
+    assert page.headings[0] == (1, "No drift")
+    assert "The champion's error no row has a value of late" in page.words
+    assert "At its promotion" not in page.words
+    assert "The champion's error" not in Page(render_html(sample_reports.parcels())).sections
 
 
 def test_verdict_comes_first_with_all_its_figures() -> None:

@@ -13,8 +13,17 @@ from services.notifier.message import (
     promoted,
     published,
     rejected,
+    review_needed,
 )
-from shared.events import DriftFound, ModelPromoted, ModelPublished, ModelRejected, WorkFailed
+from shared.drift import PerformanceFinding
+from shared.events import (
+    DriftFound,
+    ModelPromoted,
+    ModelPublished,
+    ModelRejected,
+    ReviewNeeded,
+    WorkFailed,
+)
 from shared.records import DriftReport, ModelVersion
 from tests.unit.notifier.conftest import cell
 
@@ -140,6 +149,96 @@ def test_a_rejection_says_that_the_champion_stays_and_why(
     assert "v2 stays" in message.text
     assert "worse than v2" in message.text
     assert values(message)["Mean absolute error"] == "6.457 (v2: 6.971)"
+
+
+def test_a_rejection_before_any_champion_says_that_there_is_none(
+    base: dict[str, Any], model: ModelVersion
+) -> None:
+    event = ModelRejected(**base, model_version=1, sequence=7, reason="not better")
+    assert rejected(event, model, None).text.startswith("There is still no champion.")
+
+
+def test_a_rollback_says_which_version_is_the_champion_again(
+    promotion: ModelPromoted, model: ModelVersion, report: DriftReport
+) -> None:
+    again = promotion.model_copy(
+        update={"model_version": 6, "replaced_version": 5, "restores": 3, "window_rows": 13_200}
+    )
+    restored = model.model_copy(
+        update={
+            "version": 6,
+            "restores": 3,
+            "champion_version": 5,
+            "reason": "a person rolled back from v5 to v3",
+        }
+    )
+    message = promoted(again, restored, report)
+    assert message.title == "air_quality: model v3 is the champion again (as v6)"
+    assert "replaces v5" in message.text
+    assert "13,200 rows" in message.text
+    assert "Why: a person rolled back from v5 to v3" in message.text
+    facts = values(message)
+    assert facts["Mean absolute error"] == "6.457 (v2: 6.971)", "v2 was its rival, not v5"
+    assert "Drift score" not in facts, "no drift asked for it"
+
+
+def test_the_publication_of_a_rollback_says_so(base: dict[str, Any], model: ModelVersion) -> None:
+    event = ModelPublished(**base, model_version=6, commit="0" * 40, branch="main")
+    message = published(event, model.model_copy(update={"version": 6, "restores": 3}), None)
+    assert message.title == "air_quality: model v6 is published, v3 again"
+
+
+def test_nothing_but_rejections_asks_for_a_person_and_says_what_to_do(
+    base: dict[str, Any], model: ModelVersion
+) -> None:
+    event = ReviewNeeded(
+        **base,
+        model_version=3,
+        champion_version=2,
+        sequence=7,
+        rejections=4,
+        reason="mean absolute error 7.1, +9 % against v2",
+    )
+    message = review_needed(event, model)
+    assert message.title == "air_quality: 4 models in a row were rejected"
+    assert "The champion v2 stays" in message.text
+    assert "a person should look" in message.text
+    assert "+9 % against v2" in message.text
+    facts = values(message)
+    assert facts["The last one"] == "trimtab models show 3 --pipeline air_quality"
+    assert facts["Mean absolute error"] == "6.457 (v2: 6.971)"
+    assert any(value.startswith("trimtab replay ") for value in facts.values())
+
+
+PERFORMANCE = PerformanceFinding(
+    model_version=2,
+    metric="mae",
+    error=8.25,
+    error_at_promotion=6.5,
+    rows=1_190,
+    groups=170,
+    p=3e-6,
+    threshold=0.00025,
+    drift=True,
+    reason="the champion's error has risen",
+)
+
+
+def test_a_drift_says_by_how_much_the_champions_error_has_risen(
+    drift: DriftFound, calibrated: DriftReport
+) -> None:
+    risen = calibrated.model_copy(update={"performance": PERFORMANCE})
+    assert values(drifted(drift, risen, None))["Error of the champion v2"] == (
+        "mean absolute error 6.5 → 8.25 since its promotion, on 1,190 rows, p = 3e-6"
+    )
+
+
+def test_a_champion_as_good_as_ever_is_not_mentioned(
+    drift: DriftFound, calibrated: DriftReport
+) -> None:
+    steady = PERFORMANCE.model_copy(update={"drift": False})
+    same = calibrated.model_copy(update={"performance": steady})
+    assert drifted(drift, same, None) == drifted(drift, calibrated, None)
 
 
 def test_a_publication_names_the_commit_and_links_it(

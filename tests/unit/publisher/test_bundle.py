@@ -1,6 +1,8 @@
 """The files of a publication."""
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,23 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.publisher.bundle import FILE_NAMES, Files, bundle
+from services.publisher.model_card import PLOT_FILES
 from shared.artifacts import sha256
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline, Publish
 from shared.records import DriftReport
 from tests.integration.publisher.promotions import drift_report, model_bytes, model_version
 
+PLOTS = {name: f"PNG of {name}".encode() for name in PLOT_FILES}
+
 
 def files_of(
-    pipeline: Pipeline, report: DriftReport | None, limit: int = 100_000, **changes: Any
+    pipeline: Pipeline,
+    report: DriftReport | None,
+    limit: int = 100_000,
+    plots: Mapping[str, bytes] = PLOTS,
+    **changes: Any,
 ) -> Files:
     pipeline = pipeline.model_copy(update={"publish": Publish(max_file_bytes=limit)})
-    return bundle(model_version(3, **changes), model_bytes(3), report, pipeline)
+    return bundle(model_version(3, **changes), model_bytes(3), report, pipeline, plots=plots)
 
 
 def test_all_files_are_there_and_the_model_is_as_it_was(air_quality: Pipeline) -> None:
     files = files_of(air_quality, drift_report(3))
     assert set(files) == set(FILE_NAMES)
+    assert {name: files[name] for name in PLOT_FILES} == PLOTS
     assert files["model.joblib"] == model_bytes(3)
     assert json.loads(files["metrics.json"]) == model_version(3).metrics
 
@@ -64,6 +74,29 @@ def test_a_report_that_is_not_kept_any_more_is_left_out(air_quality: Pipeline) -
     files = files_of(air_quality, None)
     assert set(FILE_NAMES) - set(files) == {"drift_report.json"}
     assert "drift_report.json" not in json.loads(files["manifest.json"])["files"]
+
+
+@given(st.sets(st.sampled_from(PLOT_FILES)))
+def test_plots_that_are_not_there_stay_away_and_stop_nothing(
+    air_quality: Pipeline, there: set[str]
+) -> None:
+    plots = {name: PLOTS[name] for name in there}
+    files = files_of(air_quality, None, plots=plots)
+    assert {name for name in files if name.startswith("plots/")} == there
+    shown = set(re.findall(r'(?:srcset|src)="(.+?)"', files["README.md"].decode()))
+    assert shown <= there
+    assert set(json.loads(files["manifest.json"])["files"]) == set(files) - {"manifest.json"}
+
+
+@pytest.mark.parametrize("name", ["../README.md", "plots/other.png", "model.joblib", "README.md"])
+def test_a_plot_of_another_name_is_no_file(air_quality: Pipeline, name: str) -> None:
+    plots = {name: b"another"}
+    assert files_of(air_quality, None, plots=plots) == files_of(air_quality, None, plots={})
+
+
+def test_a_plot_over_the_limit_is_left_out(air_quality: Pipeline) -> None:
+    large = {PLOT_FILES[0]: bytes(100_001), PLOT_FILES[1]: bytes(100_000)}
+    assert set(files_of(air_quality, None, plots=large)) & set(PLOT_FILES) == {PLOT_FILES[1]}
 
 
 def test_the_same_records_give_the_same_bytes_whatever_the_order_of_keys(

@@ -50,6 +50,7 @@ def test_unreadable_file_is_named(environment: pytest.MonkeyPatch, tmp_path: Pat
         ("MAX_ATTEMPTS", "canary"),
         ("LOG_LEVEL", "canary"),
         ("RETENTION_DAYS", "0"),
+        ("TRAINER_ALLOWED_ESTIMATORS", "lightgbm.LGBMRegressor canary"),
     ],
 )
 def test_wrong_setting_is_named_without_its_value(
@@ -80,3 +81,14 @@ def test_channels_are_separated_by_white_space(environment: pytest.MonkeyPatch) 
         "json://a",
         "mailto://b",
     ]
+
+
+def test_allowed_estimators_are_separated_by_white_space(environment: pytest.MonkeyPatch) -> None:
+    assert read_settings().trainer_allowed_estimators == ()
+    environment.setenv(
+        "TRAINER_ALLOWED_ESTIMATORS", "lightgbm.LGBMRegressor\n xgboost.XGBRegressor"
+    )
+    assert read_settings().trainer_allowed_estimators == (
+        "lightgbm.LGBMRegressor",
+        "xgboost.XGBRegressor",
+    )

@@ -9,10 +9,11 @@ import pytest
 from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
 
-from services.trainer.artifact import dump_model, load_model
+from services.trainer.artifact import dump_model
 from services.trainer.estimators import build_model, input_columns
 from shared.artifacts import TamperedArtifact, seal, sha256
 from shared.pipeline import Pipeline
+from shared.scoring import load_model
 from tests.air_quality_rows import batch_rows, raw_rows, with_training
 
 KEY = SecretStr("a signing key for tests only")

@@ -1,6 +1,7 @@
 """The model's steps: parameters checked, and the same features from every form of a row."""
 
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import ElasticNet, LogisticRegression
+from sklearn.metrics import mean_absolute_error
 
-from services.trainer.estimators import build_model, input_columns
+from services.trainer.estimators import ESTIMATORS, build_model, input_columns, takes_weights
 from services.trainer.evaluation import feature_importance
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline, TimeColumn
+from tests import third_party_estimators
 from tests.air_quality_rows import batch_rows, raw_rows, with_training
 
 TIMES = [
@@ -189,7 +200,7 @@ def test_columns_without_any_value_are_features_all_the_same() -> None:
 def test_the_importance_of_a_category_is_that_of_all_its_columns() -> None:
     rows = pd.concat([ROWS] * 10, ignore_index=True)
     model = build_model(TABLE).fit(rows, rows["bought"].to_numpy())
-    shares = feature_importance(model)
+    shares = feature_importance(model, rows, TABLE.training)
     own = model.named_steps["estimator"].feature_importances_
     assert list(shares) == ["price", "colour", "size"]
     assert shares["colour"] == pytest.approx(own[1:4].sum())
@@ -198,7 +209,8 @@ def test_the_importance_of_a_category_is_that_of_all_its_columns() -> None:
 
 def test_an_estimator_that_learnt_nothing_gives_no_share() -> None:
     model = build_model(TABLE).fit(ROWS, np.array(["yes"] * 4, dtype=object))
-    assert feature_importance(model) == {"price": 0, "colour": 0, "size": 0}
+    shares = feature_importance(model, ROWS, TABLE.training)
+    assert shares == {"price": 0, "colour": 0, "size": 0}
 
 
 def test_the_pickle_names_nothing_of_this_code(air_quality: Pipeline) -> None:
@@ -221,22 +233,184 @@ def test_the_model_asks_for_the_columns_that_it_uses(air_quality: Pipeline) -> N
     assert "last_update" not in input_columns(with_training(air_quality, time_parts=()))
 
 
+KINDS = {
+    ("random_forest", "regression"): RandomForestRegressor,
+    ("random_forest", "classification"): RandomForestClassifier,
+    ("extra_trees", "regression"): ExtraTreesRegressor,
+    ("extra_trees", "classification"): ExtraTreesClassifier,
+    ("hist_gradient_boosting", "regression"): HistGradientBoostingRegressor,
+    ("hist_gradient_boosting", "classification"): HistGradientBoostingClassifier,
+    ("elastic_net", "regression"): ElasticNet,
+    ("logistic_regression", "classification"): LogisticRegression,
+}
+
+
+def test_every_estimator_is_among_the_tested() -> None:
+    assert {(name, task) for name, tasks in ESTIMATORS.items() for task in tasks} == set(KINDS)
+
+
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_an_estimator_has_the_pipelines_parameters_and_seed(name: str, task: str) -> None:
+    kind = KINDS[name, task]
+    parameter = (
+        {"tol": 0.01} if name in ("elastic_net", "logistic_regression") else {"max_depth": 3}
+    )
+    chosen = {"task": task, "estimator": name, "seed": 7, "parameters": parameter}
+    estimator = build_model(with_training(TABLE, **chosen)).named_steps["estimator"]
+    assert isinstance(estimator, kind)
+    assert estimator.get_params() == kind(random_state=7, **parameter).get_params()
+
+
+def for_task(pipeline: Pipeline, name: str, task: str) -> Pipeline:
+    """The air quality pipeline with an estimator and small parameters, for either task."""
+    small = {
+        "random_forest": {"n_estimators": 8},
+        "extra_trees": {"n_estimators": 8},
+        "hist_gradient_boosting": {"max_iter": 25},
+    }.get(name, {})
+    if task == "regression":
+        return with_training(pipeline, estimator=name, parameters=small)
+    return with_training(
+        pipeline,
+        estimator=name,
+        parameters=small,
+        task=task,
+        metric="log_loss",
+        target="state",
+        features=["latitude", "station"],
+    )
+
+
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_it_learns_from_batch_rows_and_predicts_raw_ones_the_same(
+    name: str, task: str, air_quality: Pipeline
+) -> None:
+    pipeline = for_task(air_quality, name, task)
+    raw = raw_rows(30)  # six rows a station: a leaf of gradient boosting takes 20
+    rows = batch_rows(raw, pipeline)
+    known = rows[rows[pipeline.training.target].notna()]
+    target = known[pipeline.training.target].to_numpy()
+    model = build_model(pipeline).fit(known, target)
+    predict = model.predict if task == "regression" else model.predict_proba
+    np.testing.assert_array_equal(predict(raw), predict(rows))
+    if task == "regression":
+        naive = mean_absolute_error(target, np.full(len(target), np.median(target)))
+        assert mean_absolute_error(target, model.predict(known)) < naive / 2
+    else:
+        assert model.score(known, target) > 0.75
+
+
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_of_rows_that_contradict_each_other_the_weightier_are_believed(
+    name: str, task: str
+) -> None:
+    pipeline = with_training(TABLE, estimator=name, task=task)
+    assert takes_weights(pipeline)
+    rows = pd.concat([ROWS[:1]] * 60, ignore_index=True)
+    target = np.repeat([10.0, 90.0] if task == "regression" else ["no", "yes"], 30)
+    for weights, expected in (([1.0, 1e-3], target[0]), ([1e-3, 1.0], target[-1])):
+        model = build_model(pipeline)
+        model.fit(rows, target, estimator__sample_weight=np.repeat(weights, 30))
+        predicted = model.predict(ROWS[:1]).item()
+        assert predicted == (pytest.approx(expected, abs=1) if task == "regression" else expected)
+
+
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_the_unit_of_a_number_does_not_matter(name: str, task: str, air_quality: Pipeline) -> None:
+    pipeline = for_task(air_quality, name, task)
+    rows = batch_rows(raw_rows(30), pipeline).dropna()
+    target = rows[pipeline.training.target].to_numpy()
+    # A power of two, so that the numbers are scaled without rounding and trees split the same.
+    larger = rows.assign(latitude=rows["latitude"] * 2**20)
+    there = build_model(pipeline).fit(larger, target).predict(larger)
+    here = build_model(pipeline).fit(rows, target).predict(rows)
+    if task == "regression":
+        np.testing.assert_allclose(there, here, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(there, here)
+
+
+def third_party(name: str, **changes: object) -> Pipeline:
+    return with_training(
+        TABLE, estimator=f"tests.third_party_estimators.{name}", task="regression", **changes
+    )
+
+
+def built(pipeline: Pipeline) -> object:
+    return build_model(pipeline, (pipeline.training.estimator,)).named_steps["estimator"]
+
+
+def test_a_class_of_others_is_used_where_it_is_allowed() -> None:
+    pipeline = third_party("Constant", parameters={"share": 0.25}, target="price")
+    allowed = ("another.Class", pipeline.training.estimator)
+    model = build_model(pipeline, allowed).fit(ROWS, ROWS["price"].fillna(5).to_numpy())
+    assert isinstance(model.named_steps["estimator"], third_party_estimators.Constant)
+    assert model.predict(ROWS).tolist() == [3, 3, 3, 3]  # from 1 to 9
+    assert not takes_weights(pipeline, allowed)
+
+
+def test_a_classifier_of_others_is_used_where_it_is_allowed() -> None:
+    pipeline = with_training(TABLE, estimator="tests.third_party_estimators.Shares")
+    allowed = (pipeline.training.estimator,)
+    assert takes_weights(pipeline, allowed)
+    target = ROWS["bought"].to_numpy()
+    weights = np.array([3, 1, 0, 0])
+    model = build_model(pipeline, allowed).fit(ROWS, target, estimator__sample_weight=weights)
+    assert model.classes_.tolist() == ["no", "yes"]
+    assert model.predict_proba(ROWS[:1]).tolist() == [[0.25, 0.75]]
+
+
+def test_nothing_is_imported_that_is_not_allowed() -> None:
+    pipeline = with_training(TABLE, estimator="antigravity.Regressor")
+    with pytest.raises(WillNotPass, match=r"antigravity.Regressor .*TRAINER_ALLOWED_ESTIMATORS"):
+        build_model(pipeline, ("sklearn.linear_model.Ridge",))
+    assert "antigravity" not in sys.modules
+
+
 @pytest.mark.parametrize(
-    ("task", "kind"),
-    [("regression", RandomForestRegressor), ("classification", RandomForestClassifier)],
+    ("pipeline", "words"),
+    [
+        (with_training(TABLE, estimator="nowhere.near.It"), "'nowhere'.*install nowhere where"),
+        (third_party("nearest.Centre"), "cannot be imported .*nearest"),
+        (third_party("Nothing"), "tests.third_party_estimators has no class Nothing"),
+        (third_party("time"), "tests.third_party_estimators has no class time"),
+        (third_party("Bare"), "Bare is no scikit-learn-compatible estimator"),
+        (third_party("Asking"), "Asking is no scikit-learn-compatible estimator: .*'share'"),
+        (third_party("Shares"), "Shares is no estimator for regression"),
+        (with_training(TABLE, estimator="sklearn.cluster.KMeans"), "no estimator for classific"),
+        (with_training(TABLE, estimator="sklearn.svm.LinearSVC"), "which takes .*predict_proba"),
+        (third_party("Constant", parameters={"shore": 1}), "shore: .* did you mean 'share'"),
+        (third_party("Constant", parameters={"random_state": 1}), "random_state: .* no such"),
+    ],
 )
-def test_a_forest_has_the_pipelines_parameters_and_seed(task: str, kind: type) -> None:
-    chosen = {"task": task, "seed": 7, "parameters": {"max_depth": 3}}
-    forest = build_model(with_training(TABLE, **chosen)).named_steps["estimator"]
-    assert isinstance(forest, kind)
-    assert forest.get_params() == kind(random_state=7, max_depth=3).get_params()
-    assert forest.n_estimators == 100
+def test_a_class_of_others_that_cannot_be_used_is_an_error_that_says_why(
+    pipeline: Pipeline, words: str
+) -> None:
+    with pytest.raises(WillNotPass, match=words):
+        built(pipeline)
+
+
+def test_values_of_others_parameters_are_left_to_their_fit() -> None:
+    estimator = built(third_party("Constant", parameters={"share": "most"}))
+    assert isinstance(estimator, third_party_estimators.Constant)
+    assert estimator.share == "most"
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"estimator": "random_wood"}, "training.estimator: no 'random_wood'; .*random_forest"),
+        (
+            {"estimator": "random_wood"},
+            "training.estimator: no 'random_wood'; .*random_forest.*TRAINER_ALLOWED_ESTIMATORS",
+        ),
+        (
+            {"estimator": "elastic_net"},
+            "training.estimator: elastic_net is not for classification; .*logistic_regression",
+        ),
+        (
+            {"estimator": "logistic_regression", "task": "regression"},
+            "training.estimator: logistic_regression is not for regression; .*elastic_net",
+        ),
         (
             {"parameters": {"n_estimator": 5}},
             "training.parameters.n_estimator: .* did you mean 'n_estimators'",
@@ -245,6 +419,8 @@ def test_a_forest_has_the_pipelines_parameters_and_seed(task: str, kind: type) -
         ({"parameters": {"max_depth": 0}}, "training.parameters.max_depth: .* Got 0"),
         ({"parameters": {"criterion": "mae"}}, "training.parameters.criterion: .* 'mae'"),
         ({"parameters": {"random_state": 1}}, "random_state: set training.seed instead"),
+        ({"search": {"grid": {"max_dept": [3]}}}, "grid.max_dept: .* did you mean 'max_depth'"),
+        ({"search": {"grid": {"max_depth": [3, 0]}}}, "training.search.grid.max_depth: .* Got 0"),
     ],
 )
 def test_what_the_estimator_does_not_take_is_an_error_that_names_it(

@@ -1,62 +1,333 @@
-"""The gate's decisions."""
+"""The gate's decisions, at their edges."""
+
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.trainer.evaluation import Metrics, Task
-from services.trainer.gate import Judged, decide
+from services.trainer.evaluation import Comparison, SegmentComparison
+from services.trainer.gate import Evidence, Verdict, decide
 from shared.events import RetrainRequested, first_event_fields
+from shared.training import Gate
+
+Policy = Literal["not_worse", "better", "always"]
+POLICIES: tuple[Policy, ...] = ("not_worse", "better", "always")
 
 
 def asked(reason: str = "drift") -> RetrainRequested:
     return RetrainRequested(**first_event_fields("air_quality", reason), reason=reason, sequence=3)
 
 
+def compared(relative: float, low: float, high: float, old: float = 6.4) -> Comparison:
+    return Comparison(
+        metric="mae",
+        difference=relative * old,
+        interval=(low * old, high * old),
+        relative_difference=relative,
+        relative_interval=(low, high),
+        confidence=0.95,
+        rows=1180,
+        groups=430,
+        resamples=4000,
+        seed=42,
+    )
+
+
+def segment(relative: float, low: float, *, few: bool = False) -> SegmentComparison:
+    return SegmentComparison(
+        segment="OZONE",
+        rows=212,
+        groups=77,
+        few=few,
+        challenger={},
+        champion={},
+        baseline={},
+        comparison=compared(relative, low, relative + 0.2),
+    )
+
+
+BETTER = compared(-0.1, -0.15, -0.05)
+
+
+def evidence(**changes: Any) -> Evidence:
+    """Of a challenger that is better in every way, but for the changes."""
+    sound = Evidence(
+        metric="mae",
+        challenger=5.76,
+        baseline=14.9,
+        rows=1180,
+        groups=430,
+        comparison=BETTER,
+        champion_version=2,
+        segments=[segment(-0.1, -0.2)],
+        model_bytes=2_000_000,
+        max_file_bytes=100_000_000,
+        loads=None,
+    )
+    return replace(sound, **changes)
+
+
+# The policies.
+
+
 @pytest.mark.parametrize(
-    ("new", "old", "decision", "words"),
+    ("policy", "low", "high", "decision"),
     [
-        (5.91, 6.4, "promoted", "5.91, not worse than v2 with 6.4 on the same 1,180 rows"),
-        (6.4, 6.4, "promoted", "6.4, not worse than v2 with 6.4 on the same 1,180 rows"),
-        (6.41, 6.4, "rejected", "6.41, worse than v2 with 6.4 on the same 1,180 rows"),
-        (0.0, 0.0, "promoted", "0, not worse than v2 with 0 on the same 1,180 rows"),
-        (
-            *(6.40000012, 6.4, "rejected"),
-            "6.4000001, worse than v2 with 6.4 on the same 1,180 rows",
-        ),
-        (
-            *(0.1 + 0.2, 0.3, "rejected"),
-            "0.30000000000000004, worse than v2 with 0.29999999999999999 on the same 1,180 rows",
-        ),
+        ("not_worse", -0.1, 0.01, "promoted"),
+        ("not_worse", -0.1, 0.0100001, "rejected"),
+        ("not_worse", 0.001, 0.009, "promoted"),
+        ("not_worse", -0.5, -0.4, "promoted"),
+        ("better", -0.1, -1e-9, "promoted"),
+        ("better", -0.1, 0.0, "rejected"),
+        ("better", -0.1, 1e-9, "rejected"),
+        ("always", 0.5, 0.9, "promoted"),
+        ("always", -0.1, 0.0, "promoted"),
     ],
 )
-@pytest.mark.parametrize(
-    ("task", "metric", "name"),
-    [("regression", "mae", "mean absolute error"), ("classification", "log_loss", "log loss")],
-)
-def test_not_worse_is_enough(
-    new: float, old: float, decision: str, words: str, task: Task, metric: str, name: str
+def test_a_policy_looks_at_the_intervals_upper_end(
+    policy: Policy, low: float, high: float, decision: str
 ) -> None:
-    verdict = decide(asked(), task, {metric: new}, Judged(2, {metric: old}), 1180)
-    assert (verdict.decision, verdict.reason) == (decision, f"{name} {words}")
+    found = compared((low + high) / 2, low, high)
+    verdict = decide(asked(), evidence(comparison=found), Gate(policy=policy))
+    assert verdict.decision == decision
 
 
-def test_other_metrics_do_not_decide() -> None:
-    new: Metrics = {"mae": 5.0, "mse": 99.0, "r2_score": None}
-    old: Metrics = {"mae": 6.0, "mse": 40.0, "r2_score": 0.9}
-    assert decide(asked(), "regression", new, Judged(1, old), 10).decision == "promoted"
+def test_the_margin_is_the_pipelines() -> None:
+    found = evidence(comparison=compared(0, -0.04, 0.04))
+    assert decide(asked(), found, Gate(margin=0.04)).decision == "promoted"
+    assert decide(asked(), found, Gate(margin=0.03)).decision == "rejected"
+    none = evidence(comparison=compared(0, 0, 0))
+    assert decide(asked(), none, Gate(margin=0)).decision == "promoted"
 
 
-def test_the_first_model_has_nobody_to_beat() -> None:
-    verdict = decide(asked("first_model"), "regression", {"mae": 1234.567}, None, 595)
+def test_the_reason_of_a_promotion_has_the_figures() -> None:
+    verdict = decide(asked(), evidence(), Gate())
+    assert verdict.reason == (
+        "mean absolute error 5.76 on 1,180 rows in 430 groups, -10.0% against v2 (95% interval "
+        "-15.0% to -5.0%): not_worse"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "wanted"),
+    [
+        (Gate(), "and not_worse takes an upper end of at most +1.0%"),
+        (Gate(policy="better"), "and better takes an interval wholly below zero"),
+    ],
+)
+def test_the_reason_of_a_rejection_has_the_figures_and_what_it_takes(
+    gate: Gate, wanted: str
+) -> None:
+    found = compared(0.031, -0.012, 0.074)
+    verdict = decide(asked(), evidence(comparison=found), gate)
+    assert verdict.decision == "rejected"
+    assert verdict.reason == (
+        "mean absolute error 5.76 on 1,180 rows in 430 groups, +3.1% against v2 (95% interval "
+        f"-1.2% to +7.4%), {wanted}"
+    )
+
+
+def test_the_deciding_metric_is_named() -> None:
+    verdict = decide(asked(), evidence(metric="log_loss"), Gate(confidence=0.9))
+    assert verdict.reason.startswith("log loss 5.76 on 1,180 rows")
+    assert "(90% interval " in verdict.reason
+
+
+# The guards.
+
+FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "rows",
+        {"rows": 19},
+        "enough held-out rows",
+        "19 rows in 430 groups; it takes 20 in 5",
+    ),
+    (
+        "groups",
+        {"groups": 4},
+        "enough held-out rows",
+        "1,180 rows in 4 groups; it takes 20 in 5",
+    ),
+    ("baseline", {"baseline": 5.7}, "better than the baseline", "5.76 against 5.7"),
+    (
+        "segment",
+        {"segments": [segment(-0.1, -0.2), segment(0.26, 0.01)]},
+        "sound in every segment",
+        "OZONE +26.0% on 212 rows",
+    ),
+    (
+        "fresh process",
+        {"loads": "ModuleNotFoundError: No module named 'services'"},
+        "usable in a fresh process",
+        "ModuleNotFoundError: No module named 'services'",
+    ),
+    (
+        "file",
+        {"model_bytes": 100_000_001},
+        "small enough for the repository",
+        "100,000,001 bytes; publish.max_file_bytes is 100,000,000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "name", "finding"), [each[1:] for each in FAULTS])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_each_guard_alone_rejects_whatever_the_policy_says(
+    policy: Policy, changes: dict[str, Any], name: str, finding: str
+) -> None:
+    verdict = decide(asked(), evidence(**changes), Gate(policy=policy))
+    assert verdict.decision == "rejected"
+    failed = [guard for guard in verdict.guards if not guard.passed]
+    assert [guard.name for guard in failed] == [name]
+    assert failed[0].finding == finding
+    assert verdict.reason == (
+        f"mean absolute error 5.76 on {changes.get('rows', 1180):,} rows in "
+        f"{changes.get('groups', 430):,} groups; not {name} ({finding})"
+    )
+
+
+def test_all_guards_that_fail_are_named() -> None:
+    every = {name: value for _, changes, _, _ in FAULTS for name, value in changes.items()}
+    verdict = decide(asked(), evidence(**every), Gate(policy="always"))
+    for _, _, name, _ in FAULTS:
+        assert f"not {name} (" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": 20, "groups": 5},
+        {"baseline": 5.76},
+        {"model_bytes": 100_000_000},
+        {"segments": []},
+        {"segments": [segment(0.25, 0.1)]},
+        {"segments": [segment(0.5, 0.0)]},
+        {"segments": [segment(0.9, 0.5, few=True)]},
+        {"challenger": 0.0, "baseline": 0.0, "comparison": compared(0, 0, 0)},
+    ],
+    ids=[
+        "fewest rows and groups",
+        "as good as the baseline",
+        "largest file",
+        "no segment",
+        "a segment as much worse as it may be",
+        "a segment whose interval reaches zero",
+        "few rows in a segment",
+        "no error at all",
+    ],
+)
+def test_what_a_guard_just_lets_pass(changes: dict[str, Any]) -> None:
+    verdict = decide(asked(), evidence(**changes), Gate())
     assert verdict.decision == "promoted"
-    assert verdict.reason == "first model: mean absolute error 1234.6 on 595 rows"
+    assert all(guard.passed for guard in verdict.guards)
 
 
-def test_a_model_on_a_reference_that_a_person_set_is_not_compared() -> None:
-    verdict = decide(asked("reference_set"), "regression", {"mae": 9.5}, Judged(4, {}), 20)
+def test_guards_are_the_pipelines() -> None:
+    strict = Gate(min_rows=2000, min_groups=500, segment_margin=0.01)
+    found = evidence(segments=[segment(0.02, 0.01)])
+    failed = [guard.name for guard in decide(asked(), found, strict).guards if not guard.passed]
+    assert failed == ["enough held-out rows", "sound in every segment"]
+
+
+# Without a champion to compare with.
+
+ALONE: dict[str, Any] = {"comparison": None, "champion_version": None, "segments": []}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_first_model_has_the_baseline_alone_to_beat(policy: Policy) -> None:
+    verdict = decide(asked("first_model"), evidence(**ALONE), Gate(policy=policy))
     assert verdict.decision == "promoted"
-    assert verdict.reason == "a person set the reference: mean absolute error 9.5 on 20 rows"
+    assert verdict.reason == "first model: mean absolute error 5.76 on 1,180 rows in 430 groups"
+    worse = evidence(**ALONE, baseline=5.75)
+    assert decide(asked("first_model"), worse, Gate(policy=policy)).decision == "rejected"
 
 
 def test_a_first_model_that_finds_a_champion_has_to_beat_it() -> None:
-    verdict = decide(asked("first_model"), "regression", {"mae": 9.0}, Judged(1, {"mae": 5}), 20)
-    assert verdict.decision == "rejected"
+    found = evidence(comparison=compared(0.2, 0.1, 0.3))
+    assert decide(asked("first_model"), found, Gate()).decision == "rejected"
+
+
+def test_a_model_on_a_reference_that_a_person_set_is_not_compared() -> None:
+    worse = evidence(**ALONE | {"champion_version": 4}, baseline=1.0, rows=2, groups=1)
+    verdict = decide(asked("reference_set"), worse, Gate(policy="better"))
+    assert verdict.decision == "promoted"
+    assert verdict.reason == (
+        "a person set the reference: mean absolute error 5.76 on 2 rows in 1 groups"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"loads": "EOFError"}, {"model_bytes": 10**9}])
+def test_a_file_that_cannot_be_used_is_no_champion_whoever_wants_it(
+    changes: dict[str, Any],
+) -> None:
+    found = evidence(**ALONE | changes)
+    assert decide(asked("reference_set"), found, Gate()).decision == "rejected"
+
+
+# A better challenger is never rejected where a worse one is promoted.
+
+SHARE = st.floats(-0.9, 0.9)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Evidence, Evidence]:
+    """Two challengers, the first at least as good as the second in all that is judged."""
+    limits = st.tuples(st.integers(1, 100), st.integers(1, 30))
+
+    def two(strategy: st.SearchStrategy[Any]) -> list[Any]:
+        return sorted((draw(strategy), draw(strategy)))
+
+    lows, middles, highs = (two(SHARE) for _ in range(3))
+    segments, segment_lows = two(SHARE), two(SHARE)
+    errors, sizes = two(st.floats(0, 10)), two(st.integers(1, 200))
+    unusable = two(st.booleans())
+    rows, groups = draw(limits)
+    baseline = draw(st.floats(0, 10))
+    few = draw(st.booleans())
+    alone = draw(st.booleans())
+    one, other = (
+        evidence(
+            challenger=errors[rank],
+            baseline=baseline,
+            rows=rows,
+            groups=groups,
+            comparison=None if alone else compared(middles[rank], lows[rank], highs[rank]),
+            segments=[segment(segments[rank], segment_lows[rank], few=few)],
+            model_bytes=sizes[rank],
+            max_file_bytes=100,
+            loads="EOFError" if unusable[rank] else None,
+        )
+        for rank in (0, 1)
+    )
+    return one, other
+
+
+def _decision(found: Evidence, policy: Policy, margin: float, reason: str) -> Verdict:
+    return decide(asked(reason), found, Gate(policy=policy, margin=margin))
+
+
+@given(
+    pairs(),
+    st.sampled_from(POLICIES),
+    st.sampled_from([0.0, 0.01, 0.5]),
+    st.sampled_from(["drift", "performance", "first_model", "reference_set"]),
+)
+def test_who_is_better_in_all_things_is_not_rejected_where_another_is_promoted(
+    pair: tuple[Evidence, Evidence], policy: Policy, margin: float, reason: str
+) -> None:
+    better, worse = (_decision(each, policy, margin, reason) for each in pair)
+    assert better.decision == "promoted" or worse.decision == "rejected"
+
+
+@given(pairs(), st.sampled_from([0.0, 0.01, 0.5]))
+def test_a_stricter_policy_promotes_nothing_that_a_milder_one_rejects(
+    pair: tuple[Evidence, Evidence], margin: float
+) -> None:
+    order: tuple[Policy, ...] = ("better", "not_worse", "always")
+    promoted = [
+        _decision(pair[0], policy, margin, "drift").decision == "promoted" for policy in order
+    ]
+    assert promoted == sorted(promoted)

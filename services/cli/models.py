@@ -1,0 +1,202 @@
+"""`trimtab models` and `trimtab rollback`: the versions of a model, and the way back to one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from services.cli.terminal import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    Limit,
+    PipelineName,
+    choose_pipeline,
+    connect,
+    console,
+    print_json,
+)
+from shared.failures import WillNotPass
+
+if TYPE_CHECKING:
+    from shared.records import ModelVersion
+    from shared.store import Store
+
+NOT_THE_SAME: Final = 1
+"""The exit code of `models reproduce` when the bytes differ."""
+_LONGEST_WAIT: Final = 300.0
+
+models_app = typer.Typer()
+Version = Annotated[
+    int, typer.Argument(min=1, metavar="VERSION", help="Such as 3.", show_default=False)
+]
+
+
+@models_app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    pipeline: PipelineName = None,
+    limit: Limit = 24,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """The model versions, with their metrics against the champion's, and why each was decided."""
+    if context.invoked_subcommand:
+        _require_no_options(context)
+        return
+    from services.cli.models_view import models_table
+    from services.cli.summary import commits_table
+    from shared.records import ModelVersion
+
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        if as_json:
+            versions = resources.store.find(
+                ModelVersion, {"pipeline": name}, newest_by="version", limit=limit
+            )
+            print_json([version.model_dump(mode="json") for version in versions])
+            return
+        training = resources.pipelines[name].training
+        console.print(models_table(resources.store, name, training, limit))
+        console.print(commits_table(resources.store, name))
+
+
+def _require_no_options(context: typer.Context) -> None:
+    """An option before the command's name would be the list's, and without effect."""
+    for parameter in context.params:
+        source = context.get_parameter_source(parameter)
+        if source and source.name == "COMMANDLINE":
+            command = context.invoked_subcommand
+            raise typer.BadParameter(f"write options behind '{command}'", ctx=context)
+
+
+@models_app.command()
+def show(
+    version: Version,
+    pipeline: PipelineName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """All figures of one version, what the gate asked of it, and where its commit is."""
+    from services.cli.models_view import model_sheet, state_of
+    from shared.records import Publication
+
+    with connect(home) as resources:
+        store = resources.store
+        model = _find(store, choose_pipeline(resources.pipelines, pipeline), version)
+        state = state_of(model, store.champion(model.pipeline))
+        published = {"pipeline": model.pipeline, "model_version": version}
+        publication = store.newest(Publication, published, "recorded_at")
+    if as_json:
+        commit = publication and publication.model_dump(mode="json")
+        print_json(model.model_dump(mode="json") | {"state": state, "publication": commit})
+    else:
+        console.print(model_sheet(model, state, publication))
+
+
+@models_app.command()
+def compare(
+    first: Version,
+    second: Version,
+    pipeline: PipelineName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Two versions side by side, and whether they were judged on the same rows."""
+    from services.cli.model_comparison import compare as compared
+    from services.cli.models_view import comparison_sheet
+
+    with connect(home) as resources:
+        store, name = resources.store, choose_pipeline(resources.pipelines, pipeline)
+        found = compared(_find(store, name, first), _find(store, name, second), store)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        console.print(comparison_sheet(found))
+
+
+@models_app.command()
+def load(
+    version: Version,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    pipeline: PipelineName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version's model.joblib, once its bytes have the recorded hash and seal."""
+    from services.cli.model_files import write_model
+
+    with connect(home) as resources:
+        model = _find(resources.store, choose_pipeline(resources.pipelines, pipeline), version)
+        sealed = write_model(model, output, resources.store, resources.settings)
+    if as_json:
+        print_json({"file": output, "sha256": model.model, "bytes": model.model_bytes} | sealed)
+        return
+    checked = "SHA-256 and seal" if sealed["seal_verified"] else "SHA-256"
+    console.print(f"{output}: {model.model_bytes:,} bytes, {checked} as recorded", markup=False)
+
+
+@models_app.command()
+def reproduce(
+    version: Version,
+    pipeline: PipelineName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Train a version again from its record. Exits with 1 if the bytes are not the same."""
+    from dataclasses import asdict
+
+    from services.trainer.reproduction import reproduce as train_again
+
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        model = _find(resources.store, name, version)
+        with console.status(f"training v{version} again"):
+            made = train_again(
+                model, resources.pipelines[name], resources.store, resources.settings
+            )
+    if as_json:
+        print_json(asdict(made) | {"same": made.same})
+    else:
+        verdict = "the same bytes" if made.same else "other bytes"
+        console.print(f"v{version} of {name} trained again: {verdict}", markup=False)
+        console.print(f"  recorded SHA-256 {made.expected_sha256}", soft_wrap=True)
+        console.print(f"  now      SHA-256 {made.sha256}", soft_wrap=True)
+        for library, (then, now) in made.different_versions.items():
+            console.print(f"  {library}: {then} then, {now} now", markup=False, highlight=False)
+    if not made.same:
+        raise typer.Exit(NOT_THE_SAME)
+
+
+def rollback(
+    version: Version,
+    pipeline: PipelineName = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return when it is stored, not when it is done.")
+    ] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier champion the champion again, with its files and its reference."""
+    from dataclasses import asdict
+
+    from services.cli.rollback import in_words, roll_back
+
+    with connect(home) as resources:
+        name = choose_pipeline(resources.pipelines, pipeline)
+        with console.status(f"rolling back to v{version}"):
+            seconds = 0.0 if no_wait else _LONGEST_WAIT
+            reached = roll_back(resources, name, version, wait_seconds=seconds)
+    if as_json:
+        print_json(asdict(reached))
+    else:
+        console.print(in_words(reached), markup=False, highlight=False, soft_wrap=True)
+
+
+def _find(store: "Store", pipeline: str, version: int) -> "ModelVersion":
+    from shared.records import ModelVersion
+
+    query = {"pipeline": pipeline, "version": version}
+    if model := store.newest(ModelVersion, query, "version"):
+        return model
+    raise WillNotPass(f"{pipeline} has no model v{version}; `trimtab models` lists those it has")

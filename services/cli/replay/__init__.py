@@ -1,0 +1,1 @@
+"""Recorded batches played through the stages' own handlers, without broker or database."""

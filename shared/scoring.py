@@ -1,0 +1,140 @@
+"""How wrong a model is, row by row: the contract between who trains models and who watches them.
+
+The trainer judges a challenger by these losses, and the drift stage asks by the same ones whether
+the champion has become worse since.
+"""
+
+import io
+from dataclasses import dataclass
+from pickle import UnpicklingError
+from typing import Any, Final
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import SecretStr
+from sklearn.pipeline import Pipeline as Steps
+
+from shared.artifacts import verify
+from shared.training import Metric, Training
+
+Floats = NDArray[np.float64]
+
+LEAST_PROBABILITY: Final = float(np.finfo(np.float64).eps)
+"""What a class that the model does not know counts as, so that its loss is large and finite."""
+
+
+CANNOT_PREDICT: Final = (
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
+"""What a model of other library versions or other columns raises when it is loaded or asked."""
+
+
+def load_model(data: bytes, *, digest: str, sealed: str, key: SecretStr) -> Steps:
+    """The model of the bytes, once they are known to be those that were sealed.
+
+    Raises:
+        TamperedArtifact: they are not; nothing was loaded.
+    """
+    verify(data, digest=digest, sealed=sealed, key=key)
+    model: Steps = joblib.load(io.BytesIO(data))
+    return model
+
+
+Predicted = Floats | pd.DataFrame
+
+
+def predict(model: Steps, rows: pd.DataFrame, training: Training) -> Predicted:
+    """What the model says of rows: numbers of shape (n_rows,), or shares of the classes.
+
+    For classification a table of shape (n_rows, n_classes), its columns the classes as texts.
+    """
+    if training.task == "regression":
+        return np.asarray(model.predict(rows), dtype=np.float64)
+    classes = [str(name) for name in model.classes_]
+    return pd.DataFrame(model.predict_proba(rows), columns=classes, index=rows.index)
+
+
+def row_losses(predicted: Predicted, actual: pd.Series, metric: Metric) -> Floats:
+    """The loss of each row, of shape (n_rows,): its mean (of `rmse` its root) is the error.
+
+    mae: |error|; rmse: error²; log_loss: −ln of the actual class's share; accuracy: 0 or 1, so that
+    smaller is better for all of them.
+    """
+    if not isinstance(predicted, pd.DataFrame):
+        errors = predicted - actual.to_numpy(dtype=np.float64)
+        losses: Floats = np.abs(errors) if metric == "mae" else np.square(errors)
+        return losses
+    names = actual.astype(str).to_numpy()
+    if metric == "accuracy":
+        wrong = predicted.to_numpy().argmax(axis=1) != _positions(predicted, names)
+        return np.asarray(wrong, dtype=np.float64)
+    return np.asarray(-np.log(_share_of_actual(predicted, names)))
+
+
+def _positions(shares: pd.DataFrame, names: NDArray[Any]) -> NDArray[np.intp]:
+    """For each name its column; −1 if there is none."""
+    return np.asarray(shares.columns.get_indexer(pd.Index(names)))
+
+
+def _share_of_actual(shares: pd.DataFrame, names: NDArray[Any]) -> Floats:
+    position = _positions(shares, names)
+    values = shares.to_numpy()[np.arange(len(names)), position]
+    return np.clip(np.where(position < 0, 0.0, values), LEAST_PROBABILITY, 1.0)
+
+
+def error_of(mean_loss: float, metric: Metric) -> float:
+    """The error in the metric's own unit, from the mean of its losses."""
+    return mean_loss**0.5 if metric == "rmse" else mean_loss
+
+
+def groups_of(rows: pd.DataFrame, group: tuple[str, ...]) -> NDArray[np.intp]:
+    """For each row the number of its group; without group columns every row is one."""
+    if not group:
+        return np.arange(len(rows))
+    return np.asarray(rows.groupby(list(group), dropna=False, sort=True).ngroup(), dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class GroupLosses:
+    """Losses summed by group. Rows of one group are not independent of each other."""
+
+    sums: Floats
+    """Of shape (n_groups,)."""
+    rows: Floats
+    """Of shape (n_groups,): how many rows each group has."""
+
+    @classmethod
+    def of(cls, losses: Floats, groups: NDArray[np.intp]) -> "GroupLosses":
+        """The sums by group; groups without a row are left out."""
+        rows = np.bincount(groups)
+        sums = np.asarray(np.bincount(groups, weights=losses), dtype=np.float64)
+        return cls(sums[rows > 0], rows[rows > 0].astype(np.float64))
+
+    @property
+    def mean(self) -> float:
+        """The mean loss of all rows."""
+        return float(self.sums.sum() / self.rows.sum())
+
+    def to_bytes(self) -> bytes:
+        """As an array file of shape (2, n_groups); the same bytes for the same losses."""
+        sink = io.BytesIO()
+        np.save(sink, np.stack([self.sums, self.rows]), allow_pickle=False)
+        return sink.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "GroupLosses":
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        sums, rows = np.load(io.BytesIO(data), allow_pickle=False)
+        return cls(sums, rows)
