@@ -3,9 +3,10 @@
 import io
 import pickle
 import sys
-from typing import Final
+from typing import Any, Final
 
 import joblib
+import numpy as np
 from sklearn.pipeline import Pipeline as Steps
 
 _COMPRESSION: Final = ("zlib", 3)
@@ -20,23 +21,29 @@ def dump_model(model: Steps) -> bytes:
 
 
 class _TextsApart(pickle.Pickler):
-    def persistent_id(self, part: object) -> str | None:
-        return part if type(part) is str else None
+    def persistent_id(self, part: object) -> str | np.dtype[Any] | None:
+        return part if type(part) is str or isinstance(part, np.dtype) else None
 
 
-class _TextsInterned(pickle.Unpickler):
-    def persistent_load(self, text: str) -> str:
-        return sys.intern(text)
+class _TextsShared(pickle.Unpickler):
+    def __init__(self, source: io.BytesIO) -> None:
+        super().__init__(source)
+        self._dtypes: dict[np.dtype[Any], np.dtype[Any]] = {}
+
+    def persistent_load(self, part: str | np.dtype[Any]) -> str | np.dtype[Any]:
+        if isinstance(part, str):
+            return sys.intern(part)
+        return self._dtypes.setdefault(part, part)
 
 
 def _with_equal_texts_shared(model: Steps) -> Steps:
-    """A copy in which equal texts are one object.
+    """A copy in which equal texts are one object, and equal types of arrays.
 
-    A pickle also says which texts are one object. That depends on where they were read from, and
-    would make different bytes of equal models.
+    A pickle also says which of them are one object. That depends on where they were read from, and
+    on whether trees were grown in this process. It would make different bytes of equal models.
     """
     sink = io.BytesIO()
     _TextsApart(sink).dump(model)
     sink.seek(0)
-    copy: Steps = _TextsInterned(sink).load()
+    copy: Steps = _TextsShared(sink).load()
     return copy

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline as Steps
 from threadpoolctl import threadpool_limits
 
-from shared.failures import WillPass
+from shared.failures import WillNotPass, WillPass
 from shared.scoring import Floats
 from shared.settings import Settings
 
@@ -42,7 +42,7 @@ def fit(
         weights: how much each row counts, of shape (n_rows,); None: all the same.
 
     Raises:
-        WillPass: the Dask cluster does not answer, or none of its workers does.
+        WillPass, WillNotPass: as `parallel` does.
     """
     keywords = {} if weights is None else {"sample_weight": weights}
     started = time.perf_counter()
@@ -69,6 +69,7 @@ def parallel(settings: Settings) -> Iterator[None]:
 
     Raises:
         WillPass: the cluster does not answer, none of its workers does, or they are lost.
+        WillNotPass: the extra packages for Dask are not installed.
     """
     cores = settings.trainer_cores or joblib.cpu_count()
     with (
@@ -83,8 +84,13 @@ def parallel(settings: Settings) -> Iterator[None]:
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
     """All workers of the cluster. They need the packages that the trainer has."""
-    from distributed import Client, KilledWorker
-    from distributed.comm.core import CommClosedError
+    try:
+        from distributed import Client, KilledWorker
+        from distributed.comm.core import CommClosedError
+    except ImportError:
+        raise WillNotPass(
+            "TRAINER_JOBLIB_BACKEND=dask needs trimtab[dask]: install it where the trainer runs"
+        ) from None
 
     try:
         client = Client(  # type: ignore[no-untyped-call]

@@ -10,18 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
-import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeRegressor
 
 from services.trainer.artifact import dump_model
 from services.trainer.challenger import Recipe, fit_model
 from services.trainer.fitting import parallel
-from shared.failures import WillPass
+from shared.failures import WillNotPass, WillPass
 from shared.pipeline import Pipeline
 from shared.settings import Settings, SettingsError, read_settings
 from shared.training import Window
-from tests.air_quality_rows import batch_rows, raw_rows
+from tests.air_quality_rows import batch_rows, raw_rows, with_training
+
+CLASSIFICATION = {
+    "task": "classification",
+    "metric": None,
+    "target": "state",
+    "features": ["longitude", "city"],
+    "estimator": "extra_trees",
+}
 
 _CLUSTER = """
 import sys, warnings
@@ -65,22 +72,23 @@ def settings_with(**keys: object) -> Settings:
     return read_settings(redis_url="redis://unused", mongodb_uri="mongodb://unused", **keys)
 
 
-def fitted(pipeline: Pipeline, settings: Settings, trees: int = 20) -> tuple[bytes, float]:
+def fitted(pipeline: Pipeline, settings: Settings, trees: int = 20) -> bytes:
     rows = batch_rows(raw_rows(), pipeline)
-    rows = rows[rows["pollutant_avg"].notna()]
+    rows = rows[rows[pipeline.training.target].notna()]
     recipe = Recipe(
         window=Window(policy="all"), time_parts=("hour",), parameters={"n_estimators": trees}
     )
-    found = fit_model(rows, recipe, pipeline, settings)
-    return dump_model(found.model), float(np.mean(found.model.predict(rows)))
+    return dump_model(fit_model(rows, recipe, pipeline, settings).model)
 
 
+@pytest.mark.parametrize("changes", [{}, CLASSIFICATION], ids=["regression", "classification"])
 @pytest.mark.filterwarnings("default")
 def test_forest_of_a_cluster_is_the_forest_of_this_process(
-    scheduler: str, air_quality: Pipeline
+    changes: dict[str, object], scheduler: str, air_quality: Pipeline
 ) -> None:
+    pipeline = with_training(air_quality, **changes)
     cluster = settings_with(trainer_joblib_backend="dask", trainer_dask_scheduler=scheduler)
-    assert fitted(air_quality, cluster) == fitted(air_quality, settings_with())
+    assert fitted(pipeline, cluster) == fitted(pipeline, settings_with())
 
 
 @pytest.mark.filterwarnings("default")
@@ -125,8 +133,17 @@ def test_cluster_that_is_lost_during_a_fit_may_come_back(
         end = threading.Timer(3, os.killpg, (group, signal.SIGKILL))
         end.start()
         with pytest.raises(WillPass, match=r"TRAINER_DASK_SCHEDULER: tcp://.* has failed"):
-            fitted(air_quality, cluster, trees=1_000_000)
+            fitted(air_quality, cluster, trees=5_000)
         end.join()
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    cluster = settings_with(
+        trainer_joblib_backend="dask", trainer_dask_scheduler="tcp://127.0.0.1:9"
+    )
+    with pytest.raises(WillNotPass, match=r"needs trimtab\[dask\]"), parallel(cluster):
+        pass
 
 
 def test_dask_without_an_address_is_refused_at_start() -> None:

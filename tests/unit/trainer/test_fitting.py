@@ -4,11 +4,13 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import ElasticNet
 from sklearn.pipeline import Pipeline as Steps
+from threadpoolctl import threadpool_info
 
-from services.trainer.fitting import fit
+from services.trainer.artifact import dump_model
+from services.trainer.fitting import fit, parallel
 from shared.settings import Settings, read_settings
 
 
@@ -46,6 +48,33 @@ def test_cores_are_used_and_forgotten(
     assert fit(model, rows, target, None, settings_with(trainer_cores=cores)) > 0
     assert seen == [used]
     assert model.named_steps["estimator"].n_jobs == given
+
+
+def test_bytes_of_boosting_do_not_tell_the_cores() -> None:
+    """Its bins keep a number of threads of their own."""
+    rows, target = table()
+    dumps = set()
+    for cores in (1, 2):
+        model = Steps(
+            [
+                ("features", "passthrough"),
+                ("estimator", HistGradientBoostingRegressor(max_iter=3, random_state=1)),
+            ]
+        )
+        fit(model, rows, target, None, settings_with(trainer_cores=cores))
+        dumps.add(dump_model(model))
+    assert len(dumps) == 1
+
+
+def test_linear_algebra_has_one_thread_for_the_fit_alone() -> None:
+    def threads(api: str) -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == api]
+
+    before = threads("blas"), threads("openmp")
+    with parallel(settings_with(trainer_cores=3)):
+        assert set(threads("blas")) == {1}
+        assert set(threads("openmp")) == {3}
+    assert (threads("blas"), threads("openmp")) == before
 
 
 def test_weights_reach_the_estimator() -> None:
