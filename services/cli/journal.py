@@ -128,7 +128,8 @@ def _batch(batch: Batch) -> Line | None:
         return None
     hour = f", {batch.last_event_at:%Y-%m-%d %H:%M} UTC" if batch.last_event_at else ""
     aside = f", {batch.set_aside.rows} set aside" if batch.set_aside.rows else ""
-    return Line("ingest", f"batch {batch.sequence}: {batch.rows:,} new rows{aside}{hour}")
+    late = f", {batch.labelled_rows:,} late targets" if batch.labelled_rows else ""
+    return Line("ingest", f"batch {batch.sequence}: {batch.rows:,} new rows{late}{aside}{hour}")
 
 
 def _report(report: DriftReport) -> Line:

@@ -216,6 +216,8 @@ def _take_in(
             console.print(
                 f"batch {batch.sequence}: {batch.rows:,} new rows of {batch.rows_received:,}"
             )
+            if batch.labelled_rows:
+                console.print(f"  {batch.labelled_rows:,} targets of rows taken in before")
         for reason, rows in batch.set_aside.reasons.items():
             console.print(f"  {rows:,} set aside: {reason}", markup=False)
 

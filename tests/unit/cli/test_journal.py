@@ -80,6 +80,10 @@ MODEL = ModelVersion(
     ("record", "says"),
     [
         (BATCH, "batch 3: 840 new rows, 7 set aside, 2026-01-01 10:00 UTC"),
+        (
+            BATCH.model_copy(update={"rows": 0, "labelled_rows": 12}),
+            "batch 3: 0 new rows, 12 late targets, 7 set aside, 2026-01-01 10:00 UTC",
+        ),
         (REPORT, "batch 6: drift score 0.612 > 0.1: drift"),
         (
             REPORT.model_copy(update={"drift_score": None, "verdict": "no reference"}),
