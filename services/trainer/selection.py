@@ -24,7 +24,7 @@ from shared.training import Window
 
 FEWEST_FOLDS: Final = 5
 MOST_FOLDS: Final = 8
-MOST_ROWS: Final = 5_000
+MOST_ROWS: Final = 2_000
 """Validated on so many rows at most, drawn from all."""
 TRIED_FOLDS: Final = 3
 """A choice that is no better than the other on so many of the newest folds is given up."""

@@ -48,7 +48,7 @@ class Command:
 
     def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         process = self.start(*arguments, **environment)
-        output, _ = process.communicate(timeout=110)
+        output, _ = process.communicate(timeout=240)
         return subprocess.CompletedProcess(arguments, process.returncode, output)
 
     def json(self, *arguments: str) -> Any:

@@ -12,6 +12,8 @@ from git import Repo
 
 from tests.e2e.conftest import Command, wait_for
 
+pytestmark = pytest.mark.timeout(300)  # whole systems start and train, beside other tests
+
 RAW_ROWS = """station,last_update,latitude,longitude,pollutant_id,pollutant_min,pollutant_max
 "A, Delhi",10-01-2026 12:00:00,28.6,77.2,PM2.5,40,200
 "A, Delhi",10-01-2026 12:00,28.6,77.2,PM10,NA,NA

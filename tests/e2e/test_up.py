@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Command, wait_for
 
+pytestmark = pytest.mark.timeout(300)  # whole systems start and train, beside other tests
+
 PARCELS = ROOT / "examples" / "parcels"
 WORKERS = ("ingest", "drift", "trainer", "publisher", "notifier")
 

@@ -144,7 +144,7 @@ def test_the_terminal_shows_verdict_and_reason_first() -> None:
     text = done.stdout
     assert "What changed" in text
     assert "value in north" in text
-    assert "1 false alarm per 1,000 checks" in text
+    assert "1 false alarm per 1,000 checks" in " ".join(text.split())
     assert "times: new rows are later" in text
     assert "Assumptions" in text
     assert "No cluster column" in text

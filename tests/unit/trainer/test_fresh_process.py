@@ -1,6 +1,7 @@
 """Bytes of models, loaded by a real process that has none of this code."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -121,7 +122,7 @@ class _Ends:
 
 
 def test_a_process_that_ends_without_a_word_is_a_reason(tmp_path: Path) -> None:
-    joblib.dump(_Ends(os._exit, 7), tmp_path / "model")
+    joblib.dump(_Ends(signal.raise_signal, 9), tmp_path / "model")
     data = (tmp_path / "model").read_bytes()
     assert why_not_usable(data, ROWS, ROWS["x"].to_numpy(), TRAINING) == "it ended early"
 
