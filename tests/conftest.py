@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 from redis import Redis
 
@@ -16,6 +17,10 @@ from shared.settings import Settings, read_settings
 from shared.stage import Resources
 from shared.store import Store
 from shared.work import Work
+
+# The same examples in every run: what fails in CI fails at the desk.
+hypothesis_settings.register_profile("repeatable", derandomize=True)
+hypothesis_settings.load_profile("repeatable")
 
 AIR_QUALITY = Path(__file__).parents[1] / "pipelines" / "air_quality.yaml"
 

@@ -129,6 +129,21 @@ def free_port(preferred: int = 0) -> int:
     raise StartFailed("no free TCP port on the loopback interface")
 
 
+def claim_port(port: int) -> socket.socket | None:
+    """Reserve a port among the systems of this machine, until what is returned is closed.
+
+    A port is free until its program listens, which takes seconds, so two systems that start
+    together would choose the same one. None: another system has it.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0trimtab-port-{port}")  # an abstract name: it goes with its process
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
 def wait_until_listening(process: Process, port: int, seconds: float = 30.0) -> None:
     """Return once the program accepts connections on the port.
 

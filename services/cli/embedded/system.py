@@ -6,6 +6,7 @@ the one at that address is used.
 
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,13 @@ from typing import Final
 from git import Repo
 
 from services.cli.embedded.addresses import environment_file, is_set, settings_of
-from services.cli.embedded.process import Process, StartFailed, free_port, wait_until_listening
+from services.cli.embedded.process import (
+    Process,
+    StartFailed,
+    claim_port,
+    free_port,
+    wait_until_listening,
+)
 from services.cli.embedded.servers import Mongo, Valkey, secret_file, write_private
 from shared.broker import Broker
 from shared.celery_app import celery_app
@@ -46,6 +53,7 @@ class System:
     flower_port: int = 0
     feed_url: str | None = None
     _processes: list[Process] = field(default_factory=list)
+    _flower_claim: socket.socket | None = None
 
     def start(self, progress: Progress) -> None:
         """Start every part and return when all of them work.
@@ -145,7 +153,8 @@ class System:
         self._wait_until_alive(started_at, progress)
 
     def _flower_command(self) -> list[str]:
-        self.flower_port = free_port(FLOWER_PORT)
+        self._flower_claim = claim_port(FLOWER_PORT)
+        self.flower_port = free_port(FLOWER_PORT if self._flower_claim else 0)
         password = secret_file(self._secret("flower_password"))
         configuration = self.home / "secrets" / "flower.py"
         login = f"{FLOWER_USER}:{password}"
@@ -204,6 +213,8 @@ class System:
         for process in reversed(self._processes):
             process.stop()
         self._processes.clear()
+        if self._flower_claim:
+            self._flower_claim.close()
 
 
 @contextmanager

@@ -293,7 +293,7 @@ def _history(history: Sequence[PastCheck]) -> History | None:
 
 
 def _p_panel(checks: Sequence[PastCheck]) -> Panel:
-    lowest = min(min(check.p or 1, _positive(check.threshold)) for check in checks)
+    lowest = min(min(_finite(check.p) or 1, _positive(check.threshold)) for check in checks)
     decades = max(1, math.ceil(-math.log10(max(lowest, _LOWEST_P)) - 1e-9))
 
     def height(p: float) -> float:
@@ -314,7 +314,7 @@ def _effect_panel(checks: Sequence[PastCheck], with_threshold: bool) -> Panel:
     top = _round_up(largest)
 
     def height(effect: float) -> float:
-        return 100 * (1 - min(_finite(effect) / top, 1))
+        return 100 * (1 - min(max(_finite(effect) / top, 0), 1))
 
     ticks = tuple((100 * (1 - part), wording.figure(top * part)) for part in (0, 0.5, 1))
     title = "Drift score" if with_threshold else "Effect"

@@ -303,8 +303,15 @@ def trained(run: Run, store: Store, settings: Settings) -> ModelVersion:
     return outcome.record
 
 
-@pytest.mark.usefixtures("trained")
-def test_a_version_trained_again_from_its_record_has_the_same_bytes(run: Run) -> None:
+def test_a_version_predicts_its_rows_and_is_trained_again_from_its_record(
+    run: Run, tmp_path: Path, store: Store, trained: ModelVersion
+) -> None:
+    file = tmp_path / "model.joblib"
+    run("models", "load", "1", "-o", str(file))
+    rows: pd.DataFrame = from_parquet(store.blob(trained.window))
+    predicted = joblib.load(file).predict(rows)
+    assert len(predicted) == len(rows)
+    assert np.isin(predicted, rows[trained.lineage["training"]["target"]].unique()).all()
     made = as_json(run("models", "reproduce", "1", "--json"))
     assert made["same"] is True
     assert made["sha256"] == made["expected_sha256"]
@@ -331,14 +338,3 @@ def test_other_rows_or_libraries_give_other_bytes_and_are_named(
 def test_a_record_that_does_not_say_how_it_was_made(run: Run) -> None:
     said = str(run("models", "reproduce", "4").exception)
     assert "v4 of parcels cannot be trained again" in said
-
-
-def test_the_loaded_file_predicts_rows_of_the_window(
-    run: Run, tmp_path: Path, store: Store, trained: ModelVersion
-) -> None:
-    file = tmp_path / "model.joblib"
-    run("models", "load", "1", "-o", str(file))
-    rows: pd.DataFrame = from_parquet(store.blob(trained.window))
-    predicted = joblib.load(file).predict(rows)
-    assert len(predicted) == len(rows)
-    assert np.isin(predicted, rows[trained.lineage["training"]["target"]].unique()).all()

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from services.cli.embedded import servers
-from services.cli.embedded.process import Process, StartFailed, free_port, wait_until_listening
+from services.cli.embedded.process import (
+    Process,
+    StartFailed,
+    claim_port,
+    free_port,
+    wait_until_listening,
+)
 from services.cli.embedded.servers import mongod_binary, secret_file
 
 FOREVER = "import time; time.sleep(60)"
@@ -110,3 +116,14 @@ def test_machine_without_mongod_is_told_what_to_do(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(servers, "find_spec", lambda _name: None)
     with pytest.raises(StartFailed, match=r"MONGODB_URI.*docker compose up"):
         mongod_binary()
+
+
+def test_a_port_is_claimed_by_one_system_at_a_time() -> None:
+    port = free_port()
+    claim = claim_port(port)
+    assert claim
+    assert claim_port(port) is None
+    claim.close()
+    again = claim_port(port)
+    assert again
+    again.close()

@@ -181,9 +181,8 @@ def other_store(store: Store) -> Store:
     return other
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_order_and_repetition_of_messages_change_nothing(
-    store: Store, air_quality: Pipeline, seed: int
+    store: Store, air_quality: Pipeline
 ) -> None:
     compared = ("pollutant_min", "pollutant_max")
     pipeline = with_drift(air_quality, windows=(1, 3), chunk_rows=50, columns=compared)
@@ -191,7 +190,7 @@ def test_order_and_repetition_of_messages_change_nothing(
     in_order = play(Loop(store, pipeline, rejects), None)
     shuffled_store = other_store(store)
     try:
-        shuffled = play(Loop(shuffled_store, pipeline, rejects), seed)
+        shuffled = play(Loop(shuffled_store, pipeline, rejects), 1)
     finally:
         store.database.client.drop_database(shuffled_store.database.name)
     verdicts = [record["verdict"] for record in in_order if "verdict" in record]

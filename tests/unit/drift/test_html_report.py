@@ -1,5 +1,6 @@
 """The HTML report: what stands in it, in which order, who can read it, how large it gets."""
 
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -482,7 +483,24 @@ past = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+def test_past_checks_without_a_finite_p_or_effect_are_drawn() -> None:
+    history = [
+        PastCheck(
+            sequence=number,
+            timestamp=sample_reports.MOMENT,
+            verdict="drift",
+            p=p,
+            threshold=threshold,
+            effect=effect,
+        )
+        for number, p, threshold, effect in ((1, math.nan, 0.001, -1e306), (2, 0.5, math.inf, None))
+    ]
+    drawn = re.findall(r' d="([^"]*)"', render_html(bare(), history))
+    assert drawn
+    assert not re.search("nan|inf", " ".join(drawn))
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(cells, max_size=8),
     st.lists(histograms | bar_charts, max_size=4),
