@@ -30,7 +30,7 @@ _HOUR_SECONDS: Final = 60.0
 """An hour of the feed that has not gone all the way round by then is stuck."""
 _POLL_SECONDS: Final = 0.1
 _READINGS_WITHOUT_NEWS: Final = 2
-SIMULATED_HISTORY: Final = ("simulate", "--manual", "--hours", "8", "--drift-at", "5")
+SIMULATED_HISTORY: Final = ("simulate", "--manual", "--hours", "7", "--drift-at", "5")
 
 
 class DemoFailed(Exception):

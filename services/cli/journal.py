@@ -27,6 +27,8 @@ _FOLLOWED: Final[tuple[type[Record], ...]] = (
 )
 _OVERLAP: Final = timedelta(seconds=10)
 """Records are seen a little after their time; looking back this far finds all of them."""
+_RESOLUTION: Final = timedelta(milliseconds=1)
+"""The store cuts times to it, so a query also finds records from just before its time."""
 _SMALLEST_P: Final = 1e-16
 
 _ACTIVITIES: Final = {
@@ -79,7 +81,8 @@ class Journal:
 
     def _forget(self, before: datetime) -> None:
         self._since = max(self._since, before)
-        self._seen = {key: at for key, at in self._seen.items() if at >= self._since}
+        oldest = self._since - _RESOLUTION
+        self._seen = {key: at for key, at in self._seen.items() if at >= oldest}
 
 
 def activities(work: list[dict[str, Any]]) -> dict[str, str]:

@@ -60,7 +60,7 @@ def test_every_champion_is_one_commit(demo: Demo) -> None:
 
 def test_reports_are_where_the_summary_says(demo: Demo) -> None:
     reports = sorted((demo.home / "reports").glob("batch-*.json"))
-    assert len(reports) == 8
+    assert len(reports) == 7
     verdicts = [json.loads(path.read_text())["verdict"] for path in reports]
     assert verdicts[0] == "no reference"
     assert verdicts[1:5] == ["no drift"] * 4
