@@ -43,14 +43,15 @@ def batches_table(replayed: Sequence[Replayed]) -> Table:
 
     Behind each error stands what the policy did then: P promoted a model, r rejected one.
     """
-    table = Table(box=box.SIMPLE_HEAD, caption="P: a model was promoted then; r: one was rejected")
-    table.add_column("batch")
+    caption = "P: a model was promoted then; r: one was rejected"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, pad_edge=False)
+    table.add_column("batch", overflow="fold")
     table.add_column("rows", justify="right")
     for each in replayed:
         table.add_column(each.policy, justify="right")
     for batches in zip(*(each.batches for each in replayed), strict=True):
         cells = [f"{_figure(batch.error)} {_mark(batch)}" for batch in batches]
-        table.add_row(batches[0].file, f"{batches[0].rows:,}", *cells)
+        table.add_row(_short(batches[0].file), f"{batches[0].rows:,}", *cells)
     return table
 
 
@@ -97,7 +98,8 @@ def plot(replayed: Sequence[Replayed], file: Path) -> None:
             color=_COLOURS[number % len(_COLOURS)],
             label=f"{each.policy}: {mean}",
         )
-    axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=35, ha="right")
+    labels = [_short(name).replace("$", r"\$") for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=35, ha="right")
     axes.set_ylabel(f"{ERROR_NAMES[replayed[0].metric]},\nbefore it was learnt from")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="#d9d9d2", linewidth=0.8)
@@ -107,4 +109,5 @@ def plot(replayed: Sequence[Replayed], file: Path) -> None:
 
 
 def _short(name: str) -> str:
-    return name.partition(".")[0].replace("$", r"\$")
+    """Without what says how the table is written."""
+    return name.partition(".")[0]

@@ -192,7 +192,7 @@ def test_command_prints_both_tables(seasons: Path) -> None:
     result = CliRunner().invoke(app, ["replay", str(seasons), "--policy", "never"])
     assert result.exit_code == 0, result.output
     assert "mean error" in result.stdout
-    assert "2025-12-09.csv" in result.stdout
+    assert "2025-12-09" in result.stdout
 
 
 def test_command_as_json_prints_one_list(seasons: Path) -> None:
