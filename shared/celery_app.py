@@ -11,12 +11,14 @@ from kombu import Queue
 
 from shared.events import STAGES
 from shared.settings import Settings, settings
+from shared.watchdog import Watchdog
 
 
 def celery_app(read_settings: Callable[[], Settings]) -> Celery:
     """An application with the settings that will be read."""
     application = Celery("trimtab")
     application.add_defaults(lambda: _configuration(read_settings()))
+    application.steps["consumer"].add(Watchdog)
     return application
 
 
@@ -30,7 +32,8 @@ def _configuration(current: Settings) -> dict[str, Any]:
             "health_check_interval": 30,
             "socket_keepalive": True,
             "socket_timeout": 30,
-            "retry_on_timeout": True,
+            # Nothing that makes redis-py try again by itself: when the broker is gone, its PubSub
+            # would reconnect and block the worker's loop until somebody publishes.
         },
         "accept_content": ["json"],
         "task_serializer": "json",

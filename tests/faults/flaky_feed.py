@@ -1,0 +1,102 @@
+"""The feed simulator's answers, some of which go wrong when they are told to."""
+
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from services.feed.answers import Answer, Hour, begins_reading, json_answer, resource_answer
+from services.feed.history import History
+
+WAYS = ("time-out", "500", "429", "cut off", "empty", "html", "rows twice")
+
+SILENT_SECONDS = 4.0
+_WRONG = {
+    "500": json_answer(500, {"error": "as told"}),
+    "429": json_answer(429, {"error": "as told"}),
+    "empty": Answer(200, "application/json", b""),
+    "html": Answer(200, "text/html", b"<html><body>Under maintenance</body></html>"),
+}
+
+
+class FlakyFeed(ThreadingHTTPServer):
+    """Serves one hour of a history; its clock is turned by hand, in either direction."""
+
+    daemon_threads = True
+
+    def __init__(self, history: History) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self._history = history
+        self._ways: deque[str] = deque()
+        self._lock = threading.Lock()
+        self._served = Hour(history.rows(0), datetime.now(UTC))
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def show(self, hour: int) -> None:
+        """Serve that hour from now on."""
+        served = Hour(self._history.rows(hour), datetime.now(UTC))
+        with self._lock:
+            self._served = served
+
+    def fail(self, how: str, times: int) -> None:
+        """Answer the next requests in one of the WAYS."""
+        with self._lock:
+            self._ways.extend([how] * times)
+
+    def heal(self) -> None:
+        with self._lock:
+            self._ways.clear()
+
+    def next_way(self) -> str | None:
+        with self._lock:
+            return self._ways.popleft() if self._ways else None
+
+    @property
+    def served(self) -> Hour:
+        with self._lock:
+            return self._served
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that was killed in the middle is no news here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FlakyFeed
+    protocol_version = "HTTP/1.1"
+    _reading: Hour | None = None
+
+    def do_GET(self) -> None:
+        query = self.path.partition("?")[2]
+        way = self.server.next_way()
+        if self._reading is None or begins_reading(query):
+            served = self.server.served
+            rows = served.rows * 2 if way == "rows twice" else served.rows
+            self._reading = Hour(rows, served.served_since)
+        if way == "time-out":
+            time.sleep(SILENT_SECONDS)
+            self.close_connection = True
+        else:
+            answer = _WRONG.get(way or "") or resource_answer(self._reading, query)
+            self._send(answer, cut=way == "cut off")
+
+    def _send(self, answer: Answer, *, cut: bool) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        if answer.status == 429:
+            self.send_header("Retry-After", "1")
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if cut:
+            self.wfile.write(answer.body[: len(answer.body) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""

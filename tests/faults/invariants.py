@@ -1,0 +1,185 @@
+"""What has to hold when all is quiet, seen from outside: store, repository, receiver, broker."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from git import Repo
+
+from shared.artifacts import sha256
+from shared.events import STAGES
+from shared.frames import from_parquet
+from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Notification, Publication
+from shared.store import COLLECTIONS, Store
+from tests.faults.world import World
+
+_OF_THE_RUN = {
+    *("_id", "id", "trace_id", "recorded_at", "handled_seconds", "timestamp", "batch_id"),
+    *("drift_report", "lineage", "seal", "details", "outbox", "outbox_open", "outbox_sent_at"),
+    *("published_bytes", "metrics", "plots", "source", "chart"),
+}
+"""What differs between two runs of one history: times, and ids that are made of times."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a run has come to, without its times."""
+
+    batches: dict[int, str]
+    """Number -> the rows' hash."""
+    reports: dict[int, dict[str, Any]]
+    models: dict[int, dict[str, Any]]
+
+
+def decisions(store: Store) -> Decisions:
+    """All decisions in the store."""
+    batches = store.find(Batch, {"sequence": {"$ne": None}}, oldest_by="sequence")
+    reports = store.find(DriftReport, {}, oldest_by="sequence")
+    models = store.find(ModelVersion, {}, oldest_by="version")
+    return Decisions(
+        {batch.sequence or 0: batch.data or "" for batch in batches},
+        {report.sequence: _lasting(report) for report in reports},
+        {model.version: _lasting(model) | {"error": _error(model)} for model in models},
+    )
+
+
+def _lasting(record: Any) -> dict[str, Any]:
+    content = record.model_dump(mode="json")
+    return {name: value for name, value in content.items() if name not in _OF_THE_RUN}
+
+
+def _error(model: ModelVersion) -> Any:
+    return model.metrics.get(model.metrics.get("deciding_metric", "mae"))
+
+
+def stuck(world: World, store: Store) -> list[str]:
+    """What is still under way, or waits for something."""
+    found = []
+    work = store.database["work"].count_documents({})
+    if work:
+        found.append(f"{work} effects are under way")
+    for name in COLLECTIONS.values():
+        unsent = store.database[name].count_documents({"outbox_open": True, "outbox_sent_at": None})
+        if unsent:
+            found.append(f"{unsent} outboxes of {name} are not sent")
+        open_ = store.database[name].count_documents({"outbox_open": True})
+        if open_:
+            found.append(f"{open_} outboxes of {name} are open")
+    with world.broker() as broker:
+        queued = {stage: broker.llen(stage) for stage in STAGES if stage != "ingest"}
+    return found + [f"{number} messages in {stage}" for stage, number in queued.items() if number]
+
+
+def violations(world: World, store: Store, without_faults: Decisions) -> list[str]:
+    """Every invariant that does not hold, in words."""
+    return [
+        *_rows(store),
+        *_records(store),
+        *_compared(decisions(store), without_faults),
+        *_repository(world, store),
+        *_messages(world, store),
+        *_broker(world),
+    ]
+
+
+def _rows(store: Store) -> list[str]:
+    """Every row is in one batch. That none is missing shows in the batches' hashes."""
+    keys: Counter[tuple[Any, ...]] = Counter()
+    for batch in store.find(Batch, {"sequence": {"$ne": None}}):
+        rows = from_parquet(store.blob(batch.data or ""))
+        columns = rows[["station", "pollutant_id", "last_update"]]
+        keys.update(columns.astype(str).itertuples(index=False, name=None))
+    twice = [key for key, times in keys.items() if times > 1]
+    return [f"{len(twice)} rows are in two batches, such as {twice[0]}"] if twice else []
+
+
+def _records(store: Store) -> list[str]:
+    found = []
+    for kind, number in ((Batch, "sequence"), (DriftReport, "sequence"), (ModelVersion, "version")):
+        numbers = Counter(
+            document[number]
+            for document in store.collection(kind).find({number: {"$ne": None}}, {number: 1})
+        )
+        name = COLLECTIONS[kind]
+        found += [f"{times} {name} have number {at}" for at, times in numbers.items() if times > 1]
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
+            found.append(f"{name}: numbers {sorted(numbers)} have gaps")
+    letters = store.find(DeadLetter, {"state": "open"})
+    allowed = {"IngestionDue"}  # the next reading brings what this one would have
+    return found + [
+        f"dead letter {letter.stage} {letter.kind}: {letter.reason}"
+        for letter in letters
+        if letter.kind not in allowed
+    ]
+
+
+def _compared(found: Decisions, expected: Decisions) -> list[str]:
+    faults = []
+    for name in ("batches", "reports", "models"):
+        one, other = getattr(found, name), getattr(expected, name)
+        if set(one) != set(other):
+            faults.append(f"{name}: {sorted(one)} instead of {sorted(other)}")
+        faults += [
+            f"{name} {number}: {_difference(one[number], other[number])}"
+            for number in sorted(set(one) & set(other))
+            if one[number] != other[number]
+        ]
+    return faults
+
+
+def _difference(one: Any, other: Any) -> str:
+    if not isinstance(one, dict):
+        return f"{one} instead of {other}"
+    names = [name for name in one if one[name] != other.get(name)]
+    return "; ".join(f"{name} {one[name]!r} instead of {other.get(name)!r}"[:300] for name in names)
+
+
+def _repository(world: World, store: Store) -> list[str]:
+    repository = Repo(world.repository)
+    commits = list(repository.iter_commits("main", reverse=True))
+    published = [
+        line.partition(":")[2].strip()
+        for commit in commits
+        for line in str(commit.message).splitlines()
+        if line.startswith("Trimtab-Model:")
+    ]
+    promoted = [
+        f"{model.pipeline}/v{model.version}"
+        for model in store.find(ModelVersion, {"decision": "promoted"}, oldest_by="version")
+    ]
+    found = [] if published == promoted else [f"commits {published}, promotions {promoted}"]
+    publications = [
+        f"{each.pipeline}/v{each.model_version}"
+        for each in store.find(Publication, {}, oldest_by="model_version")
+    ]
+    if publications != promoted:
+        found.append(f"publications {publications}, promotions {promoted}")
+    champion = store.champion("air_quality")
+    head = repository.commit("main").tree / "model.joblib"
+    if champion and sha256(head.data_stream.read()) != champion.model:
+        found.append(f"the branch's model is not the champion v{champion.version}")
+    repository.close()
+    return found
+
+
+def _messages(world: World, store: Store) -> list[str]:
+    """One message for each event that has one; again only where an answer was lost."""
+    expected = Counter(
+        each.title for each in store.find(Notification, {}) if "discord" in each.channels
+    )
+    accepted = Counter(each.title for each in world.receiver.accepted)
+    lost = Counter(each.title for each in world.receiver.accepted if not each.answered)
+    found = [f"no message: {title}" for title in expected if not accepted[title]]
+    found += [f"a message of no event: {title}" for title in accepted if not expected[title]]
+    return found + [
+        f"{accepted[title]} messages instead of {times}: {title}"
+        for title, times in expected.items()
+        if accepted[title] > times + lost[title]
+    ]
+
+
+def _broker(world: World) -> list[str]:
+    """Nothing that grows with the number of messages."""
+    with world.broker() as broker:
+        keys = sorted(key.decode() for key in broker.scan_iter(count=1000))
+    return [f"the broker keeps {len(keys)} keys: {keys[:50]}"] if len(keys) > 40 else []

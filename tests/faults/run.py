@@ -1,0 +1,192 @@
+"""One run: a history fed to the system while faults come and go, until all is quiet."""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
+from services.cli.dead_letters import open_letters, replay
+from services.cli.embedded.addresses import connected
+from tests.faults.injections import Fault, faults
+from tests.faults.invariants import Decisions, decisions, stuck, violations
+from tests.faults.world import History, World, running
+
+POLL_SECONDS = 0.1
+QUIET_SECONDS = 120.0
+HOUR_SECONDS = 120.0
+LATEST_SECONDS = 2.0
+"""A fault begins so long after its hour's rows at the latest."""
+REPLAYED = ("notifier", "publisher")
+"""Stages whose dead letters a person replays once the cause is gone."""
+
+Say = Callable[[str], None]
+
+
+class Stuck(Exception):
+    """The system did not come to rest; the text says what is left."""
+
+
+@dataclass
+class Under:
+    """A fault under way, and how long the system took to live on."""
+
+    fault: Fault
+    began: float
+    began_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass
+class Figures:
+    """What a run has seen."""
+
+    injected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Kind -> seconds from a fault's end to the next sign of life behind it."""
+    duplicates: int = 0
+    replayed: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+def undisturbed(home: Path, history: History, say: Say) -> Decisions:
+    """The decisions of a run without faults."""
+    with running(home, history) as world:
+        run = Run(world, history, say)
+        run.feed({})
+        run.wait_until_quiet()
+        with world.store() as store:
+            return decisions(store)
+
+
+def disturbed(home: Path, history: History, number: int, expected: Decisions, say: Say) -> Figures:
+    """A run with a number of faults, drawn with the history's seed, and what it broke."""
+    dice = random.Random(history.seed)  # noqa: S311 - a schedule, no secret
+    schedule = _schedule(dice, number, history.hours)
+    with running(home, history) as world:
+        run = Run(world, history, say)
+        run.feed(schedule)
+        run.heal()
+        run.wait_until_quiet()
+        run.replay_dead_letters()
+        run.wait_until_quiet()
+        with world.store() as store:
+            run.figures.violations = violations(world, store, expected)
+        accepted = world.receiver.accepted
+        run.figures.duplicates = sum(not each.answered for each in accepted)
+        return run.figures
+
+
+def _schedule(dice: random.Random, number: int, hours: int) -> dict[int, list[tuple[float, Fault]]]:
+    """Hour -> the faults that begin in it, each with its delay. Every kind has its turn."""
+    drawn: list[Fault] = []
+    while len(drawn) < number:
+        kinds = faults(dice)
+        dice.shuffle(kinds)
+        drawn += kinds
+    planned: dict[int, list[tuple[float, Fault]]] = defaultdict(list)
+    for fault in drawn[:number]:
+        planned[dice.randrange(hours)].append((dice.uniform(0, LATEST_SECONDS), fault))
+    return planned
+
+
+class Run:
+    """Feeds a world, keeps it up, and injects what is due."""
+
+    def __init__(self, world: World, history: History, say: Say) -> None:
+        self.figures = Figures()
+        self._world = world
+        self._history = history
+        self._say = say
+        self._under: list[Under] = []
+        self._recovering: list[Under] = []
+
+    def feed(self, schedule: dict[int, list[tuple[float, Fault]]]) -> None:
+        """Show every hour until its rows are a batch."""
+        for number, hour in enumerate(self._history.order()):
+            self._world.feed.show(hour)
+            due = [(time.monotonic() + delay, fault) for delay, fault in schedule.get(number, ())]
+            self._hour(number + 1, due)
+
+    def _hour(self, sequence: int, due: list[tuple[float, Fault]]) -> None:
+        deadline = time.monotonic() + HOUR_SECONDS
+        while due or self._world.batches() < sequence:
+            now = time.monotonic()
+            for each in [each for each in due if each[0] <= now]:
+                due.remove(each)
+                self._begin(each[1])
+            self._turn()
+            if now > deadline:
+                raise Stuck(f"no batch {sequence} after {HOUR_SECONDS:.0f} s")
+
+    def _begin(self, fault: Fault) -> None:
+        self._say(f"batch {self._world.batches() + 1}: {fault.kind}")
+        self.figures.injected[fault.kind] += 1
+        fault.begin(self._world)
+        self._under.append(Under(fault, time.monotonic(), datetime.now(UTC)))
+
+    def _turn(self) -> None:
+        """One look around: end what is over, start what has ended, note who lives again."""
+        for each in list(self._under):
+            if time.monotonic() - each.began >= each.fault.seconds:
+                self._under.remove(each)
+                self._end(each)
+        self._world.supervise()
+        for each in list(self._recovering):
+            if self._lives(each):
+                self._recovering.remove(each)
+        time.sleep(POLL_SECONDS)
+
+    def _end(self, each: Under) -> None:
+        each.fault.end(self._world)
+        each.ended_at = datetime.now(UTC)
+        self._recovering.append(each)
+
+    def _lives(self, each: Under) -> bool:
+        """Whether the part has given a sign of life, and a reading was recorded, since the end."""
+        assert each.ended_at
+        since = each.ended_at
+        signs = [self._world.pulse(), self._world.last_alive(each.fault.part)]
+        if not all(sign and sign > since for sign in signs):
+            return False
+        seconds = (max(sign for sign in signs if sign) - since).total_seconds()
+        self.figures.recoveries[each.fault.kind].append(seconds)
+        return True
+
+    def heal(self) -> None:
+        """End every fault."""
+        while self._under:
+            self._end(self._under.pop())
+        self._world.feed.heal()
+        self._world.receiver.heal()
+        self._world.kept_down.clear()
+
+    def wait_until_quiet(self) -> None:
+        """Return when nothing is under way any more, twice in a row.
+
+        Raises:
+            Stuck: it does not come to rest.
+        """
+        deadline, quiet, left = time.monotonic() + QUIET_SECONDS, 0, ["nothing was seen"]
+        while quiet < 2:
+            self._turn()
+            with suppress(PyMongoError, RedisError), self._world.store() as store:
+                left = stuck(self._world, store)
+                quiet = 0 if left else quiet + 1
+            if time.monotonic() > deadline:
+                raise Stuck("; ".join(left))
+            time.sleep(1)
+
+    def replay_dead_letters(self) -> None:
+        """Do what a person does when the cause is gone."""
+        with connected(self._world.home) as resources:
+            for letter in open_letters(resources.store):
+                if letter.stage in REPLAYED and letter.kind != "WorkFailed":
+                    replay(resources, letter)
+                    self.figures.replayed += 1

@@ -1,0 +1,182 @@
+"""The embedded system under faults: started, fed hour by hour, supervised, and asked how it is."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.cli.embedded.process import Process
+from services.cli.embedded.system import System
+from services.feed.stations import INDIA, SimulatedStations
+from shared.events import STAGES
+from shared.records import Batch
+from shared.store import Store
+from tests.faults.flaky_feed import FlakyFeed
+from tests.faults.receiver import Receiver
+
+PIPELINE = "air_quality"
+START = datetime(2026, 1, 10, 9, tzinfo=INDIA)
+SUPERVISED = (*STAGES, "beat", "flower", "valkey", "mongod")
+SETTINGS = {
+    "SWEEP_SECONDS": "1",
+    "REDELIVER_AFTER_SECONDS": "3",
+    "LEASE_SECONDS": "4",
+    "RETRY_BASE_SECONDS": "0.5",
+    "RETRY_MAX_SECONDS": "2",
+    "MAX_ATTEMPTS": "100",
+}
+"""Short pauses, and as many tries as an outage may cost. Guarantees do not depend on them."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run is fed with: the same seed gives the same hours in the same order."""
+
+    seed: int
+    hours: int
+    stations: int = 24
+
+    @property
+    def drift_at(self) -> int:
+        return max(self.hours // 2, 1)
+
+    def order(self) -> list[int]:
+        """The hours as they are shown: at two thirds the clock jumps ahead, and then back."""
+        order = list(range(self.hours))
+        jump = 2 * self.hours // 3
+        if jump + 1 < self.hours:
+            order[jump], order[jump + 1] = order[jump + 1], order[jump]
+        return order
+
+    def rows(self) -> SimulatedStations:
+        return SimulatedStations(
+            stations=self.stations,
+            start=START,
+            drift_at=self.drift_at,
+            hours=self.hours,
+            seed=self.seed,
+        )
+
+
+@dataclass
+class World:
+    """A running system with the parts of the outside that it talks to."""
+
+    home: Path
+    feed: FlakyFeed
+    receiver: Receiver
+    system: System
+    kept_down: dict[str, float] = field(default_factory=dict)
+    """Part -> until when nobody starts it again (monotonic)."""
+    extra: list[Process] = field(default_factory=list)
+    """Processes that a fault has added."""
+
+    @property
+    def repository(self) -> Path:
+        return self.home / "models.git"
+
+    def process(self, part: str) -> Process:
+        return self.system.process(part)
+
+    def supervise(self) -> None:
+        """Start what has ended again, as a container's restart policy does."""
+        now = time.monotonic()
+        for part in SUPERVISED:
+            process = self.process(part)
+            if process.exit_status is not None and self.kept_down.get(part, 0) < now:
+                process.kill()
+                process.start()
+
+    def broker(self) -> "Redis[bytes]":
+        url = self._secret("redis_url")
+        return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        uri = self._secret("mongodb_uri")
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            uri, tz_aware=True, serverSelectionTimeoutMS=1000, socketTimeoutMS=5000
+        )
+        try:
+            yield Store(client["drift_detection"])
+        finally:
+            client.close()
+
+    def _secret(self, name: str) -> str:
+        return (self.home / "secrets" / name).read_text().strip()
+
+    def batches(self) -> int:
+        """The number of the newest batch; what is not known while the store is down is 0."""
+        with suppress(PyMongoError), self.store() as store:
+            newest = store.newest(Batch, {"sequence": {"$ne": None}}, "sequence")
+            return newest.sequence or 0 if newest else 0
+        return 0
+
+    def pulse(self) -> datetime | None:
+        """When a reading of the feed was last recorded: it takes beat, broker, ingest and store."""
+        with suppress(PyMongoError), self.store() as store:
+            newest = store.newest(Batch, {}, "recorded_at")
+            return newest.recorded_at if newest else None
+        return None
+
+    def last_alive(self, part: str) -> datetime | None:
+        """The last sign of life of a stage's worker or of beat."""
+        with suppress(RedisError), self.broker() as broker:
+            signs = broker.hgetall("trimtab:heartbeats")
+            times = [at for name, at in signs.items() if name.decode().partition("@")[0] == part]
+            return max((datetime.fromisoformat(at.decode()) for at in times), default=None)
+        return None
+
+    def stop(self) -> None:
+        for process in self.extra:
+            process.kill()
+        self.system.stop()
+        for server in (self.feed, self.receiver):
+            server.shutdown()
+            server.server_close()
+
+
+@contextmanager
+def running(home: Path, history: History) -> Iterator[World]:
+    """The world of a history, started; everything is stopped at the end."""
+    feed, receiver = FlakyFeed(history.rows()), Receiver()
+    given = {"FEED_URL": feed.url, "DISCORD_WEBHOOK_URL": receiver.webhook} | SETTINGS
+    (home / "pipelines").mkdir(parents=True)
+    (home / "pipelines" / "air_quality.yaml").write_text(yaml.safe_dump(_pipeline()))
+    system = System(home=home, pipelines=home / "pipelines")
+    world = World(home.resolve(), feed, receiver, system)
+    before = {name: os.environ.get(name) for name in given}
+    os.environ |= given
+    try:
+        system.start(lambda _: None)
+        yield world
+    finally:
+        world.stop()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _pipeline() -> dict[str, Any]:
+    """The default pipeline, read every second in small pages, with a small model."""
+    root = Path(__file__).parents[2]
+    content: dict[str, Any] = yaml.safe_load((root / "pipelines" / "air_quality.yaml").read_text())
+    content["schedule"] = "every 1s"
+    content["source"] |= {"page_size": 100, "page_deadline_seconds": 6}
+    content["drift"] |= {"windows": [1, 3], "columns": ["pollutant_avg", "pollutant_max"]}
+    content["training"] |= {"parameters": {"n_estimators": 10, "min_samples_leaf": 5}}
+    content["training"] |= {"window": "all", "time_parts": []}
+    content["notify"]["events"] = [
+        *("DriftFound", "ModelPromoted", "ModelRejected", "ReviewNeeded", "ModelPublished"),
+        "WorkFailed",
+    ]
+    return content

@@ -1,0 +1,121 @@
+"""A worker that is connected and hears nothing does not stay: the faults that have made one."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from services.cli.embedded.process import Process
+from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.system import worker_command
+from shared.broker import Broker
+from shared.celery_app import celery_app
+from shared.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A broker that a test may end."""
+    server = Valkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    assert server.process
+    server.process.stop()
+
+
+@pytest.fixture
+def environment(own_valkey: Valkey, mongo: Mongo) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    return kept | {
+        "REDIS_URL": own_valkey.url,
+        "MONGODB_URI": mongo.uri,
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+@pytest.fixture
+def broker(environment: dict[str, str]) -> Iterator[Broker]:
+    settings = read_settings(
+        redis_url=environment["REDIS_URL"], mongodb_uri=environment["MONGODB_URI"]
+    )
+    client = Broker(celery_app(lambda: settings))
+    yield client
+    client.close()
+
+
+def wait_for(what: Callable[[], bool], process: Process) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not what():
+        assert time.monotonic() < deadline, process.last_words(30)
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and not just waiting to be reaped."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+def test_worker_stopped_while_its_broker_restarts_hears_again(
+    own_valkey: Valkey, environment: dict[str, str], broker: Broker, tmp_path: Path
+) -> None:
+    worker = Process("notifier", worker_command("notifier"), tmp_path / "notifier.log", environment)
+    worker.start()
+    server = own_valkey.process
+    assert server
+    try:
+        wait_for(lambda: bool(broker.last_alive()), worker)
+        assert worker.pid
+        os.killpg(worker.pid, signal.SIGSTOP)
+        server.kill()
+        server.start()
+        wait_for(lambda: _answers(broker), server)
+        before = broker.last_alive()
+        os.killpg(worker.pid, signal.SIGCONT)
+        wait_for(lambda: broker.last_alive() != before, worker)
+        assert worker.exit_status is None, worker.last_words()
+    finally:
+        worker.kill()
+
+
+def _answers(broker: Broker) -> bool:
+    try:
+        broker.queue_lengths()
+    except RedisError:
+        return False
+    return True
+
+
+def test_worker_that_hears_nothing_ends_with_its_children(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "tests.integration.deaf_worker", "worker"),
+        *("-Q", "notifier", "-c", "1", "--without-gossip", "--without-mingle"),
+    ]
+    worker = Process("deaf", command, tmp_path / "deaf.log", environment)
+    worker.start()
+    assert worker.pid
+    pool: list[int] = []
+    try:
+        wait_for(lambda: bool(pool or pool.extend(children(worker.pid or 0))), worker)
+        wait_for(lambda: worker.exit_status is not None, worker)
+        assert worker.exit_status == 1
+        assert "the worker has heard nothing and ends" in worker.last_words(30)
+        wait_for(lambda: not any(map(runs, pool)), worker)
+    finally:
+        worker.kill()
