@@ -3,14 +3,15 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 from services.feed.answers import Answer, Hour, begins_reading, json_answer, resource_answer
-from services.feed.history import History
+from services.feed.history import Row
 
-WAYS = ("time-out", "500", "429", "cut off", "empty", "html", "rows twice")
+WAYS = ("time-out", "500", "429", "cut off", "empty", "html", "rows twice", "rows reordered")
 
 SILENT_SECONDS = 4.0
 _WRONG = {
@@ -21,12 +22,25 @@ _WRONG = {
 }
 
 
+_REARRANGED: dict[str, Callable[[list[Row]], list[Row]]] = {
+    "rows twice": lambda rows: rows * 2,
+    "rows reordered": lambda rows: rows[::-1],
+}
+
+
+class Hours(Protocol):
+    """A history without an end."""
+
+    def rows(self, hour: int) -> list[Row]:
+        """The rows of an hour."""
+
+
 class FlakyFeed(ThreadingHTTPServer):
     """Serves one hour of a history; its clock is turned by hand, in either direction."""
 
     daemon_threads = True
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: Hours) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self._history = history
         self._ways: deque[str] = deque()
@@ -49,9 +63,12 @@ class FlakyFeed(ThreadingHTTPServer):
         with self._lock:
             self._ways.extend([how] * times)
 
-    def heal(self) -> None:
+    def heal(self) -> int:
+        """Answer well from now on; returns how many requests were still to go wrong."""
         with self._lock:
+            left = len(self._ways)
             self._ways.clear()
+            return left
 
     def next_way(self) -> str | None:
         with self._lock:
@@ -76,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         way = self.server.next_way()
         if self._reading is None or begins_reading(query):
             served = self.server.served
-            rows = served.rows * 2 if way == "rows twice" else served.rows
+            rows = _REARRANGED.get(way or "", list)(served.rows)
             self._reading = Hour(rows, served.served_since)
         if way == "time-out":
             time.sleep(SILENT_SECONDS)

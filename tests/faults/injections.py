@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,21 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from git import Repo
 from redis.exceptions import RedisError
 
-from services.cli.embedded.addresses import connected
 from services.cli.embedded.process import Process
 from services.cli.embedded.system import beat_command, worker_command
-from shared.events import STAGES, IngestionDue, first_event_fields, parse_event
-from shared.failures import WillNotPass
-from shared.records import Batch
+from shared.events import STAGES, IngestionDue, first_event_fields
 from tests.faults.flaky_feed import WAYS
+from tests.faults.push_hooks import DEEDS, arm
 from tests.faults.world import PIPELINE, World
 
 Step = Callable[[World], None]
 
 STOP, GO_ON = signal.SIGSTOP, signal.SIGCONT
+
+
+def _nothing(_: World) -> None:
+    """Nothing is to be done."""
 
 
 @dataclass(frozen=True)
@@ -38,40 +38,52 @@ class Fault:
     part: str
     """Whose life has to show again before the system has recovered."""
     begin: Step
-    end: Step = lambda _: None
+    end: Step = _nothing
     seconds: float = 0.0
+    during: Step = _nothing
+    """Done again and again until the end."""
 
 
 def faults(dice: random.Random) -> list[Fault]:
-    """One of each kind, with its details drawn."""
-    stage = dice.choice(STAGES)
-    other = dice.choice(STAGES)
+    """One of each kind; `dice` draws which stage it strikes."""
+
+    def stage() -> str:
+        return dice.choice(STAGES)
+
+    struck, doubled = stage(), stage()
     return [
-        Fault(f"kill child of {stage}", stage, _kill_child(stage)),
-        Fault(f"kill {other}", other, _kill(other)),
-        Fault("kill trainer", "trainer", _kill("trainer")),
+        Fault("kill a worker's child", struck, _kill_child(struck)),
+        *(Fault(f"kill {name}", name, _kill(name)) for name in STAGES),
         Fault("kill beat", "beat", _kill("beat")),
         Fault("kill Flower", "beat", _kill("flower")),
-        Fault(f"stop {stage} 5 s", stage, _signal(stage, STOP), _signal(stage, GO_ON), 5),
+        Fault("stop a worker 5 s", doubled, _signal(doubled, STOP), _signal(doubled, GO_ON), 5),
         Fault("kill broker", "beat", _kill("valkey")),
         Fault("empty broker", "beat", _empty_broker),
+        Fault("empty full queues", struck, _signal(struck, STOP), _empty_and_go_on(struck), 3),
         Fault("fill broker", "beat", _limit_broker(1), _limit_broker(0), 4),
         Fault("kill store", "beat", _kill("mongod")),
         Fault("store refuses 10 s", "beat", _keep_down("mongod", 10), seconds=10),
+        Fault("disk full", "beat", _fill_disk, _clear_disk, 5),
         *(Fault(f"feed: {way}", "beat", _feed(way)) for way in WAYS),
         Fault("repository unreachable", "publisher", _hide_repository, _show_repository, 3),
-        Fault("repository rejects", "publisher", _hook("exit 1"), _no_hook, 3),
-        Fault("repository slow", "publisher", _hook("sleep 2"), _no_hook, 5),
-        Fault("repository moved", "publisher", _other_writer),
-        *(
-            Fault(f"Discord: {how}", "notifier", _discord(how), _heal_discord, 3)
-            for how in ("429", "500", "404", "answer lost")
-        ),
+        *(Fault(f"repository: {deed}", "publisher", _push(deed)) for deed in DEEDS),
+        *(Fault(f"Discord: {how}", "notifier", _discord(how)) for how in _DISCORD),
         Fault("two beats", "beat", _second(beat_command()), _without_second, 4),
-        Fault("two workers", stage, _second(worker_command(stage)), _without_second, 6),
+        Fault("two workers", doubled, _second(worker_command(doubled)), _without_second, 6),
+        Fault(
+            "two workers, every event again and again",
+            "notifier",
+            _second_notifier_and_slow_discord,
+            _without_second,
+            6,
+            during=_redeliver,
+        ),
         Fault("slot twice", "ingest", _slot_twice),
-        Fault("events redelivered", "drift", _redeliver),
+        Fault("every event again and again", "drift", _nothing, seconds=3, during=_redeliver),
     ]
+
+
+_DISCORD = ("429", "500", "404", "slow", "answer lost")
 
 
 def _kill(part: str) -> Step:
@@ -115,6 +127,14 @@ def _empty_broker(world: World) -> None:
         broker.flushall()
 
 
+def _empty_and_go_on(stage: str) -> Step:
+    def go_on(world: World) -> None:
+        _empty_broker(world)
+        _signal(stage, GO_ON)(world)
+
+    return go_on
+
+
 def _limit_broker(maxmemory: int) -> Step:
     def limit(world: World) -> None:
         with suppress(RedisError), world.broker() as broker:
@@ -123,16 +143,35 @@ def _limit_broker(maxmemory: int) -> Step:
     return limit
 
 
+def _fill_disk(world: World) -> None:
+    if world.disk:
+        world.disk.fill()
+
+
+def _clear_disk(world: World) -> None:
+    if world.disk:
+        world.disk.clear()
+
+
 def _feed(way: str) -> Step:
-    return lambda world: world.feed.fail(way, 1)
+    def fail(world: World) -> None:
+        world.feed.fail(way, 1)
+
+    return fail
 
 
 def _discord(how: str) -> Step:
-    return lambda world: world.receiver.fail(how, 2)
+    def fail(world: World) -> None:
+        world.receiver.fail(how, 1)
+
+    return fail
 
 
-def _heal_discord(world: World) -> None:
-    world.receiver.heal()
+def _push(deed: str) -> Step:
+    def prepare(world: World) -> None:
+        arm(world.repository, deed)
+
+    return prepare
 
 
 def _hide_repository(world: World) -> None:
@@ -147,35 +186,6 @@ def _show_repository(world: World) -> None:
         hidden.rename(world.repository)
 
 
-def _hook(command: str) -> Step:
-    def install(world: World) -> None:
-        hook = world.repository / "hooks" / "pre-receive"
-        with suppress(OSError):
-            hook.write_text(f"#!/bin/sh\n{command}\n")
-            hook.chmod(hook.stat().st_mode | stat.S_IXUSR)
-
-    return install
-
-
-def _no_hook(world: World) -> None:
-    (world.repository / "hooks" / "pre-receive").unlink(missing_ok=True)
-
-
-def _other_writer(world: World) -> None:
-    """Somebody else's commit on the branch; it has to stay there."""
-    if not world.repository.exists() or not Repo(world.repository).heads:
-        return
-    clone = world.home / "other-writer"
-    shutil.rmtree(clone, ignore_errors=True)
-    repository = Repo.clone_from(str(world.repository), clone)
-    with (clone / "NOTES.md").open("a", encoding="utf-8") as notes:
-        notes.write(f"{time.time()}\n")
-    repository.index.add(["NOTES.md"])
-    repository.index.commit("A note")
-    repository.remote().push()  # may lose the race: then there is no other commit
-    repository.close()
-
-
 def _second(command: list[str]) -> Step:
     def start(world: World) -> None:
         recorded = json.loads((world.home / "environment.json").read_text())
@@ -187,25 +197,22 @@ def _second(command: list[str]) -> Step:
     return start
 
 
+def _second_notifier_and_slow_discord(world: World) -> None:
+    _second(worker_command("notifier"))(world)
+    world.receiver.fail("slow", 1)
+
+
 def _without_second(world: World) -> None:
     while world.extra:
         world.extra.pop().kill()
 
 
 def _slot_twice(world: World) -> None:
-    with suppress(RedisError, OSError, WillNotPass), connected(world.home) as resources:
-        now = datetime.now(UTC)
-        event = IngestionDue(**first_event_fields(PIPELINE, "slot twice", now), slot=now)
-        for _ in range(2):
-            resources.broker.send(event)
+    now = datetime.now(UTC)
+    event = IngestionDue(**first_event_fields(PIPELINE, "slot twice", now), slot=now)
+    world.send([event, event])
 
 
 def _redeliver(world: World) -> None:
-    """Send the events of the newest batches again, each twice."""
-    with world.store() as store:
-        query = {"sequence": {"$ne": None}}
-        documents = store.collection(Batch).find(query).sort("sequence", -1).limit(3)
-        events = [parse_event(event) for found in documents for event in found.get("outbox", ())]
-    with connected(world.home) as resources:
-        for event in events * 2:
-            resources.broker.send(event)
+    """Send every event whose chain is not closed once more."""
+    world.send(world.open_events())

@@ -1,17 +1,19 @@
 """What has to hold when all is quiet, seen from outside: store, repository, receiver, broker."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from git import Repo
 
+from services.feed.stations import TIME_FORMAT
 from shared.artifacts import sha256
 from shared.events import STAGES
 from shared.frames import from_parquet
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Notification, Publication
 from shared.store import COLLECTIONS, Store
-from tests.faults.world import World
+from tests.faults.push_hooks import commits_of_others
+from tests.faults.world import History, World
 
 _OF_THE_RUN = {
     *("_id", "id", "trace_id", "recorded_at", "handled_seconds", "timestamp", "batch_id"),
@@ -25,10 +27,10 @@ _OF_THE_RUN = {
 class Decisions:
     """What a run has come to, without its times."""
 
-    batches: dict[int, str]
+    batches: dict[int, str] = field(default_factory=dict)
     """Number -> the rows' hash."""
-    reports: dict[int, dict[str, Any]]
-    models: dict[int, dict[str, Any]]
+    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    models: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def decisions(store: Store) -> Decisions:
@@ -70,27 +72,36 @@ def stuck(world: World, store: Store) -> list[str]:
     return found + [f"{number} messages in {stage}" for stage, number in queued.items() if number]
 
 
-def violations(world: World, store: Store, without_faults: Decisions) -> list[str]:
-    """Every invariant that does not hold, in words."""
+def violations(world: World, store: Store, history: History, hours: int) -> list[str]:
+    """Every invariant that does not hold, in words; `hours` of the history were fed."""
     return [
-        *_rows(store),
+        *_rows(store, history, hours),
         *_records(store),
-        *_compared(decisions(store), without_faults),
         *_repository(world, store),
         *_messages(world, store),
         *_broker(world),
     ]
 
 
-def _rows(store: Store) -> list[str]:
-    """Every row is in one batch. That none is missing shows in the batches' hashes."""
-    keys: Counter[tuple[Any, ...]] = Counter()
+def _rows(store: Store, history: History, hours: int) -> list[str]:
+    """Every row that was served is in exactly one batch."""
+    kept: Counter[tuple[Any, ...]] = Counter()
     for batch in store.find(Batch, {"sequence": {"$ne": None}}):
         rows = from_parquet(store.blob(batch.data or ""))
-        columns = rows[["station", "pollutant_id", "last_update"]]
-        keys.update(columns.astype(str).itertuples(index=False, name=None))
-    twice = [key for key, times in keys.items() if times > 1]
-    return [f"{len(twice)} rows are in two batches, such as {twice[0]}"] if twice else []
+        times = rows["last_update"].dt.strftime(TIME_FORMAT)
+        kept.update(zip(rows["station"], rows["pollutant_id"], times, strict=True))
+    served = {
+        (row["station"], row["pollutant_id"], row["last_update"])
+        for hour in history.order()[:hours]
+        for row in history.rows(hour)
+    }
+    twice = [key for key, times in kept.items() if times > 1]
+    found = [f"{len(twice)} rows are in two batches, such as {twice[0]}"] if twice else []
+    if lost := served - kept.keys():
+        found.append(f"{len(lost)} rows are in no batch, such as {min(lost)}")
+    if invented := kept.keys() - served:
+        found.append(f"{len(invented)} rows were never served, such as {min(invented)}")
+    return found
 
 
 def _records(store: Store) -> list[str]:
@@ -113,7 +124,8 @@ def _records(store: Store) -> list[str]:
     ]
 
 
-def _compared(found: Decisions, expected: Decisions) -> list[str]:
+def differences(found: Decisions, expected: Decisions) -> list[str]:
+    """Where the decisions of two runs differ, in words."""
     faults = []
     for name in ("batches", "reports", "models"):
         one, other = getattr(found, name), getattr(expected, name)
@@ -148,6 +160,8 @@ def _repository(world: World, store: Store) -> list[str]:
         for model in store.find(ModelVersion, {"decision": "promoted"}, oldest_by="version")
     ]
     found = [] if published == promoted else [f"commits {published}, promotions {promoted}"]
+    if lost := set(commits_of_others(world.repository)) - {commit.hexsha for commit in commits}:
+        found.append(f"{len(lost)} commits of somebody else are gone")
     publications = [
         f"{each.pipeline}/v{each.model_version}"
         for each in store.find(Publication, {}, oldest_by="model_version")

@@ -11,6 +11,8 @@ from typing import Any
 
 SECRET_PATH = "/api/webhooks/123456789/a-webhook-token-for-the-fault-harness"
 
+SLOW_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -39,13 +41,16 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}{SECRET_PATH}"
 
     def fail(self, how: str, times: int) -> None:
-        """Answer the next posts with '429', '500' or '404', or keep them and lose the answer."""
+        """Answer the next posts with '429', '500', '404', 'slow', or lose the answer to them."""
         with self._lock:
             self._failures.extend([how] * times)
 
-    def heal(self) -> None:
+    def heal(self) -> int:
+        """Accept everything from now on; returns how many posts were still to fail."""
         with self._lock:
+            left = len(self._failures)
             self._failures.clear()
+            return left
 
     def next_failure(self) -> str | None:
         with self._lock:
@@ -68,6 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         title = _title(self.headers["Content-Type"], body)
         failure = self.server.next_failure()
+        if failure == "slow":
+            time.sleep(SLOW_SECONDS)
+            failure = None
         if failure == "429":
             self._answer(429, {"retry_after": 0.3}, {"Retry-After": "1"})
         elif failure and failure.isdecimal():
@@ -96,6 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _title(content_type: str, body: bytes) -> str:
     """The title of the embed, from JSON or from a form with a picture."""
+    payload: Any = body
     if content_type.startswith("multipart/"):
         head = f"Content-Type: {content_type}\r\n\r\n".encode()
         parts = message_from_bytes(head + body, policy=policy.HTTP).iter_parts()
@@ -103,6 +112,6 @@ def _title(content_type: str, body: bytes) -> str:
             part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
             for part in parts
         }
-        body = named["payload_json"]
-    title: str = json.loads(body)["embeds"][0]["title"]
+        payload = named["payload_json"]
+    title: str = json.loads(payload)["embeds"][0]["title"]
     return title.replace("\\", "")

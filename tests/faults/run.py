@@ -3,7 +3,7 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from services.cli.dead_letters import open_letters, replay
 from services.cli.embedded.addresses import connected
 from tests.faults.injections import Fault, faults
 from tests.faults.invariants import Decisions, decisions, stuck, violations
+from tests.faults.push_hooks import disarm
 from tests.faults.world import History, World, running
 
 POLL_SECONDS = 0.1
@@ -47,52 +48,77 @@ class Under:
 class Figures:
     """What a run has seen."""
 
+    batches: int = 0
     injected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Kind -> seconds from a fault's end to the next sign of life behind it."""
-    duplicates: int = 0
+    """Kind -> seconds from a fault's end to the next signs of life behind it."""
+    not_met: int = 0
+    """Faults that lay in wait for a request that did not come."""
+    answers_lost: int = 0
+    """Messages that were kept and whose sender was not told; each may come once more."""
     replayed: int = 0
+    seconds: float = 0.0
+    decisions: Decisions = field(default_factory=Decisions)
     violations: list[str] = field(default_factory=list)
 
 
-def undisturbed(home: Path, history: History, say: Say) -> Decisions:
-    """The decisions of a run without faults."""
-    with running(home, history) as world:
+Schedule = dict[int, list[tuple[float, Fault]]]
+"""Hour -> the faults that begin in it, each with its delay in seconds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which faults are injected when, and for how long at most the history is fed."""
+
+    schedule: Schedule
+    seconds: float = float("inf")
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further settings of the system."""
+
+
+def undisturbed(home: Path, history: History, hours: int, say: Say) -> Decisions:
+    """The decisions of a run over the first hours of a history without faults."""
+    with running(home, history, {}) as world:
         run = Run(world, history, say)
-        run.feed({})
+        run.feed({}, lambda: run.figures.batches >= hours)
         run.wait_until_quiet()
         with world.store() as store:
             return decisions(store)
 
 
-def disturbed(home: Path, history: History, number: int, expected: Decisions, say: Say) -> Figures:
-    """A run with a number of faults, drawn with the history's seed, and what it broke."""
-    dice = random.Random(history.seed)  # noqa: S311 - a schedule, no secret
-    schedule = _schedule(dice, number, history.hours)
-    with running(home, history) as world:
+def disturbed(home: Path, history: History, plan: Plan, say: Say) -> Figures:
+    """A run with faults, and what it broke by itself: `differences` compares it with another.
+
+    Raises:
+        Stuck: it did not come to rest.
+    """
+    began = time.monotonic()
+    with running(home, history, plan.settings) as world:
         run = Run(world, history, say)
-        run.feed(schedule)
+        run.feed(plan.schedule, lambda: time.monotonic() - began > plan.seconds)
         run.heal()
         run.wait_until_quiet()
         run.replay_dead_letters()
         run.wait_until_quiet()
         with world.store() as store:
-            run.figures.violations = violations(world, store, expected)
-        accepted = world.receiver.accepted
-        run.figures.duplicates = sum(not each.answered for each in accepted)
+            run.figures.decisions = decisions(store)
+            run.figures.violations = violations(world, store, history, run.figures.batches)
+        run.figures.answers_lost = sum(not each.answered for each in world.receiver.accepted)
+        run.figures.seconds = time.monotonic() - began
         return run.figures
 
 
-def _schedule(dice: random.Random, number: int, hours: int) -> dict[int, list[tuple[float, Fault]]]:
-    """Hour -> the faults that begin in it, each with its delay. Every kind has its turn."""
-    drawn: list[Fault] = []
-    while len(drawn) < number:
+def drawn(history: History, number: int) -> Schedule:
+    """A number of faults, drawn with the history's seed. Every kind has its turn."""
+    dice = random.Random(history.seed)  # noqa: S311 - a schedule, no secret
+    chosen: list[Fault] = []
+    while len(chosen) < number:
         kinds = faults(dice)
         dice.shuffle(kinds)
-        drawn += kinds
-    planned: dict[int, list[tuple[float, Fault]]] = defaultdict(list)
-    for fault in drawn[:number]:
-        planned[dice.randrange(hours)].append((dice.uniform(0, LATEST_SECONDS), fault))
+        chosen += kinds
+    planned: Schedule = defaultdict(list)
+    for fault in chosen[:number]:
+        planned[dice.randrange(history.hours)].append((dice.uniform(0, LATEST_SECONDS), fault))
     return planned
 
 
@@ -107,9 +133,12 @@ class Run:
         self._under: list[Under] = []
         self._recovering: list[Under] = []
 
-    def feed(self, schedule: dict[int, list[tuple[float, Fault]]]) -> None:
-        """Show every hour until its rows are a batch."""
+    def feed(self, schedule: Schedule, enough: Callable[[], bool]) -> None:
+        """Show every hour until its rows are a batch, or until it is enough."""
         for number, hour in enumerate(self._history.order()):
+            if enough():
+                break
+            self.figures.batches = number + 1
             self._world.feed.show(hour)
             due = [(time.monotonic() + delay, fault) for delay, fault in schedule.get(number, ())]
             self._hour(number + 1, due)
@@ -137,6 +166,8 @@ class Run:
             if time.monotonic() - each.began >= each.fault.seconds:
                 self._under.remove(each)
                 self._end(each)
+            else:
+                each.fault.during(self._world)
         self._world.supervise()
         for each in list(self._recovering):
             if self._lives(each):
@@ -163,8 +194,9 @@ class Run:
         """End every fault."""
         while self._under:
             self._end(self._under.pop())
-        self._world.feed.heal()
-        self._world.receiver.heal()
+        self.figures.not_met = (
+            self._world.feed.heal() + self._world.receiver.heal() + disarm(self._world.repository)
+        )
         self._world.kept_down.clear()
 
     def wait_until_quiet(self) -> None:

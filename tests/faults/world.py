@@ -2,10 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,25 @@ from pymongo.errors import PyMongoError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from services.cli.embedded.addresses import settings_of
 from services.cli.embedded.process import Process
 from services.cli.embedded.system import System
+from services.feed.history import Row
 from services.feed.stations import INDIA, SimulatedStations
-from shared.events import STAGES
+from shared.broker import Broker
+from shared.celery_app import celery_app
+from shared.events import STAGES, Event, parse_event
 from shared.records import Batch
-from shared.store import Store
+from shared.stage import BROKER_ERRORS
+from shared.store import COLLECTIONS, Store
 from tests.faults.flaky_feed import FlakyFeed
+from tests.faults.push_hooks import install_hooks
 from tests.faults.receiver import Receiver
+from tests.faults.small_disk import SmallDisk
 
 PIPELINE = "air_quality"
 START = datetime(2026, 1, 10, 9, tzinfo=INDIA)
+SEASON_HOURS = 6
 SUPERVISED = (*STAGES, "beat", "flower", "valkey", "mongod")
 SETTINGS = {
     "SWEEP_SECONDS": "1",
@@ -40,32 +49,30 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class History:
-    """What a run is fed with: the same seed gives the same hours in the same order."""
+    """What a run is fed with: the same seed gives the same hours in the same order.
+
+    Calm and winter take turns, so that there is drift to find and a model to train all along.
+    """
 
     seed: int
     hours: int
     stations: int = 24
 
-    @property
-    def drift_at(self) -> int:
-        return max(self.hours // 2, 1)
-
     def order(self) -> list[int]:
-        """The hours as they are shown: at two thirds the clock jumps ahead, and then back."""
+        """The hours as they are shown: of every ten the clock jumps over one, and then back."""
         order = list(range(self.hours))
-        jump = 2 * self.hours // 3
-        if jump + 1 < self.hours:
-            order[jump], order[jump + 1] = order[jump + 1], order[jump]
+        for late in range(7, self.hours - 1, 10):
+            order[late], order[late + 1] = order[late + 1], order[late]
         return order
 
-    def rows(self) -> SimulatedStations:
-        return SimulatedStations(
-            stations=self.stations,
-            start=START,
-            drift_at=self.drift_at,
-            hours=self.hours,
-            seed=self.seed,
-        )
+    def rows(self, hour: int) -> list[Row]:
+        """The rows of an hour."""
+        return self._seasons[hour // SEASON_HOURS % 2].rows(hour)
+
+    @cached_property
+    def _seasons(self) -> tuple[SimulatedStations, SimulatedStations]:
+        calm = SimulatedStations(stations=self.stations, start=START, seed=self.seed)
+        return calm, replace(calm, drift_at=0)
 
 
 @dataclass
@@ -80,6 +87,8 @@ class World:
     """Part -> until when nobody starts it again (monotonic)."""
     extra: list[Process] = field(default_factory=list)
     """Processes that a fault has added."""
+    disk: SmallDisk | None = None
+    """The file system of MongoDB, where it may be a small one."""
 
     @property
     def repository(self) -> Path:
@@ -97,7 +106,29 @@ class World:
                 process.kill()
                 process.start()
 
-    def broker(self) -> "Redis[bytes]":
+    def open_events(self) -> list[Event]:
+        """The events whose chains are not known to be settled."""
+        with suppress(PyMongoError), self.store() as store:
+            return [
+                parse_event(event)
+                for name in COLLECTIONS.values()
+                for document in store.database[name].find({"outbox_open": True}, {"outbox": 1})
+                for event in document["outbox"]
+            ]
+        return []
+
+    def send(self, events: list[Event]) -> None:
+        """Send events to every stage that handles them, unless the broker is down."""
+        with suppress(*BROKER_ERRORS):
+            for event in events:
+                self._sender.send(event)
+
+    @cached_property
+    def _sender(self) -> Broker:
+        settings = settings_of(self.home)
+        return Broker(celery_app(lambda: settings))
+
+    def broker(self) -> Redis:
         url = self._secret("redis_url")
         return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
 
@@ -141,24 +172,30 @@ class World:
         for process in self.extra:
             process.kill()
         self.system.stop()
+        if self.disk:
+            self.disk.unmount()
         for server in (self.feed, self.receiver):
             server.shutdown()
             server.server_close()
 
 
 @contextmanager
-def running(home: Path, history: History) -> Iterator[World]:
-    """The world of a history, started; everything is stopped at the end."""
-    feed, receiver = FlakyFeed(history.rows()), Receiver()
-    given = {"FEED_URL": feed.url, "DISCORD_WEBHOOK_URL": receiver.webhook} | SETTINGS
+def running(home: Path, history: History, settings: Mapping[str, str]) -> Iterator[World]:
+    """The world of a history, started with further settings; everything is stopped at the end."""
+    feed, receiver = FlakyFeed(history), Receiver()
+    given = (
+        {"FEED_URL": feed.url, "DISCORD_WEBHOOK_URL": receiver.webhook} | SETTINGS | dict(settings)
+    )
     (home / "pipelines").mkdir(parents=True)
     (home / "pipelines" / "air_quality.yaml").write_text(yaml.safe_dump(_pipeline()))
     system = System(home=home, pipelines=home / "pipelines")
-    world = World(home.resolve(), feed, receiver, system)
+    disk = SmallDisk.mounted(home.resolve() / "mongo" / "data")
+    world = World(home.resolve(), feed, receiver, system, disk=disk)
     before = {name: os.environ.get(name) for name in given}
     os.environ |= given
     try:
         system.start(lambda _: None)
+        install_hooks(world.repository)
         yield world
     finally:
         world.stop()
@@ -174,7 +211,8 @@ def _pipeline() -> dict[str, Any]:
     content["source"] |= {"page_size": 100, "page_deadline_seconds": 6}
     content["drift"] |= {"windows": [1, 3], "columns": ["pollutant_avg", "pollutant_max"]}
     content["training"] |= {"parameters": {"n_estimators": 10, "min_samples_leaf": 5}}
-    content["training"] |= {"window": "all", "time_parts": []}
+    content["training"] |= {"window": {"last": "3 batches"}, "time_parts": []}
+    content["gate"] |= {"policy": "always", "cooldown": "1h"}
     content["notify"]["events"] = [
         *("DriftFound", "ModelPromoted", "ModelRejected", "ReviewNeeded", "ModelPublished"),
         "WorkFailed",
