@@ -190,7 +190,7 @@ class Notification(Record):
 
 
 class DeadLetter(Record):
-    """A message or event that a stage gave up on, with the reason, for a person to replay."""
+    """A message or event that a stage gave up on, for a person to replay or to dismiss."""
 
     stage: Stage | None
     kind: str
@@ -198,4 +198,4 @@ class DeadLetter(Record):
     message: Any
     """The event, or whatever came in its place."""
     attempts: int
-    state: Literal["open", "replayed"] = "open"
+    state: Literal["open", "replayed", "dismissed"] = "open"

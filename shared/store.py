@@ -254,10 +254,11 @@ class Store:
 
         An effect is settled when it has its record, or a dead letter that nobody has replayed.
         """
+        buried: Document = {"_id": effect, "state": {"$ne": "replayed"}}
         stage = effect.partition(":")[0]
         places = {routes[stage] for routes in ROUTES.values() if stage in routes}
         queries = [(place, {"_id": effect}) for place in sorted(places)]
-        queries.append((COLLECTIONS[DeadLetter], {"_id": effect, "state": "open"}))
+        queries.append((COLLECTIONS[DeadLetter], buried))
         for collection, query in queries:
             document = self.database[collection].find_one(query, {"outbox": 1})
             if document:

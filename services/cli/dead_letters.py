@@ -1,4 +1,4 @@
-"""Dead letters: what they say, and how they are sent again."""
+"""Dead letters: what they say, and how they are sent again or dismissed."""
 
 from shared.events import parse_event
 from shared.failures import WillNotPass
@@ -8,7 +8,7 @@ from shared.store import Store
 
 
 def open_letters(store: Store) -> list[DeadLetter]:
-    """The dead letters that nobody has replayed, oldest first."""
+    """The dead letters that nobody has replayed or dismissed, oldest first."""
     return list(store.find(DeadLetter, {"state": "open"}, oldest_by="recorded_at"))
 
 
@@ -34,13 +34,26 @@ def replay(resources: Resources, letter: DeadLetter) -> None:
         event = parse_event(letter.message)
     except ValueError as error:
         raise WillNotPass(f"{letter.id} cannot be replayed: {error}") from None
-    if letter.stage is None or letter.state != "open":
+    if letter.stage is None or letter.state == "replayed":
         raise WillNotPass(f"{letter.id} was replayed before")
     resources.work.reopen(letter.id, letter.stage, event)
     resources.store.collection(DeadLetter).update_one(
         {"_id": letter.id}, {"$set": {"state": "replayed"}}
     )
     resources.broker.send_to(letter.stage, event)
+
+
+def dismiss(store: Store, letter: DeadLetter) -> None:
+    """Leave the letter's event undone for good; the letter is kept.
+
+    Raises:
+        WillNotPass: it is not open.
+    """
+    changed = store.collection(DeadLetter).update_one(
+        {"_id": letter.id, "state": "open"}, {"$set": {"state": "dismissed"}}
+    )
+    if not changed.matched_count:
+        raise WillNotPass(f"{letter.id} was {letter.state} before")
 
 
 def in_words(letters: list[DeadLetter]) -> str:

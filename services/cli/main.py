@@ -388,6 +388,18 @@ def replay_letter(
             console.print(f"sent again: {found.id}", markup=False)
 
 
+@letters_app.command("dismiss")
+def dismiss_letter(
+    letter: Annotated[str, typer.Argument(help="Its id.")], home: Home = DEFAULT_HOME
+) -> None:
+    """Leave the event of a dead letter undone; it can still be replayed."""
+    from services.cli.dead_letters import dismiss, find_letter
+
+    with connect(home) as resources:
+        dismiss(resources.store, find_letter(resources.store, letter))
+    console.print(f"dismissed: {letter}", markup=False)
+
+
 def expected_errors() -> tuple[type[Exception], ...]:
     """Those whose text tells a person what to do. Imported late: no error needs none of it."""
     from services.cli.embedded.process import StartFailed

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from services.publisher.bundle import FILE_NAMES, MODEL_FILE, Files, bundle
 from services.publisher.model_card import METRICS
-from services.publisher.repository import Commit, ModelRepository
+from services.publisher.repository import Commit, ModelRepository, model_tag
 from shared.artifacts import TamperedArtifact, sha256, verify
 from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
 from shared.failures import WillNotPass
@@ -26,7 +26,8 @@ def publish_model(
     Raises:
         NotYet: the champion before it is not published; commits are in the order of promotions.
         WillPass: the repository is out of reach.
-        WillNotPass: the model is not what was sealed, a file is too large, or the push is refused.
+        WillNotPass: the model is not what was sealed, a file is too large, the push is refused, or
+            a later champion is on the branch, as when an earlier refusal is replayed.
     """
     repository = _repository(pipeline, settings)
     require_earlier_taken_up(event, "publisher", store)
@@ -36,7 +37,7 @@ def publish_model(
     if files is None:
         files = _bundled(model, data, pipeline, store)
     report = store.get(DriftReport, model.drift_report)
-    commit = _commit(event, model, report, files, pipeline)
+    commit = _commit(event, model, report, files, pipeline, _successors(model, store))
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
     publication = Publication(
@@ -140,6 +141,7 @@ def _commit(
     report: DriftReport | None,
     files: Files,
     pipeline: Pipeline,
+    successors: dict[str, str],
 ) -> Commit:
     return Commit(
         pipeline=model.pipeline,
@@ -149,7 +151,19 @@ def _commit(
         subject=f"{_deed(model)}: {few_words(model, report)}",
         body=f"{' '.join(model.reason.split())}\n\n{metrics_line(model)}",
         at=event.occurred_at,
+        successors=successors,
     )
+
+
+def _successors(model: ModelVersion, store: Store) -> dict[str, str]:
+    """The tags of the models promoted since -> their runs."""
+    query = {
+        "pipeline": model.pipeline,
+        "decision": "promoted",
+        "version": {"$gt": model.version},
+    }
+    later = store.find(ModelVersion, query)
+    return {model_tag(each.pipeline, each.version): each.trace_id for each in later}
 
 
 def _deed(model: ModelVersion) -> str:

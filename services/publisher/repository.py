@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -42,6 +42,11 @@ _MOVED: Final = re.compile(
 )
 
 
+def model_tag(pipeline: str, version: int) -> str:
+    """The tag of a model, and its name in the trailer."""
+    return f"{pipeline}/v{version}"
+
+
 @dataclass(frozen=True)
 class Commit:
     """What is to be on the branch."""
@@ -55,11 +60,14 @@ class Commit:
     subject: str
     body: str
     at: datetime
+    successors: Mapping[str, str] = field(default_factory=dict)
+    """The models that took this one's place -> their runs. With one on the branch it is too late
+    for this one: it would take the champion's place."""
 
     @property
     def tag(self) -> str:
-        """The tag of the model, and its name in the trailer."""
-        return f"{self.pipeline}/v{self.version}"
+        """The tag of the model."""
+        return model_tag(self.pipeline, self.version)
 
     @property
     def message(self) -> str:
@@ -87,6 +95,10 @@ class PublishedModel:
     def is_of(self, commit: Commit) -> bool:
         """Whether it is what the commit is to be."""
         return (self.model, self.run) == (commit.tag, commit.run)
+
+    def is_successor_of(self, commit: Commit) -> bool:
+        """Whether it took the commit's place."""
+        return commit.successors.get(self.model) == self.run
 
     def is_before(self, commit: Commit) -> bool:
         """Whether it is an earlier version of the commit's pipeline."""
@@ -119,7 +131,7 @@ class ModelRepository:
 
         Raises:
             WillPass: the repository is out of reach, or is being moved all the time.
-            WillNotPass: it refuses; the text says what to do.
+            WillNotPass: it refuses, or a successor is there; the text says what to do.
         """
         with self._locked_cache():
             try:
@@ -175,7 +187,10 @@ class ModelRepository:
 
     def _publish_once(self, commit: Commit) -> Published:
         head, tagged = self._remote_state(commit.tag)
-        found = self._find(commit, head) if head else None
+        history = self._history_around(commit, head) if head else []
+        found = next((entry.commit for entry in history if entry.is_of(commit)), None)
+        if not found:
+            self._require_no_successor(commit, history)
         wanted = found or self._make(commit, head)
         if tagged not in (None, wanted):
             raise WillNotPass(
@@ -197,8 +212,8 @@ class ModelRepository:
         refs = {ref: commit for commit, _, ref in rows}
         return refs.get(branch), refs.get(f"{tag}^{{}}", refs.get(tag))
 
-    def _find(self, commit: Commit, head: str) -> str | None:
-        """The model's commit on the branch, however old.
+    def _history_around(self, commit: Commit, head: str) -> list[PublishedModel]:
+        """The branch's commits, as far back as the model's own can be.
 
         Versions are published in order, so an earlier version of the pipeline in the window of
         newest commits says that this one is not before it. Only without one is all history fetched.
@@ -209,7 +224,17 @@ class ModelRepository:
         if not decided and (self._cache / "shallow").exists():
             self._fetch_branch("--unshallow")
             history = self._history(head)
-        return next((entry.commit for entry in history if entry.is_of(commit)), None)
+        return history
+
+    def _require_no_successor(self, commit: Commit, history: list[PublishedModel]) -> None:
+        later = next((entry for entry in history if entry.is_successor_of(commit)), None)
+        if later:
+            raise WillNotPass(
+                f"{self.address}: {later.model}, which took the place of {commit.tag}, is on "
+                f"{self._branch} already (commit {later.commit[:10]}), so {commit.tag} is not "
+                "published any more: `trimtab dead-letters dismiss` closes this, "
+                "`trimtab rollback` makes the version the champion again"
+            )
 
     def _fetch(self, head: str) -> None:
         """Have the branch up to its head in the cache."""

@@ -75,8 +75,10 @@ def show(figures: Figures) -> None:
         f"{sum(figures.injected.values())} faults ({figures.not_met} never met) over "
         f"{figures.batches} batches in {figures.seconds:.0f} s on {os.cpu_count()} cores; "
         f"{len(decisions.reports)} reports, {len(decisions.models)} models\n"
-        f"{figures.answers_lost} messages whose answer was lost, {figures.replayed} dead letters "
-        f"replayed; {len(figures.violations)} violations"
+        f"{figures.messages} messages, {figures.messages_twice} of them again after an answer was "
+        f"lost ({figures.answers_lost} may have been); {figures.replayed} dead letters replayed, "
+        f"{figures.overtaken} of them too late to be published\n"
+        f"{len(figures.violations)} violations"
     )
     for violation in figures.violations:
         print(f"  broken: {violation}")  # noqa: T201

@@ -88,6 +88,7 @@ _DISCORD = ("429", "500", "404", "slow", "answer lost")
 
 def _kill(part: str) -> Step:
     def kill(world: World) -> None:
+        _note_risk(world, part)
         if pid := world.process(part).pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -97,12 +98,19 @@ def _kill(part: str) -> Step:
 
 def _kill_child(stage: str) -> Step:
     def kill(world: World) -> None:
+        _note_risk(world, stage)
         pid = world.process(stage).pid
         with suppress(OSError):
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
                 os.kill(int(child), signal.SIGKILL)
 
     return kill
+
+
+def _note_risk(world: World, part: str) -> None:
+    """An answer that the notifier is about to keep is lost with it, the broker or the store."""
+    if part in ("notifier", "valkey", "mongod"):
+        world.answers_at_risk.append(time.time())
 
 
 def _signal(part: str, number: signal.Signals) -> Step:
@@ -145,6 +153,7 @@ def _limit_broker(maxmemory: int) -> Step:
 
 def _fill_disk(world: World) -> None:
     if world.disk:
+        _note_risk(world, "mongod")
         world.disk.fill()
 
 
@@ -204,7 +213,7 @@ def _second_notifier_and_slow_discord(world: World) -> None:
 
 def _without_second(world: World) -> None:
     while world.extra:
-        world.extra.pop().kill()
+        world.extra.pop().stop()
 
 
 def _slot_twice(world: World) -> None:

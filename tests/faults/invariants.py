@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from git import Repo
@@ -13,7 +14,11 @@ from shared.frames import from_parquet
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Notification, Publication
 from shared.store import COLLECTIONS, Store
 from tests.faults.push_hooks import commits_of_others
+from tests.faults.receiver import Accepted
 from tests.faults.world import History, World
+
+RISK_SECONDS = 2.0
+"""An answer is kept so long after its message was accepted at the latest."""
 
 _OF_THE_RUN = {
     *("_id", "id", "trace_id", "recorded_at", "handled_seconds", "timestamp", "batch_id"),
@@ -159,6 +164,7 @@ def _repository(world: World, store: Store) -> list[str]:
         f"{model.pipeline}/v{model.version}"
         for model in store.find(ModelVersion, {"decision": "promoted"}, oldest_by="version")
     ]
+    promoted = [tag for tag in promoted if tag not in overtaken(store)]
     found = [] if published == promoted else [f"commits {published}, promotions {promoted}"]
     if lost := set(commits_of_others(world.repository)) - {commit.hexsha for commit in commits}:
         found.append(f"{len(lost)} commits of somebody else are gone")
@@ -176,20 +182,39 @@ def _repository(world: World, store: Store) -> list[str]:
     return found
 
 
+def overtaken(store: Store) -> set[str]:
+    """The models whose push was refused, and whose successor was on the branch at the replay."""
+    letters = store.find(DeadLetter, {"state": "dismissed", "stage": "publisher"})
+    return {f"{each.pipeline}/v{each.message['model_version']}" for each in letters}
+
+
 def _messages(world: World, store: Store) -> list[str]:
     """One message for each event that has one; again only where an answer was lost."""
     expected = Counter(
         each.title for each in store.find(Notification, {}) if "discord" in each.channels
     )
-    accepted = Counter(each.title for each in world.receiver.accepted)
-    lost = Counter(each.title for each in world.receiver.accepted if not each.answered)
-    found = [f"no message: {title}" for title in expected if not accepted[title]]
-    found += [f"a message of no event: {title}" for title in accepted if not expected[title]]
+    accepted = world.receiver.accepted
+    times = Counter(each.title for each in accepted)
+    lost = Counter(each.title for each in accepted if answer_lost(each, world))
+    found = [f"no message: {title}" for title in expected if not times[title]]
+    found += [f"a message of no event: {title}" for title in times if not expected[title]]
     return found + [
-        f"{accepted[title]} messages instead of {times}: {title}"
-        for title, times in expected.items()
-        if accepted[title] > times + lost[title]
+        f"{times[title]} messages instead of {number}: {title}, "
+        f"at {', '.join(_clock(each.at) for each in accepted if each.title == title)}"
+        for title, number in expected.items()
+        if times[title] > number + lost[title]
     ]
+
+
+def answer_lost(message: Accepted, world: World) -> bool:
+    """Whether the answer to a message went astray, or may have died with what was to keep it."""
+    return not message.answered or any(
+        -RISK_SECONDS < at - message.at < RISK_SECONDS for at in world.answers_at_risk
+    )
+
+
+def _clock(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S.%f}"
 
 
 def _broker(world: World) -> list[str]:

@@ -12,10 +12,17 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from services.cli.dead_letters import open_letters, replay
+from services.cli.dead_letters import dismiss, open_letters, replay
 from services.cli.embedded.addresses import connected
 from tests.faults.injections import Fault, faults
-from tests.faults.invariants import Decisions, decisions, stuck, violations
+from tests.faults.invariants import (
+    Decisions,
+    answer_lost,
+    decisions,
+    overtaken,
+    stuck,
+    violations,
+)
 from tests.faults.push_hooks import disarm
 from tests.faults.world import History, World, running
 
@@ -54,9 +61,13 @@ class Figures:
     """Kind -> seconds from a fault's end to the next signs of life behind it."""
     not_met: int = 0
     """Faults that lay in wait for a request that did not come."""
+    messages: int = 0
+    messages_twice: int = 0
     answers_lost: int = 0
-    """Messages that were kept and whose sender was not told; each may come once more."""
+    """Messages that were kept and whose sender may not have known; each may come once more."""
     replayed: int = 0
+    overtaken: int = 0
+    """Models whose push was refused, and that were replayed too late to be published."""
     seconds: float = 0.0
     decisions: Decisions = field(default_factory=Decisions)
     violations: list[str] = field(default_factory=list)
@@ -100,10 +111,15 @@ def disturbed(home: Path, history: History, plan: Plan, say: Say) -> Figures:
         run.wait_until_quiet()
         run.replay_dead_letters()
         run.wait_until_quiet()
+        run.dismiss_what_is_too_late()
         with world.store() as store:
             run.figures.decisions = decisions(store)
             run.figures.violations = violations(world, store, history, run.figures.batches)
-        run.figures.answers_lost = sum(not each.answered for each in world.receiver.accepted)
+            run.figures.overtaken = len(overtaken(store))
+        accepted = world.receiver.accepted
+        run.figures.messages = len(accepted)
+        run.figures.messages_twice = len(accepted) - len({each.title for each in accepted})
+        run.figures.answers_lost = sum(answer_lost(each, world) for each in accepted)
         run.figures.seconds = time.monotonic() - began
         return run.figures
 
@@ -219,6 +235,13 @@ class Run:
         """Do what a person does when the cause is gone."""
         with connected(self._world.home) as resources:
             for letter in open_letters(resources.store):
-                if letter.stage in REPLAYED and letter.kind != "WorkFailed":
+                if letter.stage in REPLAYED:
                     replay(resources, letter)
                     self.figures.replayed += 1
+
+    def dismiss_what_is_too_late(self) -> None:
+        """Close the letters of models that were replayed after their successors."""
+        with connected(self._world.home) as resources:
+            for letter in open_letters(resources.store):
+                if "took the place of" in letter.reason:
+                    dismiss(resources.store, letter)

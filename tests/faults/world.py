@@ -87,6 +87,8 @@ class World:
     """Part -> until when nobody starts it again (monotonic)."""
     extra: list[Process] = field(default_factory=list)
     """Processes that a fault has added."""
+    answers_at_risk: list[float] = field(default_factory=list)
+    """When something was cut off that the notifier needs to keep an answer (s since the epoch)."""
     disk: SmallDisk | None = None
     """The file system of MongoDB, where it may be a small one."""
 

@@ -53,9 +53,9 @@ def no_lease() -> None:
 
 def no_trailer_check() -> None:
     """The branch is not asked whether it has the model's commit."""
-    from services.publisher.repository import ModelRepository
+    from services.publisher.repository import PublishedModel
 
-    ModelRepository._find = lambda *_: None  # type: ignore[method-assign]
+    PublishedModel.is_of = lambda *_: False  # type: ignore[method-assign]
 
 
 SWITCHES = {

@@ -136,6 +136,13 @@ def test_dead_letter_is_replayed_once(run: Run, letter: DeadLetter) -> None:
     assert "was replayed before" in str(again.exception)
 
 
+def test_dismissed_dead_letter_is_closed_and_can_be_replayed(run: Run, letter: DeadLetter) -> None:
+    assert "dismissed" in run("dead-letters", "dismiss", letter.id).stdout
+    assert as_json(run("dead-letters", "list", "--json")) == []
+    assert "was dismissed before" in str(run("dead-letters", "dismiss", letter.id).exception)
+    assert run("dead-letters", "replay", letter.id).exit_code == 0
+
+
 def test_unknown_dead_letter_says_so(run: Run) -> None:
     assert "no dead letter 'x'" in str(run("dead-letters", "show", "x").exception)
 
@@ -157,7 +164,7 @@ def test_unreadable_message_cannot_be_replayed(run: Run, resources: Resources) -
         ["reference", "set"],
         ["feed", "simulate"],
         ["feed", "replay"],
-        *(["dead-letters", name] for name in ("list", "show", "replay")),
+        *(["dead-letters", name] for name in ("list", "show", "replay", "dismiss")),
         *(["models", name] for name in ("show", "compare", "load", "reproduce")),
         ["rollback"],
         ["replay"],

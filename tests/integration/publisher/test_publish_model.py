@@ -13,7 +13,7 @@ from shared.events import ModelPromoted, ModelPublished, effect_id
 from shared.failures import NotYet, WillNotPass
 from shared.outcome import Outcome
 from shared.pipeline import Pipeline, Publish
-from shared.records import Publication
+from shared.records import DeadLetter, Publication
 from shared.settings import Settings
 from shared.store import Store
 from tests.integration.publisher.bare import Bare
@@ -200,3 +200,28 @@ def test_the_worker_needs_no_numerical_library() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_model_that_was_refused_is_not_published_after_its_successor(
+    bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
+) -> None:
+    refused = promoted(store, 1)
+    store.bury(letter_of(refused))
+    published(promoted(store, 2), air_quality, store, settings)
+    with pytest.raises(WillNotPass, match="air_quality/v2, which took the place of"):
+        publish_model(refused, air_quality, store, settings)
+    assert bare.files()["model.joblib"] == model_bytes(2)
+
+
+def letter_of(event: ModelPromoted) -> DeadLetter:
+    return DeadLetter(
+        id=effect_id("publisher", event.event_id),
+        pipeline=event.pipeline,
+        trace_id=event.trace_id,
+        recorded_at=event.occurred_at,
+        stage="publisher",
+        kind=event.type,
+        reason="the repository refuses the push",
+        message=event.model_dump(mode="json"),
+        attempts=1,
+    )

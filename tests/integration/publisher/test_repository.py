@@ -177,6 +177,30 @@ class TestOlderThanTheCache:
         assert publish(bare, commit_of(2), cache="new") == Published(second.commit, True)
 
 
+class TestTooLate:
+    """A model that was refused, and is sent again when its successor is on the branch."""
+
+    def test_it_does_not_take_the_successors_place(self, bare: Bare) -> None:
+        publish(bare, commit_of(1))
+        third = publish(bare, commit_of(3))
+        late = replace(commit_of(2), successors={"air_quality/v3": "a" * 32})
+        with pytest.raises(WillNotPass, match=r"air_quality/v3, which took the place of .*/v2"):
+            publish(bare, late)
+        assert bare.refs()["refs/heads/main"] == third.commit
+        assert "refs/tags/air_quality/v2" not in bare.refs()
+
+    def test_its_own_commit_before_the_successors_counts(self, bare: Bare) -> None:
+        second = publish(bare, commit_of(2))
+        publish(bare, commit_of(3))
+        again = replace(commit_of(2), successors={"air_quality/v3": "a" * 32})
+        assert publish(bare, again) == Published(second.commit, True)
+
+    def test_a_later_version_of_another_system_is_no_successor(self, bare: Bare) -> None:
+        publish(bare, commit_of(3, run="b" * 32))
+        ours = replace(commit_of(2), successors={"air_quality/v3": "a" * 32})
+        assert not publish(bare, ours).already_there
+
+
 def test_contents_of_files_stay_at_a_host_that_can_leave_them_out(bare: Bare) -> None:
     bare.git("config", "uploadpack.allowFilter", "true")
     for version in (1, 2, 3):
