@@ -27,11 +27,14 @@ AIR_QUALITY = Path(__file__).parents[1] / "pipelines" / "air_quality.yaml"
 RECORDED = Path(__file__).parents[2] / "shared" / "data" / "aqi"
 """Recorded answers of the feed, where this checkout has them beside it."""
 
+AWKWARD = 'a folder\'s "räume"'
+"""The name of the servers' folders: people's folders have such names."""
+
 
 @pytest.fixture(scope="session")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
     """A MongoDB server for the whole test session."""
-    server = Mongo(tmp_path_factory.mktemp("mongo"))
+    server = Mongo(tmp_path_factory.mktemp(AWKWARD))
     server.start()
     yield server
     assert server.process
@@ -41,7 +44,7 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A Valkey server for the whole test session."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server = Valkey(tmp_path_factory.mktemp(AWKWARD))
     server.start()
     yield server
     assert server.process

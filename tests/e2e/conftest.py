@@ -94,6 +94,6 @@ def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    command = Command(tmp_path_factory.mktemp("e2e"))
+    command = Command(tmp_path_factory.mktemp("end to end"))
     yield command
     command.end()

@@ -75,7 +75,7 @@ def show(figures: Figures) -> None:
         f"{sum(figures.injected.values())} faults ({figures.not_met} never met) over "
         f"{figures.batches} batches in {figures.seconds:.0f} s on {os.cpu_count()} cores; "
         f"{len(decisions.reports)} reports, {len(decisions.models)} models\n"
-        f"{figures.messages} messages, {figures.messages_twice} of them again after an answer was "
+        f"{figures.messages} messages, {figures.messages_again} of them again after an answer was "
         f"lost ({figures.answers_lost} may have been); {figures.replayed} dead letters replayed, "
         f"{figures.overtaken} of them too late to be published\n"
         f"{len(figures.violations)} violations"

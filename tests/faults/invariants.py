@@ -190,20 +190,28 @@ def overtaken(store: Store) -> set[str]:
 
 def _messages(world: World, store: Store) -> list[str]:
     """One message for each event that has one; again only where an answer was lost."""
-    expected = Counter(
-        each.title for each in store.find(Notification, {}) if "discord" in each.channels
-    )
+    expected = _expected_messages(store)
     accepted = world.receiver.accepted
     times = Counter(each.title for each in accepted)
     lost = Counter(each.title for each in accepted if answer_lost(each, world))
     found = [f"no message: {title}" for title in expected if not times[title]]
     found += [f"a message of no event: {title}" for title in times if not expected[title]]
     return found + [
-        f"{times[title]} messages instead of {number}: {title}, "
+        f"{again} messages too many: {title}, "
         f"at {', '.join(_clock(each.at) for each in accepted if each.title == title)}"
-        for title, number in expected.items()
-        if times[title] > number + lost[title]
+        for title, again in messages_again(world, store).items()
+        if again > lost[title]
     ]
+
+
+def _expected_messages(store: Store) -> Counter[str]:
+    told = store.find(Notification, {})
+    return Counter(each.title for each in told if "discord" in each.channels)
+
+
+def messages_again(world: World, store: Store) -> Counter[str]:
+    """Title -> how often its message came beyond once for each event."""
+    return Counter(each.title for each in world.receiver.accepted) - _expected_messages(store)
 
 
 def answer_lost(message: Accepted, world: World) -> bool:

@@ -19,6 +19,7 @@ from tests.faults.invariants import (
     Decisions,
     answer_lost,
     decisions,
+    messages_again,
     overtaken,
     stuck,
     violations,
@@ -62,7 +63,7 @@ class Figures:
     not_met: int = 0
     """Faults that lay in wait for a request that did not come."""
     messages: int = 0
-    messages_twice: int = 0
+    messages_again: int = 0
     answers_lost: int = 0
     """Messages that were kept and whose sender may not have known; each may come once more."""
     replayed: int = 0
@@ -116,9 +117,9 @@ def disturbed(home: Path, history: History, plan: Plan, say: Say) -> Figures:
             run.figures.decisions = decisions(store)
             run.figures.violations = violations(world, store, history, run.figures.batches)
             run.figures.overtaken = len(overtaken(store))
+            run.figures.messages_again = messages_again(world, store).total()
         accepted = world.receiver.accepted
         run.figures.messages = len(accepted)
-        run.figures.messages_twice = len(accepted) - len({each.title for each in accepted})
         run.figures.answers_lost = sum(answer_lost(each, world) for each in accepted)
         run.figures.seconds = time.monotonic() - began
         return run.figures

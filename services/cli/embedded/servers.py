@@ -52,7 +52,8 @@ class Valkey:
         configuration = self.folder / "valkey.conf"
         write_private(
             configuration,
-            f"bind 127.0.0.1\nport {self.port}\nrequirepass {password}\ndir {self.folder}\n"
+            f"bind 127.0.0.1\nport {self.port}\nrequirepass {password}\n"
+            f"dir {_quoted(self.folder)}\n"
             "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n",
         )
         self.process = Process(
@@ -65,6 +66,12 @@ class Valkey:
     def url(self) -> str:
         """The address, with the password."""
         return f"redis://:{secret_file(self.folder / 'password')}@127.0.0.1:{self.port}/0"
+
+
+def _quoted(folder: Path) -> str:
+    """The folder as one word of the configuration, whatever its name holds."""
+    escaped = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 class Mongo:
