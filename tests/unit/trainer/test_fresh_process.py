@@ -145,3 +145,17 @@ def test_the_process_has_none_of_this_ones_secrets(
     data = (tmp_path / "model").read_bytes()
     reason = why_not_usable(data, ROWS, ROWS["x"].to_numpy(), TRAINING)
     assert reason == "AttributeError: 'NoneType' object has no attribute 'predict'"
+
+
+class _Noisy:
+    """The bytes of a model that prints something when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        model = "__import__('sklearn.linear_model').linear_model.LinearRegression()"
+        return eval, (f"[print('noise'), {model}][1]",), SLOPE.__getstate__()
+
+
+def test_what_a_model_prints_is_not_taken_for_its_answer(tmp_path: Path) -> None:
+    joblib.dump(_Noisy(), tmp_path / "model")
+    data = (tmp_path / "model").read_bytes()
+    assert why_not_usable(data, ROWS, SLOPE.predict(ROWS), TRAINING) is None
