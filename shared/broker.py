@@ -44,6 +44,11 @@ class Broker:
     def _length(self, stage: Stage) -> Any:
         return self._redis.llen(stage)
 
+    def eviction_policy(self) -> str:
+        """What the broker does when its memory is full; 'noeviction' refuses new messages."""
+        facts: Any = self._redis.info("memory")
+        return str(facts.get("maxmemory_policy"))
+
     def note_alive(self, part: str) -> None:
         """Note that a part of the system has made progress just now."""
         self._redis.hset(_HEARTBEATS, part, datetime.now(UTC).isoformat())

@@ -93,6 +93,21 @@ def _broker() -> Broker:
     return Broker(app)
 
 
+@signals.worker_ready.connect
+def _warn_of_eviction(**_: object) -> None:
+    """Messages that a full broker throws away are sent again, but only when the sweep sees it."""
+    try:
+        policy = _broker().eviction_policy()
+    except BROKER_ERRORS:  # gone again already; nothing depends on this
+        return
+    if policy != "noeviction":
+        log.warning(
+            "the broker throws messages away when it is full; set its maxmemory-policy to "
+            "noeviction",
+            maxmemory_policy=policy,
+        )
+
+
 @signals.heartbeat_sent.connect
 def _note_alive(sender: Any, **_: object) -> None:
     """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""

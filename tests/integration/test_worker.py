@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import beat_command, worker_command
@@ -72,3 +74,24 @@ def test_beat_does_not_start_without_its_settings() -> None:
     done = start(beat_command(), {})
     assert done.returncode != 0
     assert "REDIS_URL" in done.stderr
+
+
+@pytest.mark.parametrize(("policy", "lines"), [("noeviction", 0), ("allkeys-lru", 1)])
+def test_worker_warns_of_a_broker_that_throws_messages_away(
+    valkey: Valkey, mongo: Mongo, policy: str, lines: int
+) -> None:
+    with Redis.from_url(valkey.url) as broker:
+        broker.config_set("maxmemory-policy", policy)
+        try:
+            done = start(
+                [sys.executable, "-c", READY],
+                {"REDIS_URL": valkey.url, "MONGODB_URI": mongo.uri},
+            )
+        finally:
+            broker.config_set("maxmemory-policy", "noeviction")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("set its maxmemory-policy to noeviction") == lines
+
+
+READY = "import shared.worker; from celery import signals; signals.worker_ready.send(None)"
+"""What a worker does when it is ready."""
