@@ -3,9 +3,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 FEED_REPLAY ?=
+SEED ?= 1
+BATCHES ?= 200
+FAULTS ?= 320
+MINUTES ?= inf
+WITHOUT ?=
 BIN := .venv/bin
 
-.PHONY: help demo run test lint format lock bench clean
+.PHONY: help demo run test lint format bench faults lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +36,10 @@ format: .venv/dev ## Rewrite the code in the house style
 
 bench: .venv/dev ## Measure the loop against a plain script
 	@$(BIN)/python -m benchmarks.loop
+
+faults: .venv/dev ## Play a history under faults (SEED, BATCHES, FAULTS, MINUTES; WITHOUT=REMEDY: see it break)
+	@$(BIN)/python -m tests.faults --seed $(SEED) --batches $(BATCHES) --faults $(FAULTS) \
+	    --minutes $(MINUTES) $(if $(WITHOUT),--without '$(WITHOUT)')
 
 lock: ## Pin every dependency again, with hashes (needs uv)
 	@for extra in embedded dev; do \

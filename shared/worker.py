@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
 from celery import signals
@@ -15,15 +16,31 @@ from shared.logs import configure_logging
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS, Handler, Resources, StageRuntime
+from shared.sweep import sweep
 
 log = structlog.get_logger(__name__)
 H = TypeVar("H", bound=Handler)
+
+SWEEP: Final = "sweep"
+MISSED_SWEEPS: Final = 5
+"""After so many that did not come any worker begins to sweep."""
 
 
 @cache
 def resources() -> Resources:
     """The connections of this process. First called in a pool's child, so after the fork."""
     return Resources.connect(settings(), app)
+
+
+def sweep_task(stage: Stage) -> str:
+    """The name of the task that lets a stage's worker sweep."""
+    return f"{stage}.{SWEEP}"
+
+
+def run_sweep() -> None:
+    """Send again what was lost."""
+    sweep(resources())
+    resources().broker.note_alive(SWEEP)
 
 
 class StageTasks:
@@ -44,6 +61,8 @@ class StageTasks:
         self._requires = requires
         self._requires_for = requires_for
         signals.celeryd_init.connect(self._check_settings, weak=False)
+        signals.heartbeat_sent.connect(self._on_heartbeat, weak=False)
+        app.task(name=sweep_task(stage))(run_sweep)
 
     def handles(self, kind: type[EventBase]) -> Callable[[H], H]:
         """Make a function the stage's handler for events of a kind."""
@@ -69,6 +88,22 @@ class StageTasks:
                 _refuse_to_start(
                     f"{name.upper()} is not set; the {self._stage} worker needs it{for_what}"
                 )
+
+    def _on_heartbeat(self, sender: Any, **_: object) -> None:
+        """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""
+        try:
+            _broker().note_alive(sender.eventer.hostname)
+            self._sweep_if_nobody_does()
+        except BROKER_ERRORS as error:
+            log.warning("heartbeat not noted", error=type(error).__name__)
+
+    def _sweep_if_nobody_does(self) -> None:
+        """Take the sweep over when beat, or the worker that beat sends it to, is silent."""
+        seconds = settings().sweep_seconds
+        last = _broker().last_alive().get(SWEEP)
+        if last is None or datetime.now(UTC) - last > timedelta(seconds=MISSED_SWEEPS * seconds):
+            _broker().note_alive(SWEEP)  # so that one worker does it, and not all
+            app.send_task(sweep_task(self._stage), queue=self._stage, expires=seconds)
 
     def _required(self, pipelines: Iterable[Pipeline]) -> Iterator[tuple[str, str]]:
         """Each setting that has to be there, and what for."""
@@ -106,12 +141,3 @@ def _warn_of_eviction(**_: object) -> None:
             "noeviction",
             maxmemory_policy=policy,
         )
-
-
-@signals.heartbeat_sent.connect
-def _note_alive(sender: Any, **_: object) -> None:
-    """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""
-    try:
-        _broker().note_alive(sender.eventer.hostname)
-    except BROKER_ERRORS as error:
-        log.warning("heartbeat not noted", error=type(error).__name__)

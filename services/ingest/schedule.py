@@ -15,10 +15,10 @@ from shared.events import IngestionDue, dump_event, first_event_fields, task_nam
 from shared.pipeline import ManualSource, Pipeline, load_pipelines, parse_schedule
 from shared.settings import settings
 from shared.stage import BROKER_ERRORS
+from shared.worker import sweep_task
 
 log = structlog.get_logger(__name__)
 
-SWEEP_TASK: Final = "ingest.sweep"
 RETENTION_TASK: Final = "ingest.remove_unnamed_blobs"
 _CRON_EXPIRES_SECONDS: Final = 3600
 _MADE_GOOD: Final = timedelta(days=1)
@@ -35,7 +35,7 @@ def beat_schedule(pipelines: dict[str, Pipeline], sweep_seconds: float) -> dict[
         if not isinstance(pipeline.source, ManualSource)
     }
     entries["sweep"] = {
-        "task": SWEEP_TASK,
+        "task": sweep_task("ingest"),
         "schedule": sweep_seconds,
         "options": {"queue": "ingest", "expires": sweep_seconds},
     }

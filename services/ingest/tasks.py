@@ -1,13 +1,12 @@
-"""The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`. It also runs the sweep."""
+"""The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`."""
 
 from services.ingest.batch import ingest
-from services.ingest.schedule import RETENTION_TASK, SWEEP_TASK
+from services.ingest.schedule import RETENTION_TASK
 from shared.celery_app import app as app
 from shared.events import IngestionDue
 from shared.outcome import Outcome
 from shared.retention import remove_unnamed_blobs
 from shared.stage import Resources
-from shared.sweep import sweep
 from shared.worker import StageTasks, resources
 
 tasks = StageTasks("ingest")
@@ -16,11 +15,6 @@ tasks = StageTasks("ingest")
 @tasks.handles(IngestionDue)
 def on_ingestion_due(event: IngestionDue, resources: Resources) -> Outcome:
     return ingest(event, resources.pipeline(event), resources.store, resources.settings)
-
-
-@app.task(name=SWEEP_TASK)
-def run_sweep() -> None:
-    sweep(resources())
 
 
 @app.task(name=RETENTION_TASK)

@@ -162,6 +162,11 @@ def test_no_dead_letters(running: Running) -> None:
     assert running.json("dead-letters", "list") == []
 
 
+def test_no_worker_connected_to_the_store_before_it_forked(running: Running) -> None:
+    for log in (running.home / "logs").glob("*.log"):
+        assert "opened before fork" not in log.read_text(errors="replace")
+
+
 def test_down_leaves_nothing_behind(running: Running) -> None:
     done = running("down")
     assert "stopped" in done.stdout

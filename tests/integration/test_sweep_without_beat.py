@@ -1,0 +1,67 @@
+"""Beat and ingestion are down: what was lost is sent again all the same, by whoever is alive."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from services.cli.embedded.process import Process
+from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.system import worker_command
+from shared.events import WorkFailed, deterministic_id, effect_id
+from shared.records import DeadLetter, Notification
+from shared.stage import Resources
+from tests.conftest import AIR_QUALITY
+from tests.e2e.conftest import wait_for
+
+
+@pytest.fixture
+def notifier(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[None]:
+    """The only worker of the system."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}},
+        "REDIS_URL": valkey.url,
+        "MONGODB_URI": mongo.uri,
+        "MONGODB_DATABASE": resources.settings.mongodb_database,
+        "PIPELINES": str(AIR_QUALITY.parent),
+        "SWEEP_SECONDS": "1",
+    }
+    process = Process("notifier", worker_command("notifier"), tmp_path / "log", environment)
+    process.start()
+    yield
+    process.stop()
+
+
+def test_any_worker_sweeps_when_nobody_has_for_long(resources: Resources, notifier: None) -> None:
+    letter, alarm = failure()
+    resources.store.record(letter, [alarm])  # and its worker died before it had sent the event
+    effect = effect_id("notifier", alarm.event_id)
+    assert wait_for(lambda: resources.store.get(Notification, effect) is not None, 40)
+
+
+def failure() -> tuple[DeadLetter, WorkFailed]:
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    letter = DeadLetter(
+        id="publisher:lost",
+        pipeline="air_quality",
+        trace_id=deterministic_id("trace"),
+        recorded_at=an_hour_ago,
+        stage="publisher",
+        kind="ModelPromoted",
+        reason="the repository refuses the push",
+        message={},
+        attempts=1,
+    )
+    alarm = WorkFailed(
+        event_id=deterministic_id("alarm"),
+        trace_id=letter.trace_id,
+        pipeline=letter.pipeline,
+        occurred_at=an_hour_ago,
+        stage="publisher",
+        failed_event=letter.kind,
+        dead_letter=letter.id,
+        reason=letter.reason,
+    )
+    return letter, alarm
