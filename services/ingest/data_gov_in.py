@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pandas as pd
+import structlog
 from pydantic import BaseModel, Field, ValidationError
 
 from services.ingest.fetch import Limits, Query, error_text, fetch, open_client
@@ -18,15 +19,19 @@ from shared.failures import WillNotPass, WillPass
 from shared.pipeline import DataGovInSource
 from shared.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 _OFFICIAL_HOST: Final = "api.data.gov.in"
 _MAX_PAGE_BYTES: Final = 50_000_000
 _LONGEST_PAUSE_SECONDS: Final = 0.25
+_FRESH_STARTS: Final = 2
 
 
 class Envelope(BaseModel):
     """The JSON answer around the records. Numbers have been seen as texts."""
 
     total: int | None = Field(None, ge=0)
+    updated_date: Any = None
     records: list[dict[Any, Any]]
 
 
@@ -37,6 +42,12 @@ class Page:
     rows: pd.DataFrame
     total: int | None = None
     """Rows in all; None where the answer does not say, as CSV does not."""
+    updated: str | None = None
+    """What the answer says of the table's last change."""
+
+
+class TableChanged(Exception):
+    """The pages are of two states of the table: some rows of each are missing."""
 
 
 def read_resource(source: DataGovInSource, settings: Settings) -> pd.DataFrame:
@@ -51,10 +62,25 @@ def read_resource(source: DataGovInSource, settings: Settings) -> pd.DataFrame:
 
 
 async def _read_resource(source: DataGovInSource, settings: Settings) -> pd.DataFrame:
+    for _ in range(_FRESH_STARTS):
+        try:
+            return await _read_pages(source, settings, of_one_state=True)
+        except TableChanged:
+            log.info("the table changed while it was read, so it is read anew")
+    return await _read_pages(source, settings, of_one_state=False)
+
+
+async def _read_pages(
+    source: DataGovInSource, settings: Settings, *, of_one_state: bool
+) -> pd.DataFrame:
     pages: list[pd.DataFrame] = []
     received = 0
+    state: tuple[int | None, str | None] | None = None
     async with aclosing(_pages(source, settings)) as answered:
         async for page in answered:
+            if of_one_state and state not in (None, (page.total, page.updated)):
+                raise TableChanged
+            state = (page.total, page.updated)
             received += len(page.rows)
             if max(received, page.total or 0) > source.max_rows:
                 raise WillNotPass(
@@ -140,7 +166,8 @@ def _json_page(text: str) -> Page:
         raise WillNotPass(
             f"data.gov.in answered in a form that is not known: {where}: {fault['msg']}"
         ) from None
-    return Page(table_of_records(envelope.records), envelope.total)
+    updated = str(envelope.updated_date)
+    return Page(table_of_records(envelope.records), envelope.total, updated)
 
 
 def _filtered(table: pd.DataFrame, source: DataGovInSource) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from services.feed.history import Row
 WAYS = ("time-out", "500", "429", "cut off", "empty", "html", "rows twice", "rows reordered")
 
 SILENT_SECONDS = 4.0
+SINCE = datetime(2026, 1, 10, tzinfo=UTC)
 _WRONG = {
     "500": json_answer(500, {"error": "as told"}),
     "429": json_answer(429, {"error": "as told"}),
@@ -45,7 +46,8 @@ class FlakyFeed(ThreadingHTTPServer):
         self._history = history
         self._ways: deque[str] = deque()
         self._lock = threading.Lock()
-        self._served = Hour(history.rows(0), datetime.now(UTC))
+        self._changes = 0
+        self._served = self._hour(0)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -54,9 +56,14 @@ class FlakyFeed(ThreadingHTTPServer):
 
     def show(self, hour: int) -> None:
         """Serve that hour from now on."""
-        served = Hour(self._history.rows(hour), datetime.now(UTC))
+        self._changes += 1
+        served = self._hour(hour)
         with self._lock:
             self._served = served
+
+    def _hour(self, hour: int) -> Hour:
+        """Each change has a date of its own, so that a reader sees that the table has changed."""
+        return Hour(self._history.rows(hour), SINCE + timedelta(hours=self._changes))
 
     def fail(self, how: str, times: int) -> None:
         """Answer the next requests in one of the WAYS."""

@@ -105,6 +105,28 @@ def test_the_other_names_of_the_columns(air_quality: Pipeline, form: str) -> Non
     assert result.valid["pollutant_avg"].isna().all()
 
 
+OLD = Resource(ROWS, envelope={"updated_date": "2026-04-07T15:00:00Z"})
+NEW = Resource(
+    [row | {"last_update": "07-04-2026 22:00:00"} for row in ROWS],
+    envelope={"updated_date": "2026-04-07T16:00:00Z"},
+)
+
+
+def test_a_table_that_changes_while_it_is_read_is_read_anew() -> None:
+    """Else rows of both hours would be missing from a reading that nobody repeats."""
+    with serving(OLD, NEW) as server:
+        table = read_resource(source(), settings(server.url))
+    assert table.to_dict("records") == NEW.rows
+    assert len(server.asked) == 2 + 3
+
+
+def test_a_table_that_never_rests_is_read_as_it_comes() -> None:
+    """A server that dates each of its answers is no reason to read nothing."""
+    with serving(*[OLD, NEW] * 3, NEW) as server:
+        table = read_resource(source(), settings(server.url))
+    assert stations(table) == list(range(10))
+
+
 def test_an_answer_without_total_is_read_to_its_end() -> None:
     with serving(Resource(ROWS, envelope={"total": None})) as server:
         assert len(read_resource(source(), settings(server.url))) == 10
