@@ -11,11 +11,13 @@ from kombu import Queue
 
 from shared.events import STAGES
 from shared.settings import Settings, settings
+from shared.transport import use_checked_transport
 from shared.watchdog import Watchdog
 
 
 def celery_app(read_settings: Callable[[], Settings]) -> Celery:
     """An application with the settings that will be read."""
+    use_checked_transport()
     application = Celery("trimtab")
     application.add_defaults(lambda: _configuration(read_settings()))
     application.steps["consumer"].add(Watchdog)

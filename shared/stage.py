@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[Any, "Resources"], Outcome]
 
 BROKER_ERRORS: Final = (OperationalError, RedisError, ConnectionError)
+_KEPT: Final = 10_000
 _CAN_PASS: Final = (WillPass, Conflict, AutoReconnect, ConnectionError, TimeoutError)
 
 
@@ -103,7 +104,7 @@ class StageRuntime:
         try:
             event = parse_event(message)
         except ValueError as error:
-            self._bury_unreadable(message, str(error))
+            self.bury_foreign(repr(message), str(error))
             return
         effect = effect_id(self.stage, event.event_id)
         with structlog.contextvars.bound_contextvars(
@@ -198,19 +199,21 @@ class StageRuntime:
         self._send(letter, alarms)
         self._wake(lease.effect)
 
-    def _bury_unreadable(self, message: object, reason: str) -> None:
-        log.error("unreadable message", reason=reason)
-        identity = deterministic_id("unreadable", self.stage, repr(message)[:10_000])
+    def bury_foreign(self, received: str, reason: str) -> None:
+        """Keep the beginning of what came in place of a message of ours."""
+        log.error("not a message of ours", reason=reason)
+        kept = received[:_KEPT]
+        identity = deterministic_id("foreign", self.stage, kept)
         self._store.bury(
             DeadLetter(
-                id=f"{self.stage}:unreadable:{identity}",
+                id=f"{self.stage}:foreign:{identity}",
                 pipeline="unknown",
                 trace_id=identity,
                 recorded_at=datetime.now(UTC),
                 stage=self.stage,
-                kind="unreadable message",
+                kind="foreign message",
                 reason=reason,
-                message=repr(message)[:10_000],
+                message=kept,
                 attempts=0,
             )
         )

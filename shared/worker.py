@@ -17,6 +17,7 @@ from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS, Handler, Resources, StageRuntime
 from shared.sweep import sweep
+from shared.tasks import bury_task, sweep_task
 
 log = structlog.get_logger(__name__)
 H = TypeVar("H", bound=Handler)
@@ -30,11 +31,6 @@ MISSED_SWEEPS: Final = 5
 def resources() -> Resources:
     """The connections of this process. First called in a pool's child, so after the fork."""
     return Resources.connect(settings(), app)
-
-
-def sweep_task(stage: Stage) -> str:
-    """The name of the task that lets a stage's worker sweep."""
-    return f"{stage}.{SWEEP}"
 
 
 def run_sweep() -> None:
@@ -63,19 +59,22 @@ class StageTasks:
         signals.celeryd_init.connect(self._check_settings, weak=False)
         signals.heartbeat_sent.connect(self._on_heartbeat, weak=False)
         app.task(name=sweep_task(stage))(run_sweep)
+        app.task(name=bury_task(stage))(self._bury)
 
     def handles(self, kind: type[EventBase]) -> Callable[[H], H]:
         """Make a function the stage's handler for events of a kind."""
 
         def register(handler: H) -> H:
-            def run(event: object = None, **unexpected: object) -> None:
-                message = {"event": event, **unexpected} if unexpected else event
-                StageRuntime(self._stage, resources()).handle(message, handler)
+            def run(event: object) -> None:
+                StageRuntime(self._stage, resources()).handle(event, handler)
 
             app.task(name=task_name(self._stage, kind.__name__))(run)
             return handler
 
         return register
+
+    def _bury(self, received: str, reason: str) -> None:
+        StageRuntime(self._stage, resources()).bury_foreign(received, reason)
 
     def _check_settings(self, **_: object) -> None:
         try:

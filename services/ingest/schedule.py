@@ -15,11 +15,10 @@ from shared.events import IngestionDue, dump_event, first_event_fields, task_nam
 from shared.pipeline import ManualSource, Pipeline, load_pipelines, parse_schedule
 from shared.settings import settings
 from shared.stage import BROKER_ERRORS
-from shared.worker import sweep_task
+from shared.tasks import RETENTION_TASK, sweep_task
 
 log = structlog.get_logger(__name__)
 
-RETENTION_TASK: Final = "ingest.remove_unnamed_blobs"
 _CRON_EXPIRES_SECONDS: Final = 3600
 _MADE_GOOD: Final = timedelta(days=1)
 """A slot that passed this recently is made good when beat starts; known rows are no news."""

@@ -1,12 +1,12 @@
 """The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`."""
 
 from services.ingest.batch import ingest
-from services.ingest.schedule import RETENTION_TASK
 from shared.celery_app import app as app
 from shared.events import IngestionDue
 from shared.outcome import Outcome
 from shared.retention import remove_unnamed_blobs
 from shared.stage import Resources
+from shared.tasks import RETENTION_TASK
 from shared.worker import StageTasks, resources
 
 tasks = StageTasks("ingest")

@@ -78,6 +78,8 @@ def _model(pipeline: str, version: int, store: Store) -> ModelVersion:
     model = store.newest(ModelVersion, {"pipeline": pipeline, "version": version}, "version")
     if model is None:
         raise WillNotPass(f"the store has no model v{version} of {pipeline}")
+    if model.decision != "promoted":
+        raise WillNotPass(f"model v{version} of {pipeline} was {model.decision}: {model.reason}")
     return model
 
 

@@ -59,6 +59,12 @@ def _error(model: ModelVersion) -> Any:
     return model.metrics.get(model.metrics.get("deciding_metric", "mae"))
 
 
+def records(store: Store) -> int:
+    """How many records of work done there are; readings that found nothing new do not count."""
+    kinds = (DriftReport, ModelVersion, Publication, Notification, DeadLetter)
+    return sum(store.collection(kind).count_documents({}) for kind in kinds)
+
+
 def stuck(world: World, store: Store) -> list[str]:
     """What is still under way, or waits for something."""
     found = []

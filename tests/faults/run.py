@@ -21,6 +21,7 @@ from tests.faults.invariants import (
     decisions,
     messages_again,
     overtaken,
+    records,
     stuck,
     violations,
 )
@@ -28,7 +29,8 @@ from tests.faults.push_hooks import disarm
 from tests.faults.world import History, World, running
 
 POLL_SECONDS = 0.1
-QUIET_SECONDS = 120.0
+STUCK_SECONDS = 60.0
+"""Without a new record for so long the system does not work any more."""
 HOUR_SECONDS = 120.0
 LATEST_SECONDS = 2.0
 """A fault begins so long after its hour's rows at the latest."""
@@ -220,15 +222,17 @@ class Run:
         """Return when nothing is under way any more, twice in a row.
 
         Raises:
-            Stuck: it does not come to rest.
+            Stuck: nothing happens, and it is not at rest.
         """
-        deadline, quiet, left = time.monotonic() + QUIET_SECONDS, 0, ["nothing was seen"]
+        seen, seen_at, quiet, left = -1, time.monotonic(), 0, ["nothing was seen"]
         while quiet < 2:
             self._turn()
             with suppress(PyMongoError, RedisError), self._world.store() as store:
                 left = stuck(self._world, store)
                 quiet = 0 if left else quiet + 1
-            if time.monotonic() > deadline:
+                if (now_seen := records(store)) != seen:
+                    seen, seen_at = now_seen, time.monotonic()
+            if time.monotonic() - seen_at > STUCK_SECONDS:
                 raise Stuck("; ".join(left))
             time.sleep(1)
 

@@ -189,7 +189,7 @@ def test_worker_that_dies_every_time_is_given_up(resources: Resources) -> None:
 def test_unreadable_message_is_kept_with_its_reason(resources: Resources, message: object) -> None:
     StageRuntime("ingest", resources).handle(message, Ingest())
     (letter,) = letters(resources)
-    assert letter.kind == "unreadable message"
+    assert letter.kind == "foreign message"
     assert letter.reason.startswith("not an event: ")
 
 

@@ -202,6 +202,15 @@ def test_the_worker_needs_no_numerical_library() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_a_rejected_model_is_not_published_whoever_asks(
+    bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
+) -> None:
+    forged = promoted(store, 1, decision="rejected", reason="worse than the champion")
+    with pytest.raises(WillNotPass, match="v1 of air_quality was rejected: worse than"):
+        publish_model(forged, air_quality, store, settings)
+    assert bare.refs() == {}
+
+
 def test_a_model_that_was_refused_is_not_published_after_its_successor(
     bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
 ) -> None:

@@ -1,0 +1,170 @@
+"""Redis as Celery's broker, with a door: only messages of our own form come in as what they say.
+
+Celery drops a message that it cannot read with a line in the log, or ends, and meets it again after
+its restart. So each message is checked when it is taken from its queue. What no part of this system
+has written becomes a task that keeps it as a dead letter, for a person to look at.
+"""
+
+import base64
+import binascii
+import json
+from typing import Any, Final, Literal, cast
+from uuid import uuid4
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from redis import Redis
+
+from shared.events import STAGES, Stage, task_name
+from shared.tasks import arguments, bury_task
+
+LONGEST: Final = 1_000_000
+"""Bytes of a message. Events name things and carry none; the longest is a few kilobytes."""
+KEPT: Final = 10_000
+"""Characters of a foreign message that its dead letter keeps."""
+
+_PRIORITY: Final = b"\x06\x16"
+"""Stands between a queue's name and a priority in the key of its list."""
+
+
+class Channel(redis.Channel):
+    """A channel whose messages were checked."""
+
+    def _create_client(self, asynchronous: bool = False) -> Redis:
+        client: Redis = super()._create_client(asynchronous)  # type: ignore[misc]
+        client.set_response_callback("BRPOP", _checked)
+        return client
+
+
+class Transport(redis.Transport):
+    """Kombu's Redis transport over such channels."""
+
+    Channel = Channel
+
+
+def use_checked_transport() -> None:
+    """Let every connection to redis:// and rediss:// of this process be a checked one."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
+
+
+class Foreign(ValueError):
+    """A message that no part of this system has written; the text says how that shows."""
+
+
+def _checked(answer: Any, **_: Any) -> Any:
+    """The answer to BRPOP: nothing, or a queue's key and a message."""
+    if not answer:
+        return None
+    key, message = answer
+    queue = key.partition(_PRIORITY)[0].decode()
+    return key, admitted(cast("Stage", queue), message) if queue in STAGES else message
+
+
+def admitted(stage: Stage, message: bytes) -> bytes:
+    """The message, or in its place one that keeps it as a dead letter."""
+    try:
+        require_ours(stage, message)
+    except Foreign as found:
+        return _burial(stage, message, str(found))
+    return message
+
+
+class _Properties(BaseModel):
+    delivery_tag: str
+    delivery_info: dict[str, Any]
+    body_encoding: Literal["base64"]
+
+
+class _Headers(BaseModel):
+    """Those with which Celery would do something that we do not ask for are to be empty."""
+
+    task: str
+    id: str
+    lang: Literal["py"]
+    eta: None = None
+    expires: str | None = None
+    group: None = None
+    group_index: None = None
+    retries: Literal[0] = 0
+    compression: None = None
+
+
+class _Message(BaseModel):
+    """Celery's protocol 2, as Kombu writes it into Redis."""
+
+    model_config = ConfigDict(strict=True)
+
+    body: str
+    content_type: Literal["application/json"] = Field(alias="content-type")
+    content_encoding: Literal["utf-8"] = Field(alias="content-encoding")
+    headers: _Headers
+    properties: _Properties
+
+
+def require_ours(stage: Stage, message: bytes) -> None:
+    """Let a message pass that has the form of ours and asks for a task of the stage.
+
+    The event in it is read by the stage's runtime.
+
+    Raises:
+        Foreign: it has not, or does not.
+    """
+    if len(message) > LONGEST:
+        raise Foreign(f"{len(message):,} bytes are more than any message of ours has")
+    try:
+        envelope = _Message.model_validate_json(message)
+        content = json.loads(base64.b64decode(envelope.body, validate=True))
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the message"
+        raise Foreign(f"{where}: {fault['msg']}") from None
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise Foreign(f"body: {type(error).__name__}: {error}") from None
+    delivery = envelope.properties.delivery_info
+    if not {"exchange", "routing_key"} <= delivery.keys():
+        raise Foreign("properties.delivery_info: no exchange or no routing_key")
+    _require_known_call(stage, envelope.headers.task, content)
+
+
+def _require_known_call(stage: Stage, task: str, content: Any) -> None:
+    names = arguments(stage).get(task)
+    if names is None:
+        raise Foreign(f"headers.task: the {stage} worker has no task {task[:100]!r}")
+    match content:
+        case [[], dict(called_with), dict(embedded)]:
+            pass
+        case _:
+            raise Foreign("body: not the arguments of a task")
+    if called_with.keys() != names:
+        raise Foreign(f"body: {task} takes {', '.join(sorted(names)) or 'nothing'}")
+    if "event" in names and _task_of(stage, called_with["event"]) != task:
+        raise Foreign(f"body: the event is none that {task} handles")
+    if asked := [name for name, value in embedded.items() if value]:
+        raise Foreign(f"body: asks for more than its task: {asked[0][:100]!r}")
+
+
+def _task_of(stage: Stage, event: Any) -> str | None:
+    kind = event.get("type") if isinstance(event, dict) else None
+    return task_name(stage, kind) if isinstance(kind, str) else None
+
+
+def _burial(stage: Stage, message: bytes, reason: str) -> bytes:
+    received = message[:KEPT].decode("utf-8", "backslashreplace")[:KEPT]
+    called_with = {"received": received, "reason": reason}
+    identity = str(uuid4())
+    envelope = {
+        "body": base64.b64encode(json.dumps([[], called_with, {}]).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"lang": "py", "task": bury_task(stage), "id": identity},
+        "properties": {
+            "correlation_id": identity,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": stage},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": identity,
+        },
+    }
+    return json.dumps(envelope).encode()

@@ -1,0 +1,124 @@
+"""The door to the workers: what may come in as a task, and what becomes a dead letter."""
+
+import base64
+import json
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.events import STAGES, Stage, first_event_fields
+from shared.tasks import arguments, bury_task
+from shared.transport import KEPT, Foreign, _checked, admitted, require_ours
+from tests.security.foreign_messages import encoded, foreign, message
+
+EVENT = json.loads(
+    json.dumps(
+        first_event_fields("air_quality", "a test")
+        | {"type": "BatchIngested", "version": 1, "sequence": 1, "rows": 3, "data": None},
+        default=str,
+    )
+)
+CASES = foreign("drift", "BatchIngested", EVENT)
+READ_BY_THE_RUNTIME = (
+    "another version",
+    "a path as an id",
+    "a path as a pipeline",
+    "an operator as an id",
+    "more than an event has",
+    "half a character",
+    "no zone",
+)
+
+
+def called_with(admitted_message: bytes) -> tuple[str, dict[str, Any]]:
+    """The task and its arguments, which Celery will read in the same way."""
+    envelope = json.loads(admitted_message)
+    (positional, named, _) = json.loads(base64.b64decode(envelope["body"]))
+    assert positional == []
+    return envelope["headers"]["task"], named
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name not in READ_BY_THE_RUNTIME])
+def test_what_is_not_ours_is_kept_with_its_reason(case: str) -> None:
+    task, named = called_with(admitted("drift", CASES[case]))
+    assert task == "drift.bury"
+    assert named["reason"]
+    assert len(named["received"]) <= KEPT
+    assert CASES[case].decode("utf-8", "backslashreplace").startswith(named["received"][:KEPT])
+
+
+@pytest.mark.parametrize("case", READ_BY_THE_RUNTIME)
+def test_the_event_itself_is_left_to_the_runtime(case: str) -> None:
+    assert admitted("drift", CASES[case]) == CASES[case]
+
+
+def test_a_message_of_ours_passes_as_it_is() -> None:
+    ours = message("drift", "BatchIngested", EVENT)
+    assert admitted("drift", ours) is ours
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_kept_passes_the_door_when_it_is_delivered_again(stage: Stage) -> None:
+    burial = admitted(stage, b"hello")
+    require_ours(stage, burial)
+    assert called_with(burial)[0] == bury_task(stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_task_of_a_stage_passes_with_its_arguments_and_without_does_not(stage: Stage) -> None:
+    for task, names in arguments(stage).items():
+        if "event" in names:
+            continue
+        given_ = dict.fromkeys(names, "text")
+        call = message(stage, "X", {}, headers={"task": task}, body=encoded([[], given_, {}]))
+        require_ours(stage, call)
+        more = encoded([[], given_ | {"more": 1}, {}])
+        with pytest.raises(Foreign, match=task):
+            require_ours(stage, message(stage, "X", {}, headers={"task": task}, body=more))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_get_in_or_break_the_door(junk: bytes) -> None:
+    assert called_with(admitted("drift", junk))[0] == "drift.bury"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+PARTS = ("body", "content-type", "content-encoding", "headers", "properties")
+
+
+@given(st.sampled_from(PARTS), JSON)
+def test_no_part_of_a_message_may_be_anything(part: str, value: Any) -> None:
+    envelope = json.loads(message("drift", "BatchIngested", EVENT))
+    found = admitted("drift", json.dumps(envelope | {part: value}).encode())
+    assert called_with(found)[0] == "drift.bury"
+
+
+@given(st.sampled_from(["headers", "properties"]), st.data())
+def test_no_field_can_break_the_door(part: str, data: st.DataObject) -> None:
+    envelope = json.loads(message("drift", "BatchIngested", EVENT))
+    field = data.draw(st.sampled_from(sorted(envelope[part])))
+    envelope[part][field] = data.draw(JSON)
+    called_with(admitted("drift", json.dumps(envelope).encode()))
+
+
+@given(JSON)
+def test_no_body_gets_in_but_an_events(content: Any) -> None:
+    ours = message("drift", "BatchIngested", EVENT, body=encoded(content))
+    assert called_with(admitted("drift", ours))[0] == "drift.bury"
+
+
+def test_only_the_queues_of_stages_have_a_door() -> None:
+    assert _checked((b"somebody.reply.celery.pidbox", b"hello")) == (
+        b"somebody.reply.celery.pidbox",
+        b"hello",
+    )
+    assert _checked(None) is None
+    key, found = cast("tuple[bytes, bytes]", _checked((b"drift\x06\x163", b"hello")))
+    assert key == b"drift\x06\x163"
+    assert called_with(found)[0] == "drift.bury"
