@@ -56,6 +56,8 @@ class HttpSource(Strict):
     """The key of the list in a JSON answer; none if the answer is the list."""
     deadline_seconds: float = Field(60, gt=0)
     max_bytes: int = Field(200_000_000, ge=1)
+    private_redirects: bool = False
+    """Whether the address may redirect to other hosts of a private network."""
 
 
 class FilesSource(Strict):

@@ -101,7 +101,7 @@ async def _pages(source: DataGovInSource, settings: Settings) -> AsyncGenerator[
     query = _query(source, settings)
     limits = Limits(source.page_deadline_seconds, _MAX_PAGE_BYTES)
     received = 0
-    async with open_client(limits, max_redirects=0) as client:
+    async with open_client(limits) as client:
         while True:
             begun = time.monotonic()
             read = partial(_read_page, query=query, offset=received)

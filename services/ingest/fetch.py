@@ -45,10 +45,17 @@ class Limits:
     max_bytes: int
 
 
-def open_client(limits: Limits, *, max_redirects: int) -> httpx.AsyncClient:
-    """A client for one reading; a silent server leaves time for two more tries."""
+def open_client(
+    limits: Limits, *, max_redirects: int = 0, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """A client for one reading; a silent server leaves time for two more tries.
+
+    Args:
+        transport: what connects, where the environment names no proxy.
+    """
     return httpx.AsyncClient(
-        verify=_trusted(),
+        verify=trusted(),
+        mounts={"all://": transport} if transport else None,
         timeout=limits.deadline_seconds / 3,
         follow_redirects=max_redirects > 0,
         max_redirects=max_redirects,
@@ -57,7 +64,8 @@ def open_client(limits: Limits, *, max_redirects: int) -> httpx.AsyncClient:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
+    """The certificates that are trusted: those that httpx brings, or SSL_CERT_FILE."""
     return httpx.create_ssl_context()
 
 

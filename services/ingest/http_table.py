@@ -3,9 +3,11 @@
 import asyncio
 from typing import Final
 
+import httpx
 import pandas as pd
 
-from services.ingest.fetch import Limits, fetch, open_client, place
+from services.ingest.fetch import Limits, fetch, open_client, place, trusted
+from services.ingest.redirects import PublicRedirects
 from services.ingest.tables import UnreadableTable, parse_csv, parse_json
 from shared.failures import WillPass
 from shared.pipeline import HttpSource
@@ -25,8 +27,17 @@ def read_address(source: HttpSource) -> pd.DataFrame:
 
 async def _read_address(source: HttpSource) -> pd.DataFrame:
     limits = Limits(source.deadline_seconds, source.max_bytes)
-    async with open_client(limits, max_redirects=_MAX_REDIRECTS) as client:
+    place(source.url)
+    connect = (
+        None if source.private_redirects else PublicRedirects(httpx.URL(source.url), trusted())
+    )
+    async with open_client(limits, max_redirects=_MAX_REDIRECTS, transport=connect) as client:
         return await fetch(client, source.url, {}, limits, lambda text: _table(text, source))
+
+
+def _public_redirects(source: HttpSource) -> PublicRedirects:
+    place(source.url)  # says what is wrong with an address that is none
+    return PublicRedirects(httpx.URL(source.url), trusted())
 
 
 def _table(text: str, source: HttpSource) -> pd.DataFrame:

@@ -1,11 +1,14 @@
 """A table at an HTTP address, against a server that plays faults."""
 
+import asyncio
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from services.ingest.http_table import read_address
+from services.ingest.redirects import PublicRedirects
 from services.ingest.sources import read_source
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import HttpSource, Pipeline
@@ -80,6 +83,69 @@ def test_a_redirect_to_another_protocol() -> None:
     elsewhere = says("", 302, Location="ftp://127.0.0.1/")
     with serving(elsewhere) as server, pytest.raises(WillNotPass, match="UnsupportedProtocol"):
         read(server.url)
+
+
+class TestRedirects:
+    """From a server that the pipeline names to one that it does not."""
+
+    def test_to_a_private_address_is_refused_before_anything_is_sent(self) -> None:
+        with serving(says("a secret of the intranet")) as inside:
+            target = inside.url.replace("127.0.0.1", "localhost")
+            with (
+                serving(says("", 302, Location=f"{target}/latest/meta-data?x=1")) as server,
+                pytest.raises(WillNotPass, match=r"redirects to localhost, which is at (127|::1)"),
+            ):
+                read(server.url)
+        assert inside.connections == set()
+
+    def test_to_a_private_address_is_followed_if_that_is_meant(self) -> None:
+        with serving(says(CSV)) as inside:
+            target = inside.url.replace("127.0.0.1", "localhost")
+            with serving(says("", 302, Location=target)) as server:
+                assert read(server.url, private_redirects=True) == EXPECTED
+
+    def test_to_another_port_of_its_host_is_to_another_host(self) -> None:
+        with (
+            serving(says("redis")) as inside,
+            serving(says("", 302, Location=inside.url)) as server,
+            pytest.raises(WillNotPass, match="not a public address"),
+        ):
+            read(server.url)
+
+    def test_from_https_to_http_is_refused(self) -> None:
+        transport = PublicRedirects(httpx.URL("https://feed.example/t.csv"), verify=True)
+        request = httpx.Request("GET", "http://feed.example/t.csv")
+        with pytest.raises(WillNotPass, match="redirects from https:// to http://"):
+            asyncio.run(transport.handle_async_request(request))
+
+    def test_to_a_name_without_an_address_may_pass(self) -> None:
+        with (
+            serving(says("", 302, Location="http://no-such-host.invalid/")) as server,
+            pytest.raises(WillPass, match=r"no-such-host\.invalid"),
+        ):
+            read(server.url, deadline_seconds=1)
+
+    def test_goes_to_the_address_that_was_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The name is looked up once: a second answer could be another one."""
+        looked_up = []
+
+        def is_public(address: object) -> bool:
+            looked_up.append(address)
+            return True
+
+        hosts: list[str] = []
+
+        def remember(connection: Connection) -> None:
+            hosts.append(connection.headers["Host"])
+            connection.answer(CSV)
+
+        monkeypatch.setattr("services.ingest.redirects.is_public", is_public)
+        with serving(remember) as inside:
+            target = inside.url.replace("127.0.0.1", "localhost")
+            with serving(says("", 302, Location=target)) as server:
+                assert read(server.url) == EXPECTED
+        assert looked_up
+        assert hosts == [target.removeprefix("http://")]
 
 
 def test_no_read_outlasts_its_deadline() -> None:
