@@ -4,7 +4,7 @@ The settings are read when the application is first used, so importing a task ne
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from kombu import Queue
@@ -13,6 +13,9 @@ from shared.events import STAGES
 from shared.settings import Settings, settings
 from shared.transport import use_checked_transport
 from shared.watchdog import Watchdog
+
+_VERIFIED: Final = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+"""Without a word of the address Kombu would take any certificate."""
 
 
 def celery_app(read_settings: Callable[[], Settings]) -> Celery:
@@ -25,8 +28,10 @@ def celery_app(read_settings: Callable[[], Settings]) -> Celery:
 
 
 def _configuration(current: Settings) -> dict[str, Any]:
+    url = current.redis_url.get_secret_value()
     return {
-        "broker_url": current.redis_url.get_secret_value(),
+        "broker_url": url,
+        "broker_use_ssl": _VERIFIED if url.startswith("rediss://") else None,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {

@@ -4,6 +4,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -29,11 +30,23 @@ def _has_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _verified_tls(value: SecretStr) -> SecretStr:
+    """Options of the address that would let anybody pose as the broker are refused."""
+    try:
+        query = parse_qs(urlsplit(value.get_secret_value()).query)
+    except ValueError:
+        raise ValueError("is not an address that can be read") from None
+    for option, wanted in (("ssl_cert_reqs", "required"), ("ssl_check_hostname", "true")):
+        if query.get(option, [wanted])[0].lower() != wanted:
+            raise ValueError(f"{option} has to be {wanted!r}: anybody could pose as the broker")
+    return value
+
+
 def _words(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
-RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss")]
+RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss"), AfterValidator(_verified_tls)]
 MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
 DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
