@@ -10,7 +10,7 @@ MINUTES ?= inf
 WITHOUT ?=
 BIN := .venv/bin
 
-.PHONY: help demo run test lint format bench faults lock clean
+.PHONY: help demo run test lint format bench faults audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,12 +41,22 @@ faults: .venv/dev ## Play a history under faults (SEED, BATCHES, FAULTS, MINUTES
 	@$(BIN)/python -m tests.faults --seed $(SEED) --batches $(BATCHES) --faults $(FAULTS) \
 	    --minutes $(MINUTES) $(if $(WITHOUT),--without '$(WITHOUT)')
 
+audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of materials (bom.json, CycloneDX)
+	@.venv/audit/bin/cyclonedx-py requirements requirements/embedded.lock --pyproject pyproject.toml \
+	    --output-reproducible --validate --output-file bom.json
+	@echo "bom.json lists what Trimtab runs on"
+	@.venv/audit/bin/pip-audit --strict --require-hashes --disable-pip \
+	    -r requirements/embedded.lock -r requirements/dev.lock
+
 lock: ## Pin every dependency again, with hashes (needs uv)
 	@for extra in embedded dev; do \
 	    uv pip compile pyproject.toml --universal --python-version 3.11 --extra $$extra \
 	        --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
 	        --output-file requirements/$$extra.lock; \
 	done
+	@uv pip compile requirements/audit.in --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
+	    --output-file requirements/audit.lock
 
 clean: ## Remove the environment and the state of demos and runs
 	@rm -rf .venv .trimtab
@@ -57,6 +67,11 @@ clean: ## Remove the environment and the state of demos and runs
 .venv/dev: requirements/dev.lock pyproject.toml
 	@$(call install,dev)
 	@touch .venv/embedded
+
+.venv/audit/done: requirements/audit.lock
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 define install
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trimtab needs Python 3.11 or newer; set PYTHON=")' && \
