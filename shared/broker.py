@@ -1,14 +1,17 @@
 """The broker as the stages see it: events go in, one message for each stage that handles them."""
 
+import base64
+import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
 from redis import Redis
 
-from shared.events import ROUTES, STAGES, Event, Stage, dump_event, task_name
+from shared.events import ROUTES, STAGES, Event, Stage, dump_event, parse_event, task_name
 
 _HEARTBEATS: Final = "trimtab:heartbeats"
+_PAGE: Final = 100
 
 
 class Broker:
@@ -44,6 +47,20 @@ class Broker:
     def _length(self, stage: Stage) -> Any:
         return self._redis.llen(stage)
 
+    def oldest_event(self, stage: Stage) -> Event | None:
+        """The event of the message that has waited longest in a stage's queue; none if none has.
+
+        Messages of beat's housekeeping carry no event.
+        """
+        page: Any
+        end = -1
+        while page := self._redis.lrange(stage, end - _PAGE + 1, end):
+            for message in reversed(page):
+                if event := _event_of(message):
+                    return event
+            end -= _PAGE
+        return None
+
     def eviction_policy(self) -> str:
         """What the broker does when its memory is full; 'noeviction' refuses new messages."""
         facts: Any = self._redis.info("memory")
@@ -57,6 +74,14 @@ class Broker:
         """When each part of the system last made progress."""
         beats: Any = self._redis.hgetall(_HEARTBEATS)
         return {part.decode(): datetime.fromisoformat(at.decode()) for part, at in beats.items()}
+
+
+def _event_of(message: bytes | str) -> Event | None:
+    try:
+        _, called_with, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
+        return parse_event(called_with["event"])
+    except (ValueError, KeyError, TypeError):  # no event of ours: the stage's worker will judge it
+        return None
 
 
 def describe(event: Event) -> str:

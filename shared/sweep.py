@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -18,13 +18,19 @@ from shared.store import COLLECTIONS
 
 log = structlog.get_logger(__name__)
 
+SWEEP: Final = "sweep"
+"""The sweep's name among the parts that give signs of life."""
+
+MISSED_SWEEPS: Final = 5
+"""After so many that did not come any worker begins to sweep."""
+
 _MAY_STILL_BE_SENT = timedelta(seconds=2)
 """A record younger than this is left to the worker that is about to send its events."""
 
 
 @dataclass(frozen=True)
 class Outstanding:
-    """An event that a stage has not settled, and that no worker, wait or later try accounts for."""
+    """An event that a stage has not settled."""
 
     stage: Stage
     event: Event
@@ -44,6 +50,19 @@ def sweep(resources: Resources) -> int:
     if sent:
         log.info("sweep", messages_sent=sent)
     return sent
+
+
+def unsettled(resources: Resources) -> list[Outstanding]:
+    """Every event in the store that a stage has not settled, whoever has it in hand or waits."""
+    found: dict[str, Outstanding] = {}
+    for name in COLLECTIONS.values():
+        for document in resources.store.database[name].find({"outbox_open": True}, {"outbox": 1}):
+            for each in _unsettled(resources, document["outbox"]):
+                found[effect_id(each.stage, each.event.event_id)] = each
+    for document in resources.work.all():
+        if document["_id"] not in found and not resources.store.is_settled(document["_id"]):
+            found[document["_id"]] = Outstanding(document["stage"], parse_event(document["event"]))
+    return list(found.values())
 
 
 def _send_unsent(resources: Resources) -> int:

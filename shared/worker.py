@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from celery import signals
@@ -16,15 +16,11 @@ from shared.logs import configure_logging
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS, Handler, Resources, StageRuntime
-from shared.sweep import sweep
+from shared.sweep import MISSED_SWEEPS, SWEEP, sweep
 from shared.tasks import bury_task, sweep_task
 
 log = structlog.get_logger(__name__)
 H = TypeVar("H", bound=Handler)
-
-SWEEP: Final = "sweep"
-MISSED_SWEEPS: Final = 5
-"""After so many that did not come any worker begins to sweep."""
 
 
 @cache

@@ -224,7 +224,7 @@ def _take_in(
 
 @app.command()
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """Who is alive, what waits, what each pipeline came to. Exits with 1 if a part is silent."""
+    """Who is alive, what waits, what each pipeline came to. Exits with 1 if something is wrong."""
     from services.cli.status import print_status
     from services.cli.status import status as state_of
 

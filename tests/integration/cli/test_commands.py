@@ -66,29 +66,6 @@ def test_history_lists_a_batch_that_waits(run: Run) -> None:
     assert "waits" in run("history").stdout
 
 
-def test_status_without_workers_is_unhealthy(run: Run) -> None:
-    done = run("status", "--json")
-    assert done.exit_code == 1
-    state = json.loads(done.stdout)
-    assert state["healthy"] is False
-    assert state["parts"]["drift"] == {"alive": False, "seconds_ago": None}
-    assert "never" in run("status").stdout
-
-
-def test_status_counts_signs_of_life(run: Run, resources: Resources) -> None:
-    for part in (
-        "ingest@a",
-        "ingest@b",
-        "drift@a",
-        "trainer@a",
-        "publisher@a",
-        "notifier@a",
-        "beat",
-    ):
-        resources.broker.note_alive(part)
-    assert as_json(run("status", "--json"))["healthy"] is True
-
-
 @pytest.fixture
 def letter(resources: Resources) -> DeadLetter:
     """An event that the ingest stage gave up on."""
