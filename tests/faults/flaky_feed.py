@@ -17,6 +17,7 @@ SILENT_SECONDS = 4.0
 SINCE = datetime(2026, 1, 10, tzinfo=UTC)
 _WRONG = {
     "500": json_answer(500, {"error": "as told"}),
+    "403": json_answer(403, {"error": "Key not authorised"}),
     "429": json_answer(429, {"error": "as told"}),
     "empty": Answer(200, "application/json", b""),
     "html": Answer(200, "text/html", b"<html><body>Under maintenance</body></html>"),

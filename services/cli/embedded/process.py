@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -56,7 +57,7 @@ class Process:
                     stderr=log,
                     env=self._environment,
                     start_new_session=True,
-                    preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one system call
+                    preexec_fn=lambda: _before_exec(parent),  # noqa: PLW1509 - two system calls
                 )
             except OSError as error:
                 raise StartFailed(f"{self.name}: cannot run {self._command[0]}: {error}") from None
@@ -109,8 +110,12 @@ class Process:
             self._popen.wait()
 
 
-def _die_with(parent: int) -> None:
-    """In the child, before exec: be ended by the kernel when the parent goes."""
+def _before_exec(parent: int) -> None:
+    """In the child: be ended by the kernel when the parent goes, and leave no core file.
+
+    A core file is a picture of the memory, with every secret in it.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
