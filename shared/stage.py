@@ -90,6 +90,13 @@ class Resources:
             ) from None
 
 
+class CutShort(Exception):
+    """A handler was ended in the middle by the time limit, and its event was given up.
+
+    What it was doing, an import or a lock, is half done, so the process is not to go on.
+    """
+
+
 class StageRuntime:
     """Handles the messages of one stage."""
 
@@ -100,7 +107,11 @@ class StageRuntime:
         self._work = resources.work
 
     def handle(self, message: object, handler: Handler) -> None:
-        """Handle one message, unless its effect is settled or another worker has it in hand."""
+        """Handle one message, unless its effect is settled or another worker has it in hand.
+
+        Raises:
+            CutShort: it took too long.
+        """
         try:
             event = parse_event(message)
         except ValueError as error:
@@ -135,18 +146,20 @@ class StageRuntime:
             self._bury(event, lease, str(failure))
         except PyMongoError:
             raise
-        except SoftTimeLimitExceeded:
-            seconds = self._resources.settings.task_time_limit_seconds
-            self._bury(
-                event,
-                lease,
-                f"took longer than TASK_TIME_LIMIT_SECONDS ({seconds} s) allows. Raise it, or give "
-                "the stage less to do: a training takes less time with a lower "
-                "training.max_window_rows, fewer trees, or more TRAINER_CORES",
-            )
         except Exception as failure:  # a bug in a handler must not lose the event
+            if _was_cut_short(failure):
+                self._bury(event, lease, self._too_long())
+                raise CutShort from failure
             log.exception("handler failed")
             self._bury(event, lease, f"{type(failure).__name__}: {failure}")
+
+    def _too_long(self) -> str:
+        seconds = self._resources.settings.task_time_limit_seconds
+        return (
+            f"took longer than TASK_TIME_LIMIT_SECONDS ({seconds} s) allows. Raise it, or give "
+            "the stage less to do: a training takes less time with a lower "
+            "training.max_window_rows, fewer trees, or more TRAINER_CORES"
+        )
 
     def _settle(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
         record = outcome.record.model_copy(update={"handled_seconds": seconds})
@@ -232,6 +245,15 @@ class StageRuntime:
             self._resources.broker.send_to(stage, event)
         except BROKER_ERRORS as error:
             log.warning("not sent; the sweep will send it", error=type(error).__name__)
+
+
+def _was_cut_short(failure: BaseException | None) -> bool:
+    """Whether the time limit is behind a failure, whatever the code that met it has made of it."""
+    while failure:
+        if isinstance(failure, SoftTimeLimitExceeded):
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
 
 
 def _work_failed(event: Event, letter: DeadLetter) -> WorkFailed:

@@ -1,5 +1,7 @@
 """What makes a Celery process a worker of one stage: its tasks, its start, its signs of life."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,7 @@ from shared.events import EventBase, Stage, task_name
 from shared.logs import configure_logging
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import SettingsError, settings
-from shared.stage import BROKER_ERRORS, Handler, Resources, StageRuntime
+from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
 from shared.sweep import MISSED_SWEEPS, SWEEP, sweep
 from shared.tasks import bury_task, sweep_task
 
@@ -25,7 +27,12 @@ H = TypeVar("H", bound=Handler)
 
 @cache
 def resources() -> Resources:
-    """The connections of this process. First called in a pool's child, so after the fork."""
+    """The connections of this process. First called in a pool's child, so after the fork.
+
+    Celery ends a child by an exception in the middle of whatever it does. An import that meets it
+    stays half done, and every later event would fail. The kernel's way leaves no such process.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return Resources.connect(settings(), app)
 
 
@@ -62,7 +69,10 @@ class StageTasks:
 
         def register(handler: H) -> H:
             def run(event: object) -> None:
-                StageRuntime(self._stage, resources()).handle(event, handler)
+                try:
+                    StageRuntime(self._stage, resources()).handle(event, handler)
+                except CutShort:
+                    os._exit(os.EX_SOFTWARE)  # the message comes again, and its event is settled
 
             app.task(name=task_name(self._stage, kind.__name__))(run)
             return handler
