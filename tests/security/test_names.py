@@ -55,7 +55,7 @@ def test_no_such_branch_or_directory(place: str, name: str) -> None:
     if place == "directory" and name == "a" * 500:
         return  # long, and harmless
     with pytest.raises(ValidationError, match=place):
-        Publish(**{place: name})  # type: ignore[arg-type]
+        Publish(**{place: name})
 
 
 @pytest.mark.parametrize(
