@@ -116,9 +116,15 @@ def _stripped(column: pd.Series, missing: tuple[str, ...]) -> pd.Series:
 
 
 def _each_once(column: pd.Series, convert: Callable[[Any], object], dtype: Any) -> pd.Series:
-    """The column converted value by value, equal ones, of which there are many, only once."""
-    converted = {value: convert(value) for value in set(column)}
-    return pd.Series([converted[value] for value in column], index=column.index, dtype=dtype)
+    """The column converted value by value, equal ones, of which there are many, only once.
+
+    What is missing is converted as None.
+    """
+    codes, values = pd.factorize(column, use_na_sentinel=True)
+    converted = np.empty(len(values) + 1, dtype=object)  # the last one is for -1, which is missing
+    converted[:] = [*(convert(value) for value in values), convert(None)]
+    spread: pd.Series = pd.Series(converted[codes], index=column.index, dtype=dtype)
+    return spread
 
 
 def _typed(texts: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[Fault]]:
@@ -154,8 +160,17 @@ def _times(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, Mask]:
     """Points in time in the column's zone, and which texts name none or two of them.
 
     A text without a zone is local time there, and a change of the clocks leaves some local times
-    out and brings others twice. What fits none of the formats is missing.
+    out and brings others twice. What fits none of the formats is missing. Each text is read once.
     """
+    codes, values = pd.factorize(texts, use_na_sentinel=True)
+    found, unclear = _times_of(pd.Series([*values, None], dtype=object), column)
+    return (
+        found.take(codes).set_axis(texts.index),
+        unclear.take(codes).set_axis(texts.index),
+    )
+
+
+def _times_of(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, Mask]:
     unread = texts.where(~texts.str.fullmatch(_NO_TIME, na=True))
     found = pd.Series(pd.NaT, index=texts.index, dtype=f"datetime64[us, {column.timezone}]")
     unclear = pd.Series(False, index=texts.index)
