@@ -121,7 +121,7 @@ class StageRuntime:
         with structlog.contextvars.bound_contextvars(
             pipeline=event.pipeline, event=event.event_id, trace=event.trace_id, kind=event.type
         ):
-            if self._store.is_settled(effect):
+            if self._store.is_settled(effect, event.type):
                 self._work.finish(effect)
                 return
             lease = self._work.begin(effect, self.stage, event)
@@ -232,6 +232,8 @@ class StageRuntime:
         )
 
     def _send(self, record: Record, events: tuple[Event, ...]) -> None:
+        if not events:
+            return
         try:
             for event in events:
                 self._resources.broker.send(event)

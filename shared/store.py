@@ -249,14 +249,22 @@ class Store:
         document = self.collection(type(record)).find_one({"_id": record.id}, {"outbox": 1})
         return [parse_event(event) for event in document["outbox"]] if document else []
 
-    def outbox_of(self, effect: str) -> list[Event] | None:
+    def newest_events(self, model: type[Record], query: Document, by: str) -> list[Event]:
+        """The events that the matching record with the highest value of a field led to."""
+        newest = [(by, DESCENDING)]
+        document = self.collection(model).find_one(query, {"outbox": 1}, sort=newest)
+        return [parse_event(event) for event in document["outbox"]] if document else []
+
+    def outbox_of(self, effect: str, kind: str | None = None) -> list[Event] | None:
         """The events that a settled effect led to; none while it is not settled.
 
-        An effect is settled when it has its record, or a dead letter that nobody has replayed.
+        An effect is settled when it has its record, or a dead letter that nobody has replayed. Its
+        record is looked for in one place where the kind of its event is known.
         """
         buried: Document = {"_id": effect, "state": {"$ne": "replayed"}}
         stage = effect.partition(":")[0]
-        places = {routes[stage] for routes in ROUTES.values() if stage in routes}
+        kinds = ROUTES if kind is None else {kind: ROUTES[kind]}
+        places = {routes[stage] for routes in kinds.values() if stage in routes}
         queries = [(place, {"_id": effect}) for place in sorted(places)]
         queries.append((COLLECTIONS[DeadLetter], buried))
         for collection, query in queries:
@@ -265,9 +273,9 @@ class Store:
                 return [parse_event(event) for event in document["outbox"]]
         return None
 
-    def is_settled(self, effect: str) -> bool:
-        """Whether nothing is left to do for an effect."""
-        return self.outbox_of(effect) is not None
+    def is_settled(self, effect: str, kind: str | None = None) -> bool:
+        """Whether nothing is left to do for an effect; `kind` is that of its event, if known."""
+        return self.outbox_of(effect, kind) is not None
 
     def bury(self, letter: DeadLetter, events: Iterable[Event] = ()) -> None:
         """Keep a dead letter; one that failed again after its replay takes its old place."""
@@ -281,7 +289,7 @@ class Store:
         Only effects of the stages in `follow` count. None: the whole chain is settled.
         """
         effect = effect_id(stage, event.event_id)
-        led_to = self.outbox_of(effect)
+        led_to = self.outbox_of(effect, event.type)
         if led_to is None:
             return effect
         for follower in led_to:

@@ -101,7 +101,7 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
 def _unsettled(resources: Resources, outbox: list[dict[str, Any]]) -> Iterator[Outstanding]:
     for event in map(parse_event, outbox):
         for stage in ROUTES[event.type]:
-            if not resources.store.is_settled(effect_id(stage, event.event_id)):
+            if not resources.store.is_settled(effect_id(stage, event.event_id), event.type):
                 yield Outstanding(stage, event)
 
 

@@ -53,8 +53,8 @@ def count_batch(batch: Batch, stored: StoredProfile, store: Store) -> Counts:
     """
     if batch.data is None:
         return stored.profile.count(pa.table({}))
-    counted = _counted_chunks(batch, stored, store)
     parquet = open_parquet(batch.data, store)
+    counted = _counted_chunks(batch, stored, store) if parquet.num_row_groups > 1 else {}
     return reduce(
         add,
         (

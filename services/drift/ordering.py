@@ -4,7 +4,7 @@ from typing import Final
 
 from shared.events import BatchIngested, ChunkIngested, Stage
 from shared.failures import NotYet
-from shared.records import Batch
+from shared.records import Batch, ModelVersion
 from shared.store import Store
 
 _DECIDING_STAGES: Final[frozenset[Stage]] = frozenset({"drift", "trainer"})
@@ -19,12 +19,12 @@ def require_earlier_settled(event: BatchIngested | ChunkIngested, store: Store) 
     """
     if event.sequence == 1:
         return
-    champion = store.champion(event.pipeline)
-    for promoted in store.events_of(champion) if champion else ():
+    promotions = {"pipeline": event.pipeline, "decision": "promoted"}
+    for promoted in store.newest_events(ModelVersion, promotions, "version"):
         if pending := store.first_unsettled("drift", promoted, frozenset({"drift"})):
             raise NotYet(pending)
-    previous = store.find(Batch, {"pipeline": event.pipeline, "sequence": event.sequence - 1})
-    for batch in previous:  # none if its retention is over
-        for ingested in store.events_of(batch):
-            if pending := store.first_unsettled("drift", ingested, _DECIDING_STAGES):
-                raise NotYet(pending)
+    previous = {"pipeline": event.pipeline, "sequence": event.sequence - 1}
+    # None if its retention is over.
+    for ingested in store.newest_events(Batch, previous, "sequence"):
+        if pending := store.first_unsettled("drift", ingested, _DECIDING_STAGES):
+            raise NotYet(pending)

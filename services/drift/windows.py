@@ -44,7 +44,9 @@ def windows_due(
     position = sequence - reference.up_to_sequence
     due = [w for w in sorted(lengths) if 1 < w <= position and position % w == 0]
     windows = [Window(own, 1, sequence, sequence)]
-    first = sequence - due[-1] + 1 if due else sequence
+    if not due:
+        return WindowsDue(windows, [])
+    first = sequence - due[-1] + 1
     earlier = _Earlier(reference.pipeline, first, sequence - 1, stored, store)
     total = own
     for begin in range(sequence - 1, first - 1, -1):
