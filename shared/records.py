@@ -147,7 +147,7 @@ class ModelVersion(Record):
     reason: str
     model: Sha256
     seal: str
-    """HMAC-SHA-256 of the model's bytes under the signing key."""
+    """HMAC-SHA-256 of this record under the signing key (`shared.artifacts`)."""
     model_bytes: int
     metrics: dict[str, Any]
     """`metrics.json` as published."""

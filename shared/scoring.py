@@ -6,6 +6,7 @@ the champion has become worse since.
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from pickle import UnpicklingError
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
 
 from shared.artifacts import verify
+from shared.records import ModelVersion
 from shared.training import Metric, Training
 
 Floats = NDArray[np.float64]
@@ -37,13 +39,18 @@ CANNOT_PREDICT: Final = (
 """What a model of other library versions or other columns raises when it is loaded or asked."""
 
 
-def load_model(data: bytes, *, digest: str, sealed: str, key: SecretStr) -> Steps:
-    """The model of the bytes, once they are known to be those that were sealed.
+def load_model(data: bytes, record: ModelVersion, key: SecretStr) -> Steps:
+    """The model of the bytes, once they and their record are known to be what was sealed.
 
     Raises:
         TamperedArtifact: they are not; nothing was loaded.
     """
-    verify(data, digest=digest, sealed=sealed, key=key)
+    verify(data, record, key)
+    return _unpickled(data)
+
+
+@lru_cache(maxsize=2)
+def _unpickled(data: bytes) -> Steps:
     model: Steps = joblib.load(io.BytesIO(data))
     return model
 

@@ -22,7 +22,7 @@ def write_model(
     key = settings.model_signing_key
     try:
         if key:
-            verify(data, digest=model.model, sealed=model.seal, key=key)
+            verify(data, model, key)
         file.write_bytes(data)
     except TamperedArtifact as error:
         raise WillNotPass(f"v{model.version} of {model.pipeline}: {error}") from None

@@ -4,7 +4,6 @@ What loads and asks a model is imported when one is asked, so a worker whose pip
 data alone needs no scikit-learn.
 """
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,7 +22,6 @@ from services.drift.report.wording import (
 )
 from shared.artifacts import TamperedArtifact
 from shared.drift import Drift, PerformanceFinding
-from shared.events import Sha256
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
 from shared.records import Batch, ModelVersion
@@ -31,8 +29,6 @@ from shared.store import Store
 from shared.training import Metric
 
 if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline as Steps
-
     from shared.scoring import GroupLosses
 
 FEWEST_GROUPS: Final = 5
@@ -128,24 +124,17 @@ def _losses_now(
     store: Store,
     key: SecretStr | None,
 ) -> "GroupLosses":
-    from shared.scoring import GroupLosses, groups_of, predict, row_losses
+    from shared.scoring import GroupLosses, groups_of, load_model, predict, row_losses
 
     if key is None:
         raise WillNotPass("MODEL_SIGNING_KEY is not set")
-    model = _loaded(store, champion.model, champion.seal, key)
+    model = load_model(store.cached_blob(champion.model), champion, key)
     training = pipeline.training
     predicted = predict(model, sample.rows, training)
     losses = row_losses(predicted, sample.rows[training.target], metric)
     if not np.isfinite(losses).all():
         raise ValueError("a prediction is not a finite number")
     return GroupLosses.of(losses, groups_of(sample.rows, training.group))
-
-
-@lru_cache(maxsize=2)
-def _loaded(store: Store, digest: Sha256, sealed: str, key: SecretStr) -> "Steps":
-    from shared.scoring import load_model
-
-    return load_model(store.blob(digest), digest=digest, sealed=sealed, key=key)
 
 
 def _judged(

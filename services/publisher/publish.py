@@ -88,7 +88,7 @@ def _sealed_bytes(model: ModelVersion, store: Store, settings: Settings) -> byte
     data = store.blob(model.model)
     if settings.model_signing_key:
         try:
-            verify(data, digest=model.model, sealed=model.seal, key=settings.model_signing_key)
+            verify(data, model, settings.model_signing_key)
         except TamperedArtifact as error:
             raise WillNotPass(f"model v{model.version} is not published: {error}") from None
     return data

@@ -1,6 +1,8 @@
 """The handler of a rollback: an earlier model becomes the champion again, as a new version."""
 
-from shared.artifacts import TamperedArtifact, verify
+from pydantic import SecretStr
+
+from shared.artifacts import TamperedArtifact, sealed, verify
 from shared.events import ModelPromoted, RollbackRequested, caused_fields
 from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
@@ -30,7 +32,7 @@ def restore_model(event: RollbackRequested, store: Store, settings: Settings) ->
         )
     if is_in_force(original, champion):
         raise WillNotPass(f"v{original.version} of {event.pipeline} is the champion already")
-    _require_sealed(original, store, settings)
+    key = _require_sealed(original, store, settings)
     record = original.model_copy(
         update={
             **record_fields(event, "trainer"),
@@ -52,7 +54,7 @@ def restore_model(event: RollbackRequested, store: Store, settings: Settings) ->
         window_rows=_window_rows(original, store),
         restores=original.version,
     )
-    return Outcome(record, (promoted,))
+    return Outcome(sealed(record, key), (promoted,))
 
 
 def original_of(pipeline: str, version: int, store: Store) -> ModelVersion:
@@ -86,14 +88,15 @@ def _now(champion: ModelVersion | None) -> str:
     return f"v{champion.version} is now" if champion else "there is none now"
 
 
-def _require_sealed(model: ModelVersion, store: Store, settings: Settings) -> None:
+def _require_sealed(model: ModelVersion, store: Store, settings: Settings) -> SecretStr:
     if settings.model_signing_key is None:
         raise WillNotPass("MODEL_SIGNING_KEY is not set: without it no model can be trusted")
     data = store.blob(model.model)
     try:
-        verify(data, digest=model.model, sealed=model.seal, key=settings.model_signing_key)
+        verify(data, model, settings.model_signing_key)
     except TamperedArtifact as error:
         raise WillNotPass(f"v{model.version} is not restored: {error}") from None
+    return settings.model_signing_key
 
 
 def _newest_sequence(pipeline: str, store: Store) -> int | None:

@@ -1,7 +1,7 @@
 """The handler: a challenger is trained, held against the champion, and recorded."""
 
 import platform
-from functools import cache, lru_cache
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import SecretStr
-from sklearn.pipeline import Pipeline as Steps
 
 from services.trainer.artifact import dump_model
 from services.trainer.challenger import Plan, fit_model, make_plan
@@ -20,7 +19,7 @@ from services.trainer.metrics_file import metrics_content
 from services.trainer.plots import render_plots
 from services.trainer.trial import Trial, hold_trial
 from services.trainer.window import Split, split, training_pool, wanted_rows
-from shared.artifacts import TamperedArtifact, seal
+from shared.artifacts import TamperedArtifact, sealed
 from shared.events import (
     Event,
     ModelPromoted,
@@ -82,7 +81,7 @@ def train_model(
         decision=verdict.decision,
         reason=verdict.reason,
         model=model,
-        seal=seal(data, key),
+        seal="",
         model_bytes=len(data),
         metrics=metrics,
         champion_version=_version_of(champion),
@@ -93,6 +92,7 @@ def train_model(
         held_out_losses=store.put_blob(trial.losses.to_bytes()),
         plots=_plots(trial, held_out, metrics, pipeline, store) if promoted else {},
     )
+    record = sealed(record, key)
     return Outcome(record, _events(event, record, len(rows), pipeline, store))
 
 
@@ -133,8 +133,7 @@ def _compared_champion(
     begin_anew = "to begin anew, set a reference: trimtab reference set FILE"
     data = store.cached_blob(champion.model)
     try:
-        model = _load_champion(data, champion.model, champion.seal, key)
-        return judge(model, held_out, pipeline.training)
+        return judge(load_model(data, champion, key), held_out, pipeline.training)
     except TamperedArtifact as error:
         raise WillNotPass(
             f"the champion, v{champion.version}, is not to be trusted: {error}; {begin_anew}"
@@ -144,11 +143,6 @@ def _compared_champion(
             f"the champion, v{champion.version}, cannot predict the held-out rows "
             f"({type(error).__name__}: {error}); {begin_anew}"
         ) from error
-
-
-@lru_cache(maxsize=2)
-def _load_champion(data: bytes, digest: Sha256, sealed: str, key: SecretStr) -> Steps:
-    return load_model(data, digest=digest, sealed=sealed, key=key)
 
 
 def _evidence(

@@ -19,7 +19,7 @@ from services.drift.tasks import on_model_promoted as adopt
 from services.notifier.tasks import on_event as notify
 from services.publisher.tasks import on_model_promoted as publish
 from services.trainer.rollback import restore_model
-from shared.artifacts import seal
+from shared.artifacts import sealed
 from shared.events import (
     STAGES,
     Event,
@@ -98,8 +98,8 @@ class System:
             f"plots/predictions-{theme}.png": self.store.put_blob(f"{theme} {version}".encode())
             for theme in ("light", "dark")
         }
-        fields = {"window": window, "seal": seal(data, key), "plots": plots, **changes}
-        model = model_version(version, **fields)
+        fields = {"window": window, "plots": plots, **changes}
+        model = sealed(model_version(version, **fields), key)
         self.store.put_blob(data)
         self.store.record(drift_report(version))
         event = promotion(model).model_copy(update={"window_rows": len(rows)})
@@ -240,7 +240,7 @@ def test_the_record_says_what_happened_and_keeps_what_is_known_of_the_model(
     system.ask(1)
     system.work()
     restored = system.champion()
-    same = {"metrics", "seal", "model_bytes", "window", "plots", "held_out_losses", "drift_report"}
+    same = {"metrics", "model", "model_bytes", "window", "plots", "held_out_losses", "drift_report"}
     assert restored.model_dump(include=same) == original.model_dump(include=same)
     assert restored.sequence == 9
     assert restored.reason == "a person rolled back from v3 to v1"
@@ -515,7 +515,7 @@ def test_references_follow_the_order_of_promotions_not_of_messages(system: Syste
     late = late.model_copy(update={"window": third.window})
     key = system.resources.settings.model_signing_key
     assert key
-    system.store.record(model_version(5, seal=seal(model_bytes(5), key)), [late])
+    system.store.record(sealed(model_version(5), key), [late])
     system.ask(1)
     system.work()
     assert system.champion().version == 6

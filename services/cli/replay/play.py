@@ -184,7 +184,7 @@ def _champion_error(batch: Batch, pipeline: Pipeline, resources: Resources) -> f
     if rows.empty or key is None:
         return None
     data = resources.store.cached_blob(champion.model)
-    model = load_model(data, digest=champion.model, sealed=champion.seal, key=key)
+    model = load_model(data, champion, key)
     losses = row_losses(
         predict(model, rows, training), rows[training.target], training.deciding_metric
     )

@@ -15,12 +15,13 @@ from services.drift.ingested import check_batch
 from services.drift.labelled_rows import evenly_chosen, labelled_rows
 from services.drift.report.model import DriftReport as FullReport
 from services.drift.tasks import tasks
+from shared.artifacts import sealed
 from shared.drift import PerformanceFinding
 from shared.events import BatchIngested, DriftFound, RetrainRequested
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, ModelVersion
 from shared.store import Store
-from tests.integration.drift.loop import Loop, with_drift, with_gate
+from tests.integration.drift.loop import KEY, Loop, with_drift, with_gate
 
 STATIONS = 60
 WORSE = 0.9
@@ -56,6 +57,15 @@ def whole(loop: Loop, report: DriftReport) -> FullReport:
 
 
 def change_champion(loop: Loop, **fields: object) -> None:
+    """The champion as the trainer would have made it."""
+    champion = loop.store.champion("air_quality")
+    assert champion
+    seal = sealed(champion.model_copy(update=fields), KEY).seal
+    alter_champion(loop, **fields, seal=seal)
+
+
+def alter_champion(loop: Loop, **fields: object) -> None:
+    """The champion as somebody with access to the store leaves it."""
     loop.store.collection(ModelVersion).update_one({"version": 1}, {"$set": fields})
 
 
@@ -231,10 +241,13 @@ def test_batches_of_labels_alone_count_as_empty_in_a_window(
     assert (window.batches, window.rows) == (3, 2 * len(late))
 
 
-def test_altered_seal_is_told_and_the_check_goes_on(watched: Loop) -> None:
-    change_champion(watched, seal="0" * 64)
+@pytest.mark.parametrize("change", [{"seal": "0" * 64}, {"metrics": {"mae": 0.1}}], ids=str)
+def test_an_altered_record_is_told_and_the_check_goes_on(
+    watched: Loop, change: dict[str, object]
+) -> None:
+    alter_champion(watched, **change)
     reason = untested(watched)
-    assert reason.startswith("the champion, v1, is not to be trusted: the seal of ")
+    assert reason.startswith("the champion, v1, is not to be trusted: the seal of its record ")
 
 
 def test_altered_bytes_are_told_and_the_check_goes_on(watched: Loop) -> None:

@@ -14,7 +14,7 @@ from sklearn.metrics import mean_absolute_error
 
 from services.trainer.train import train_model
 from services.trainer.window import Pool, split, training_pool
-from shared.artifacts import seal, sha256
+from shared.artifacts import sealed, sha256
 from shared.events import (
     BatchIngested,
     Event,
@@ -271,7 +271,7 @@ def test_the_record_tells_the_hashes_the_seal_and_the_size(loop: Loop, hour: Hou
     data = loop.store.blob(model.model)
     key = loop.settings.model_signing_key
     assert key
-    assert model.seal == seal(data, key)
+    assert model == sealed(model, key)
     assert model.model_bytes == len(data)
     assert model.metrics["model_sha256"] == model.model == sha256(data)
     assert model.metrics["window_sha256"] == model.window

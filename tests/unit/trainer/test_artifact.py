@@ -11,10 +11,11 @@ from sklearn.pipeline import Pipeline as Steps
 
 from services.trainer.artifact import dump_model
 from services.trainer.estimators import build_model, input_columns
-from shared.artifacts import TamperedArtifact, seal, sha256
+from shared.artifacts import TamperedArtifact, sealed, sha256
 from shared.pipeline import Pipeline
 from shared.scoring import load_model
 from tests.air_quality_rows import batch_rows, raw_rows, with_training
+from tests.integration.publisher.promotions import model_version
 
 KEY = SecretStr("a signing key for tests only")
 
@@ -32,7 +33,7 @@ def model(air_quality: Pipeline, rows: pd.DataFrame) -> Steps:
 
 def test_the_model_comes_back(model: Steps, rows: pd.DataFrame) -> None:
     data = dump_model(model)
-    loaded = load_model(data, digest=sha256(data), sealed=seal(data, KEY), key=KEY)
+    loaded = load_model(data, sealed(model_version(1, model=sha256(data)), KEY), KEY)
     np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
 
 
@@ -64,7 +65,6 @@ def test_bytes_that_are_not_the_sealed_ones_are_not_unpickled(
     sink = io.BytesIO()
     joblib.dump(RunsCode(), sink)
     evil, good = sink.getvalue(), dump_model(model)
-    digest = sha256(evil if sealed_by else good)
-    sealed = seal(evil, sealed_by) if sealed_by else seal(good, KEY)
+    record = model_version(1, model=sha256(evil if sealed_by else good))
     with pytest.raises(TamperedArtifact):
-        load_model(evil, digest=digest, sealed=sealed, key=KEY)
+        load_model(evil, sealed(record, sealed_by or KEY), KEY)
