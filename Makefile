@@ -7,10 +7,11 @@ SEED ?= 1
 BATCHES ?= 200
 FAULTS ?= 320
 MINUTES ?= inf
+CASES ?= 100000
 WITHOUT ?=
 BIN := .venv/bin
 
-.PHONY: help demo run test lint format bench faults audit lock clean
+.PHONY: help demo run test lint format bench faults fuzz audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,6 +41,9 @@ bench: .venv/dev ## Measure the loop against a plain script
 faults: .venv/dev ## Play a history under faults (SEED, BATCHES, FAULTS, MINUTES; WITHOUT=REMEDY: see it break)
 	@$(BIN)/python -m tests.faults --seed $(SEED) --batches $(BATCHES) --faults $(FAULTS) \
 	    --minutes $(MINUTES) $(if $(WITHOUT),--without '$(WITHOUT)')
+
+fuzz: .venv/dev ## Throw hostile input at every reader (SEED, CASES)
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
 audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of materials (bom.json, CycloneDX)
 	@.venv/audit/bin/cyclonedx-py requirements requirements/embedded.lock --pyproject pyproject.toml \

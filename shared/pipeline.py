@@ -114,7 +114,7 @@ class TimeColumn(Strict):
     def _known_zone(cls, zone: str) -> str:
         try:
             ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is an OSError
             raise ValueError(f"{zone!r} is no time zone; use a name such as Asia/Kolkata") from None
         return zone
 

@@ -69,7 +69,12 @@ class FileSource(PydanticBaseSettingsSource):
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{field_name.upper()}_FILE: cannot read it: {error}") from None
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            # What does not look like a path may be the secret itself, given in the wrong variable.
+            place = f" {path}" if path.startswith(("/", ".")) else ""
+            raise SettingsError(
+                f"{field_name.upper()}_FILE: cannot read the file{place}: {why}"
+            ) from None
 
     def __call__(self) -> dict[str, Any]:
         values = {

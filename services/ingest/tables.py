@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -51,8 +52,7 @@ def parse_csv(text: str) -> pd.DataFrame:
 
 
 def _refuse_repeated(header: Iterable[str]) -> None:
-    names = list(header)
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, times in Counter(header).items() if times > 1):
         raise UnreadableTable(f"a table with two columns named {', '.join(map(repr, repeated))}")
 
 
@@ -189,21 +189,40 @@ def _read_bytes(path: Path) -> bytearray:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        with pq.ParquetFile(path) as file:
-            _refuse_large(file.metadata)
+        schema = pq.read_schema(path)
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            _refuse_large(_plain_bytes(file.metadata))
             table = file.read()
+        _refuse_large(sum(map(_text_bytes, table.columns)))
     except pa.ArrowException as error:
         raise UnreadableTable(f"not a Parquet table: {error}") from None
     _refuse_repeated(table.column_names)
-    texts = [_column_texts(column) for column in table.columns]
-    return pd.DataFrame(dict(zip(table.column_names, texts, strict=True)), dtype=object)
+    columns = [_column_texts(column) for column in table.columns]
+    return pd.DataFrame(dict(zip(table.column_names, columns, strict=True)), dtype=object)
 
 
-def _refuse_large(metadata: Any) -> None:
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    plain = sum(group.total_byte_size for group in groups)
-    if plain + metadata.num_rows * metadata.num_columns * _POINTER_BYTES > LARGEST_TABLE_BYTES:
+def _refuse_large(table_bytes: int) -> None:
+    if table_bytes > LARGEST_TABLE_BYTES:
         raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes in memory")
+
+
+def _plain_bytes(metadata: Any) -> int:
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    pointers = metadata.num_rows * metadata.num_columns * _POINTER_BYTES
+    return pointers + sum(group.total_byte_size for group in groups)
+
+
+def _text_bytes(column: Any) -> int:
+    """The bytes of a column's texts once each row has its own; the file says each but once."""
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    total = 0
+    for chunk in column.chunks:
+        if pa.types.is_string(chunk.dictionary.type):
+            lengths = pc.take(pc.binary_length(chunk.dictionary), chunk.indices)
+            total += pc.sum(lengths).as_py() or 0
+    return total
 
 
 def _column_texts(column: Any) -> list[str | None]:

@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,7 +180,7 @@ def _refuse_other_forms(beginning: bytes) -> None:
 
 
 def _refuse_repeated(names: list[str]) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
         raise UnreadableFile(f"has two columns named {', '.join(map(repr, repeated))}")
 
 
@@ -260,19 +261,25 @@ def _table_of_list(text: bytes) -> pa.Table:
 def _table_of_records(records: Iterable[dict[str, Any]]) -> pa.Table:
     rows = list(records)
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
+    columns = {_storable(name): _array([row.get(name) for row in rows]) for name in names}
+    return pa.table(columns)
 
 
 def _array(values: list[Any]) -> pa.Array:
     """The values; as texts if their types differ."""
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         return pa.array([None if value is None else _text(value) for value in values], pa.string())
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return _storable(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _storable(text: str) -> str:
+    """The text without the lone surrogates that JSON can hold and UTF-8 cannot."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def with_numbers(table: pa.Table, names: Collection[str]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -175,7 +176,7 @@ def _require(
     cluster: tuple[str, ...],
     target: str | None,
 ) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
         raise ValueError(f"two columns are named {', '.join(map(repr, repeated))}")
     named = [("columns", name) for name in columns] + [("cluster", name) for name in cluster]
     named += [(role, name) for role, name in (("segment", segment), ("target", target)) if name]

@@ -137,6 +137,13 @@ def test_lists_and_objects_are_missing_where_they_are_to_be_compared(write: Writ
     assert frame.categories("y")[0].tolist() == [-1, -1]
 
 
+def test_half_characters_of_json_do_not_stop_the_reader(write: Write) -> None:
+    path = write("a.jsonl", b'{"\\ud800x": "\\udfff", "y": 1}\n{"y": "\\ud83d"}\n')
+    table = open_table(path).table()
+    assert table.column("?x").to_pylist() == ["?", None]
+    assert table.column("y").to_pylist() == ["1", "?"]
+
+
 def test_a_header_without_rows_is_a_table_without_rows(write: Write) -> None:
     (chunk,) = open_table(write("a.csv", b"x,y\n")).chunks(["x"])
     assert chunk.num_rows == 0

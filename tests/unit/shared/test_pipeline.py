@@ -6,8 +6,16 @@ import pytest
 from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from shared.pipeline import Pipeline, PipelineError, load_pipeline, load_pipelines, parse_schedule
+from shared.pipeline import (
+    Pipeline,
+    PipelineError,
+    TimeColumn,
+    load_pipeline,
+    load_pipelines,
+    parse_schedule,
+)
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "pipelines" / "air_quality.yaml").read_text()
@@ -116,6 +124,12 @@ def test_two_pipelines_may_not_share_a_name(tmp_path: Path) -> None:
 def test_empty_folder_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="PIPELINES"):
         load_pipelines(tmp_path)
+
+
+@pytest.mark.parametrize("zone", ["Europe", "Nowhere/Else", "../../etc/passwd", "/etc/passwd", ""])
+def test_what_is_no_time_zone_says_so(zone: str) -> None:
+    with pytest.raises(ValidationError, match="is no time zone; use a name such as"):
+        TimeColumn(type="time", timezone=zone)
 
 
 def test_schedules() -> None:

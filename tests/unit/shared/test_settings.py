@@ -35,8 +35,16 @@ def test_setting_given_twice_is_refused(environment: pytest.MonkeyPatch, tmp_pat
 
 def test_unreadable_file_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("GITHUB_TOKEN_FILE", str(tmp_path / "missing"))
-    with pytest.raises(SettingsError, match="GITHUB_TOKEN_FILE: cannot read it"):
+    with pytest.raises(SettingsError, match=r"GITHUB_TOKEN_FILE: cannot read the file /.*missing"):
         read_settings()
+
+
+def test_secret_in_place_of_its_files_path_is_not_repeated(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("REDIS_URL")
+    environment.setenv("REDIS_URL_FILE", "redis://:canary@host:1/0")
+    with pytest.raises(SettingsError, match="REDIS_URL_FILE: cannot read the file: ") as refused:
+        read_settings()
+    assert "canary" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
