@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from io import BytesIO
+from typing import Any, BinaryIO, Final, TypeVar, cast
 
 import gridfs
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
@@ -135,16 +136,20 @@ class Store:
         _require_unaltered(digest, sha256(data))
         return data
 
-    def blob_file(self, digest: Sha256) -> gridfs.GridOut:
+    def blob_file(self, digest: Sha256) -> BinaryIO:
         """The bytes of a hash as a file, of which no more is read than its user asks for.
 
-        When this process first opens them all are read, piece by piece, to check the hash.
+        When this process first opens them all are read, piece by piece, to check the hash. Those of
+        one piece are read once.
 
         Raises:
             WillNotPass: they are not there, or are no longer what they were.
         """
+        file = self._stored(digest)
+        if file.length <= _PIECE_BYTES:
+            return BytesIO(self.cached_blob(digest))
         self._verified_once(digest)
-        return self._stored(digest)
+        return cast("BinaryIO", file)
 
     def _verify(self, digest: Sha256) -> None:
         file, found = self._stored(digest), hashlib.sha256()
