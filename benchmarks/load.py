@@ -1,0 +1,316 @@
+"""Batches a second through ingest and drift, against bare Celery passing the same messages.
+
+In turn, on the same broker: real workers of both stages on a real store, each batch 3,300 new rows
+of an HTTP source; and two workers that only pass on messages of the same size, in as many hops.
+Run: `python -m benchmarks.load`, or with `--batches 10000` for memory, broker and latency.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import yaml
+from redis import Redis
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.passing import PASSED, QUEUES, passing_app, send
+from services.cli.embedded.process import Process
+from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.system import worker_command
+from shared.celery_app import celery_app
+from shared.events import IngestionDue, Stage, dump_event, first_event_fields
+from shared.records import Batch, DriftReport, ModelVersion
+from shared.settings import Settings, read_settings
+from shared.stage import Resources
+
+PIPELINE: Final = Path("pipelines/air_quality.yaml")
+STAGES: Final[tuple[Stage, ...]] = ("ingest", "drift")
+POLLUTANTS: Final = ("CO", "NO2", "OZONE", "PM10", "PM2.5", "SO2")
+BEGIN: Final = datetime(2010, 1, 1, tzinfo=UTC)
+ROUNDS: Final = 5
+ROUND_BATCHES: Final = 50
+LONGEST_SECONDS: Final = 1800.0
+
+
+class Feed:
+    """Answers each request with the rows of the next hour, from the same distribution."""
+
+    def __init__(self, rows: int) -> None:
+        self._stations = rows // len(POLLUTANTS)
+        self._hour = 0
+        self._lock = threading.Lock()
+        self._bodies = [self._body(seed) for seed in range(20)]
+        feed = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = feed.next_answer()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/csv")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/rows.csv"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def next_answer(self) -> bytes:
+        """CSV of the hour after the one before."""
+        with self._lock:
+            self._hour += 1
+            hour = self._hour
+        at = f"{BEGIN + timedelta(hours=hour):%d-%m-%Y %H:%M:%S}"
+        return self._bodies[hour % len(self._bodies)].replace(b"@", at.encode())
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _body(self, seed: int) -> bytes:
+        rng = np.random.default_rng(seed)
+        lines = [
+            "country,state,city,station,last_update,latitude,longitude,pollutant_id,"
+            "pollutant_min,pollutant_max,pollutant_avg"
+        ]
+        for station in range(self._stations):
+            place = f"India,State_{station % 5},City {station % 12},Station {station}"
+            at = f"{8 + station * 0.04:.6f},{69 + station * 0.04:.6f}"
+            for pollutant in POLLUTANTS:
+                low, spread = rng.gamma(4, 6), rng.gamma(2, 12)
+                values = f"{low:.0f},{low + spread:.0f},{low + spread / 2:.0f}"
+                lines.append(f"{place},@,{at},{pollutant},{values}")
+        return "\n".join(lines).encode()
+
+
+class Load:
+    """The real workers, given ticks and watched from outside."""
+
+    def __init__(self, resources: Resources, workers: dict[str, Process]) -> None:
+        self._resources = resources
+        self._workers = workers
+        self._ticks = 0
+
+    def play(self, batches: int) -> float:
+        """Seconds until so many further batches are checked."""
+        reports = self._resources.store.collection(DriftReport)
+        wanted = reports.count_documents({}) + batches
+        started = time.perf_counter()
+        for _ in range(batches):
+            self._ticks += 1
+            fields = first_event_fields("air_quality", "load", self._ticks)
+            event = IngestionDue(**fields, slot=datetime.now(UTC))
+            self._resources.broker.send_to("ingest", event)
+        while reports.count_documents({}) < wanted:
+            if time.perf_counter() - started > LONGEST_SECONDS:
+                raise SystemExit("the batches are not checked; see the workers' logs")
+            time.sleep(0.02)
+        return time.perf_counter() - started
+
+    def memory(self) -> dict[str, float]:
+        """MB that each worker's processes hold, the parent's and its children's."""
+        return {name: _memory(worker) for name, worker in self._workers.items()}
+
+    def latencies(self) -> list[float]:
+        """Seconds that ingest's and drift's handlers took together, by batch."""
+        store = self._resources.store
+        took = {
+            batch.sequence: batch.handled_seconds or 0.0
+            for batch in store.find(Batch, {"sequence": {"$ne": None}})
+        }
+        reports = store.find(DriftReport, {}, oldest_by="sequence")
+        return [took[report.sequence] + (report.handled_seconds or 0.0) for report in reports]
+
+
+class Bare:
+    """Celery alone: the same messages, as many hops, no work."""
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        self._app = passing_app(lambda: settings)
+        self._redis = redis
+
+    def play(self, batches: int) -> float:
+        """Seconds until so many messages went through both workers."""
+        fields = first_event_fields("air_quality", "load", 1)
+        event = dump_event(IngestionDue(**fields, slot=datetime.now(UTC)))
+        self._redis.delete(PASSED)
+        started = time.perf_counter()
+        for _ in range(batches):
+            send(self._app, 0, event)
+        while int(self._redis.get(PASSED) or 0) < batches:
+            time.sleep(0.02)
+        return time.perf_counter() - started
+
+
+def _memory(worker: Process) -> float:
+    pids, total = [worker.pid], 0.0
+    while pids:
+        pid = pids.pop()
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            continue
+        total += int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        pids += map(int, children)
+    return total
+
+
+def _prepare(folder: Path, url: str) -> None:
+    """The default pipeline with the feed as its source; the schedule is left to this program."""
+    definition = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))
+    definition["schedule"] = "0 0 1 1 *"
+    definition["source"] = {"kind": "http", "url": url, "format": "csv"}
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / PIPELINE.name).write_text(yaml.safe_dump(definition), encoding="utf-8")
+
+
+@contextmanager
+def _servers(folder: Path) -> Iterator[dict[str, str]]:
+    mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
+    try:
+        mongo.start()
+        valkey.start()
+        yield {
+            "MONGODB_URI": mongo.uri,
+            "REDIS_URL": valkey.url,
+            "PIPELINES": str(folder / "pipelines"),
+            "MODEL_SIGNING_KEY": "a key of this benchmark alone",
+            "LOG_LEVEL": "WARNING",
+        }
+    finally:
+        for server in (mongo, valkey):
+            if server.process:
+                server.process.stop()
+
+
+@contextmanager
+def _worker(name: str, command: list[str], folder: Path, env: dict[str, str]) -> Iterator[Process]:
+    worker = Process(name, command, folder / f"{name}.log", os.environ | env)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def _passing_command(queue: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "celery", "-A", "benchmarks.passing", "worker"),
+        *("-Q", queue, "-n", f"{queue}@%h", "-c", "1"),
+        *("--without-gossip", "--without-mingle", "-O", "fair"),
+    ]
+
+
+def _wait_for_first_model(resources: Resources) -> None:
+    deadline = time.monotonic() + 120
+    while not resources.store.reference("air_quality"):
+        if time.monotonic() > deadline:
+            raise SystemExit("no first model after two minutes; see the trainer's log")
+        time.sleep(0.1)
+    if not resources.store.newest(ModelVersion, {"decision": "promoted"}, "version"):
+        raise SystemExit("there is a reference without a model")
+
+
+def _compare(load: Load, bare: Bare, batches: int, console: Console) -> None:
+    """Rounds of both in turn."""
+    rates: list[float] = []
+    bare_rates: list[float] = []
+    for number in range(ROUNDS):
+        rates.append(batches / load.play(batches))
+        bare_rates.append(10 * batches / bare.play(10 * batches))
+        console.print(f"round {number + 1}: {rates[-1]:.1f} batches/s, bare {bare_rates[-1]:.0f}")
+    ratios = [own / bare for own, bare in zip(rates, bare_rates, strict=True)]
+    table = Table("figure", "median", "least", "most")
+    for name, values, form in (
+        ("ingest and drift, batches/s", rates, ".1f"),
+        ("bare Celery, messages through both hops/s", bare_rates, ".1f"),
+        ("ratio, round by round", ratios, ".3f"),
+    ):
+        shown = (statistics.median(values), min(values), max(values))
+        table.add_row(name, *(format(value, form) for value in shown))
+    console.print(table)
+
+
+def _go_on(load: Load, batches: int, redis: Redis, console: Console) -> None:
+    """Many batches, a tenth of them at a time: memory and rate of each tenth."""
+    table = Table("batches", "batches/s", "ingest MB", "drift MB", "broker keys")
+    begun = len(load.latencies())
+    done = 0
+    for _ in range(10):
+        seconds = load.play(batches // 10)
+        done += batches // 10
+        memory = load.memory()
+        table.add_row(
+            f"{done:,}",
+            f"{batches / 10 / seconds:.1f}",
+            f"{memory['ingest']:.0f}",
+            f"{memory['drift']:.0f}",
+            " ".join(sorted(key.decode() for key in redis.scan_iter())),
+        )
+        console.print(f"{done:,} batches, {memory}", style="dim")
+    console.print(table)
+    took = load.latencies()[begun:]
+    first, last = statistics.median(took[:100]), statistics.median(took[-100:])
+    console.print(
+        f"both handlers, median of the first hundred batches {1000 * first:.1f} ms, "
+        f"of the last hundred {1000 * last:.1f} ms"
+    )
+
+
+def main() -> None:
+    """Compare with bare Celery; or go on for many batches."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batches", type=int, help="go on for so many, without bare Celery")
+    parser.add_argument("--rows", type=int, default=3300, help="of each batch")
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        feed = Feed(arguments.rows)
+        stack.callback(feed.close)
+        _prepare(folder, feed.url)
+        environment = stack.enter_context(_servers(folder))
+        settings = read_settings(**{key.lower(): value for key, value in environment.items()})
+        resources = Resources.connect(settings, celery_app(lambda: settings))
+        stack.callback(resources.close)
+        redis = Redis.from_url(environment["REDIS_URL"])
+        workers: dict[str, Process] = {
+            stage: stack.enter_context(
+                _worker(stage, [*worker_command(stage), "-c", "1"], folder, environment)
+            )
+            for stage in (*STAGES, "trainer")
+        }
+        load = Load(resources, workers)
+        load.play(1)
+        _wait_for_first_model(resources)
+        load.play(20)
+        if arguments.batches:
+            _go_on(load, arguments.batches, redis, console)
+            return
+        for queue in QUEUES:
+            stack.enter_context(_worker(queue, _passing_command(queue), folder, environment))
+        bare = Bare(settings, redis)
+        bare.play(50)
+        _compare(load, bare, ROUND_BATCHES, console)
+
+
+if __name__ == "__main__":
+    main()
