@@ -210,7 +210,7 @@ def _refuse_large(table_bytes: int) -> None:
 def _plain_bytes(metadata: Any) -> int:
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     pointers = metadata.num_rows * metadata.num_columns * _POINTER_BYTES
-    return pointers + sum(group.total_byte_size for group in groups)
+    return int(pointers + sum(group.total_byte_size for group in groups))
 
 
 def _text_bytes(column: Any) -> int:
