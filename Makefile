@@ -49,8 +49,12 @@ audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of m
 	@.venv/audit/bin/cyclonedx-py requirements requirements/embedded.lock --pyproject pyproject.toml \
 	    --output-reproducible --validate --output-file bom.json
 	@echo "bom.json lists what Trimtab runs on"
-	@.venv/audit/bin/pip-audit --strict --require-hashes --disable-pip \
-	    -r requirements/embedded.lock -r requirements/dev.lock
+	@rm -f .venv/audit/found
+	@.venv/audit/bin/pip-audit --strict --require-hashes --disable-pip --output .venv/audit/found \
+	    -r requirements/embedded.lock -r requirements/dev.lock || { \
+	    cat .venv/audit/found 2>/dev/null \
+	    || echo 'Not audited: the vulnerability database gave no answer about what is named above'; \
+	    exit 1; }
 
 lock: ## Pin every dependency again, with hashes (needs uv)
 	@for extra in embedded dev; do \
