@@ -178,9 +178,15 @@ def letters(store: Store, stage: str) -> int:
 
 def crash(world: World, stage: str) -> None:
     """Abort a stage's child, as a bug in a library of C does."""
-    pid = world.process(stage).pid
-    child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    os.kill(child, signal.SIGABRT)
+    pid = world.process(stage).pid or 0
+    assert wait_for(lambda: children(pid), 30), stage
+    os.kill(children(pid)[0], signal.SIGABRT)
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, whichever of its threads has made them."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]
 
 
 def test_nothing_is_in_an_argument_list(run: Run) -> None:
