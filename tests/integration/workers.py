@@ -52,6 +52,7 @@ _OF_THE_RUN = {
     *("recorded_at", "handled_seconds", "timestamp", "occurred_at", "outbox_sent_at"),
     *("trained_at", "fit_seconds", "seconds"),  # of a training
     *("commit", "url", "repository"),  # a commit has a date
+    "seal",  # of a record with its times
 }
 """What differs between two runs of one history: times, and what is made of times."""
 
