@@ -42,7 +42,7 @@ class MemoryStore(Store):
         except KeyError:
             raise WillNotPass(f"the replay holds no bytes with SHA-256 {digest}") from None
 
-    def blob_file(self, digest: Sha256) -> BytesIO:  # type: ignore[override]
+    def blob_file(self, digest: Sha256) -> BytesIO:
         return BytesIO(self.blob(digest))
 
     def record(self, record: Record, events: Iterable[Event] = ()) -> bool:
@@ -74,7 +74,11 @@ class MemoryStore(Store):
     def events_of(self, record: Record) -> list[Event]:
         return self._led_to.get(record.id, [])
 
-    def outbox_of(self, effect: str) -> list[Event] | None:
+    def newest_events(self, model: type[Record], query: Document, by: str) -> list[Event]:
+        record = self.newest(model, query, by)
+        return self.events_of(record) if record else []
+
+    def outbox_of(self, effect: str, kind: str | None = None) -> list[Event] | None:  # noqa: ARG002
         return self._led_to.get(effect)
 
 
