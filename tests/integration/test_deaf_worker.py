@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +11,11 @@ from redis.exceptions import RedisError
 
 from services.cli.embedded.process import Process
 from services.cli.embedded.servers import Mongo, Valkey
-from services.cli.embedded.system import worker_command
 from shared.broker import Broker
 from shared.celery_app import celery_app
 from shared.settings import read_settings
+from tests.worker_processes import children, runs, started
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20.0
 
 
@@ -33,12 +31,7 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def environment(own_valkey: Valkey, mongo: Mongo) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    return kept | {
-        "REDIS_URL": own_valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "PYTHONPATH": str(ROOT),
-    }
+    return {"REDIS_URL": own_valkey.url, "MONGODB_URI": mongo.uri}
 
 
 @pytest.fixture
@@ -58,23 +51,10 @@ def wait_for(what: Callable[[], bool], process: Process) -> None:
         time.sleep(0.1)
 
 
-def children(pid: int) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and not just waiting to be reaped."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except FileNotFoundError:
-        return False
-
-
 def test_worker_stopped_while_its_broker_restarts_hears_again(
     own_valkey: Valkey, environment: dict[str, str], broker: Broker, tmp_path: Path
 ) -> None:
-    worker = Process("notifier", worker_command("notifier"), tmp_path / "notifier.log", environment)
-    worker.start()
+    worker = started("notifier", environment, tmp_path / "notifier.log")
     server = own_valkey.process
     assert server
     try:
@@ -103,16 +83,11 @@ def _answers(broker: Broker) -> bool:
 def test_worker_that_hears_nothing_ends_with_its_children(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    command = [
-        *(sys.executable, "-m", "celery", "-A", "tests.integration.deaf_worker", "worker"),
-        *("-Q", "notifier", "-c", "1", "--without-gossip", "--without-mingle"),
-    ]
-    worker = Process("deaf", command, tmp_path / "deaf.log", environment)
-    worker.start()
-    assert worker.pid
+    module = "tests.integration.deaf_worker"
+    worker = started("notifier", environment, tmp_path / "deaf.log", module)
     pool: list[int] = []
     try:
-        wait_for(lambda: bool(pool or pool.extend(children(worker.pid or 0))), worker)
+        wait_for(lambda: bool(pool or pool.extend(children(worker.pid))), worker)
         wait_for(lambda: worker.exit_status is not None, worker)
         assert worker.exit_status == 1
         assert "the worker has heard nothing and ends" in worker.last_words(30)

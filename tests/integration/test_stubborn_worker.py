@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from services.cli.embedded.servers import Mongo, Valkey
 from shared.events import WorkFailed, effect_id, first_event_fields
 from shared.records import DeadLetter
 from shared.stage import Resources
-from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
+from tests.worker_processes import children, runs, started
 
-ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 10
 ALARM = WorkFailed(
     **first_event_fields("air_quality", "a stubborn worker"),
@@ -30,19 +28,13 @@ EFFECT = effect_id("notifier", ALARM.event_id)
 
 @pytest.fixture
 def worker(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[Process]:
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    environment = kept | {
+    settings = {
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": resources.settings.mongodb_database,
-        "PIPELINES": str(AIR_QUALITY.parent),
-        "PYTHONPATH": str(ROOT),
         "TASK_TIME_LIMIT_SECONDS": str(LIMIT_SECONDS),
     }
-    command = [sys.executable, "-m", "celery", "-A", "tests.integration.stubborn_worker", "worker"]
-    options = ["-Q", "notifier", "-n", "notifier@%h", "-c", "1", "--without-gossip"]
-    process = Process("notifier", [*command, *options], tmp_path / "log", environment)
-    process.start()
+    process = started("notifier", settings, tmp_path / "log", "tests.integration.stubborn_worker")
     yield process
     process.kill()
 
@@ -53,16 +45,8 @@ def child_at_work(worker: Process, resources: Resources) -> int:
     held = {"_id": EFFECT, "lease_until": {"$exists": True}}
     work = resources.store.database["work"]
     assert wait_for(lambda: work.find_one(held), 30), worker.last_words()
-    (child,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-    return int(child)
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and not just waiting to be reaped."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except FileNotFoundError:
-        return False
+    (child,) = children(worker.pid)
+    return child
 
 
 def test_a_child_that_is_told_to_end_gives_nothing_up(

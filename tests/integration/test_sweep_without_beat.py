@@ -1,35 +1,29 @@
 """Beat and ingestion are down: what was lost is sent again all the same, by whoever is alive."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from services.cli.embedded.process import Process
 from services.cli.embedded.servers import Mongo, Valkey
-from services.cli.embedded.system import worker_command
 from shared.events import WorkFailed, deterministic_id, effect_id
 from shared.records import DeadLetter, Notification
 from shared.stage import Resources
-from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
+from tests.worker_processes import started
 
 
 @pytest.fixture
 def notifier(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[None]:
     """The only worker of the system."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}},
+    settings = {
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": resources.settings.mongodb_database,
-        "PIPELINES": str(AIR_QUALITY.parent),
         "SWEEP_SECONDS": "1",
     }
-    process = Process("notifier", worker_command("notifier"), tmp_path / "log", environment)
-    process.start()
+    process = started("notifier", settings, tmp_path / "log")
     yield
     process.stop()
 

@@ -1,6 +1,5 @@
 """Foreign messages in the queues of real workers: each is a dead letter, and work goes on."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from redis import Redis
 
 from services.cli.embedded.process import Process
 from services.cli.embedded.servers import Mongo, Valkey
-from services.cli.embedded.system import worker_command
 from shared.events import (
     STAGES,
     BatchIngested,
@@ -26,9 +24,9 @@ from shared.events import (
 )
 from shared.records import DeadLetter
 from shared.stage import Resources
-from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
 from tests.security.foreign_messages import Harmful, foreign, message
+from tests.worker_processes import started
 
 EVENT_FIELDS = first_event_fields("no_such_pipeline", "a test")
 UNKNOWN_PIPELINE: dict[Stage, Event] = {
@@ -54,26 +52,19 @@ def workers(
     resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path
 ) -> Iterator[dict[Stage, Process]]:
     """A worker of every stage, on a broker and a store of their own."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}},
+    settings = {
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": resources.settings.mongodb_database,
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "MODEL_REPOSITORY": str(tmp_path / "models.git"),
         "GIT_CACHE": str(tmp_path / "git"),
-        "PIPELINES": str(AIR_QUALITY.parent),
     }
-    started = {
-        stage: Process(stage, worker_command(stage), tmp_path / f"{stage}.log", environment)
-        for stage in STAGES
-    }
-    for process in started.values():
-        process.start()
-    yield started
-    for process in started.values():
+    processes = {stage: started(stage, settings, tmp_path / f"{stage}.log") for stage in STAGES}
+    yield processes
+    for process in processes.values():
         process.ask_to_stop()
-    for process in started.values():
+    for process in processes.values():
         process.stop()
 
 

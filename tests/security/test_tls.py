@@ -1,6 +1,5 @@
 """Broker and store over TLS, with certificates made here: verified, or nothing is said."""
 
-import os
 import socket
 import ssl
 import threading
@@ -16,11 +15,10 @@ from redis import Redis
 
 from services.cli.embedded.process import Process, free_port, wait_until_listening
 from services.cli.embedded.servers import Valkey, mongod_binary
-from services.cli.embedded.system import worker_command
 from shared.events import WorkFailed, dump_event, effect_id, first_event_fields
-from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
 from tests.security.foreign_messages import message
+from tests.worker_processes import started
 
 ALARM = WorkFailed(
     **first_event_fields("air_quality", "over TLS"),
@@ -74,12 +72,10 @@ class Secured:
     stranger: Path
     """The file of an authority that vouches for neither."""
 
-    def environment(self, authority: Path) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
-        return kept | {
+    def settings(self, authority: Path) -> dict[str, str]:
+        return {
             "REDIS_URL": f"{self.redis}?ssl_ca_certs={authority}",
             "MONGODB_URI": f"{self.mongodb}&tlsCAFile={authority}",
-            "PIPELINES": str(AIR_QUALITY.parent),
         }
 
 
@@ -118,14 +114,8 @@ def start_mongod(folder: Path, port: int) -> tuple[Process, int]:
     return process, port
 
 
-def notifier(environment: dict[str, str], log: Path) -> Process:
-    process = Process("notifier", worker_command("notifier"), log, environment)
-    process.start()
-    return process
-
-
 def test_a_worker_does_its_work_over_tls(secured: Secured, tmp_path: Path) -> None:
-    worker = notifier(secured.environment(secured.authority), tmp_path / "log")
+    worker = started("notifier", secured.settings(secured.authority), tmp_path / "log")
     try:
         uri = f"{secured.mongodb}&tlsCAFile={secured.authority}"
         with Redis.from_url(f"{secured.redis}?ssl_ca_certs={secured.authority}") as broker:
@@ -142,7 +132,7 @@ def test_a_broker_that_nobody_trusted_vouches_for_is_told_nothing(
     secured: Secured, tmp_path: Path
 ) -> None:
     before = secured.door.let_in
-    worker = notifier(secured.environment(secured.stranger), tmp_path / "log")
+    worker = started("notifier", secured.settings(secured.stranger), tmp_path / "log")
     try:
         said = wait_for(lambda: "certificate verify failed" in worker.last_words(99), 30)
         assert said, worker.last_words()
@@ -155,8 +145,8 @@ def test_a_broker_that_nobody_trusted_vouches_for_is_told_nothing(
 def test_a_store_that_nobody_trusted_vouches_for_is_told_nothing(
     secured: Secured, valkey: Valkey, tmp_path: Path
 ) -> None:
-    environment = secured.environment(secured.stranger) | {"REDIS_URL": valkey.url}
-    worker = notifier(environment, tmp_path / "log")
+    settings = secured.settings(secured.stranger) | {"REDIS_URL": valkey.url}
+    worker = started("notifier", settings, tmp_path / "log")
     try:
         with Redis.from_url(valkey.url) as broker:
             broker.lpush("notifier", message("notifier", ALARM.type, dump_event(ALARM)))
@@ -169,9 +159,9 @@ def test_a_store_that_nobody_trusted_vouches_for_is_told_nothing(
 def test_the_name_in_the_certificate_has_to_be_the_brokers(
     secured: Secured, tmp_path: Path
 ) -> None:
-    environment = secured.environment(secured.authority)
-    environment["REDIS_URL"] = environment["REDIS_URL"].replace("@localhost", "@127.0.0.1")
-    worker = notifier(environment, tmp_path / "log")
+    settings = secured.settings(secured.authority)
+    settings["REDIS_URL"] = settings["REDIS_URL"].replace("@localhost", "@127.0.0.1")
+    worker = started("notifier", settings, tmp_path / "log")
     try:
         said = wait_for(lambda: "IP address mismatch" in worker.last_words(99), 30)
         assert said, worker.last_words()
@@ -183,9 +173,9 @@ def test_the_name_in_the_certificate_has_to_be_the_brokers(
 def test_a_worker_does_not_start_if_it_is_to_trust_anybody(
     secured: Secured, option: str, tmp_path: Path
 ) -> None:
-    environment = secured.environment(secured.authority)
-    environment["REDIS_URL"] += f"&{option}"
-    worker = notifier(environment, tmp_path / "log")
+    settings = secured.settings(secured.authority)
+    settings["REDIS_URL"] += f"&{option}"
+    worker = started("notifier", settings, tmp_path / "log")
     assert wait_for(lambda: worker.exit_status, 20)
     assert "REDIS_URL" in worker.last_words()
     assert "anybody could pose as the broker" in worker.last_words()

@@ -12,7 +12,6 @@ import yaml
 
 from services.cli.embedded.process import Process
 from services.cli.embedded.servers import Mongo, Valkey
-from services.cli.embedded.system import worker_command
 from shared.events import (
     BatchIngested,
     IngestionDue,
@@ -29,6 +28,7 @@ from shared.records import Batch, DeadLetter
 from shared.stage import Resources
 from tests.air_quality_rows import batch_rows, raw_rows
 from tests.conftest import AIR_QUALITY
+from tests.worker_processes import started
 
 LIMIT_SECONDS = 10
 ENDLESS = {"window": "all", "parameters": {"n_estimators": 10_000_000, "min_samples_leaf": 1}}
@@ -50,8 +50,7 @@ def worker(
     pipelines: Path, resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path
 ) -> Iterator[Process]:
     """The trainer's worker, as in the embedded system, with the shortest time limit there is."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}},
+    settings = {
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": resources.settings.mongodb_database,
@@ -59,8 +58,7 @@ def worker(
         "PIPELINES": str(pipelines),
         "TASK_TIME_LIMIT_SECONDS": str(LIMIT_SECONDS),
     }
-    process = Process("trainer", worker_command("trainer"), tmp_path / "trainer.log", environment)
-    process.start()
+    process = started("trainer", settings, tmp_path / "trainer.log")
     yield process
     process.stop()
 
