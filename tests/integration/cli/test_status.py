@@ -32,7 +32,9 @@ from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
 from tests.integration.cli.conftest import Run
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def state(run: Run, exit_code: int) -> Any:
 
 
 def due(age: timedelta) -> IngestionDue:
-    fields = first_event_fields("parcels", "slot", age) | {"occurred_at": NOW - age}
-    return IngestionDue(**fields, slot=NOW)
+    fields = first_event_fields("parcels", "slot", age) | {"occurred_at": now() - age}
+    return IngestionDue(**fields, slot=now())
 
 
 def ingested(event: IngestionDue) -> Outcome:
@@ -86,7 +88,7 @@ def test_one_worker_of_a_stage_is_enough(
 ) -> None:
     last = {"ingest@b": timedelta(minutes=5), "ingest@gone": timedelta(days=2)}
     for worker, age in last.items():
-        at = (NOW - age).isoformat()
+        at = (now() - age).isoformat()
         Redis.from_url(valkey.url).hset("trimtab:heartbeats", worker, at)
     found = state(run, 0)
     assert found["problems"] == []
@@ -199,7 +201,7 @@ def test_events_that_are_not_sent_are_told_once_the_sweep_should_have(
     outcome = ingested(due(timedelta(0)))
     resources.store.record(outcome.record, outcome.events)
     assert state(run, 0)["unsent"]["records"] == 1
-    at = NOW - timedelta(minutes=5)
+    at = now() - timedelta(minutes=5)
     resources.store.collection(Batch).update_one({}, {"$set": {"recorded_at": at}})
     (problem,) = state(run, 1)["problems"]
     assert problem.startswith("events of 1 records are not sent, the oldest for ")
