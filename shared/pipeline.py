@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from celery.schedules import crontab
 
 EVERY_SECONDS = re.compile(r"^every (\d+)s$")
+
+
+_LONGEST_TEXT: Final = 300
 
 
 class PipelineError(ValueError):
@@ -398,14 +401,20 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
 def _fault(path: Path, root: yaml.Node | None, fault: Any) -> str:
     location = tuple(fault["loc"])
     line, known_path = _locate(root, location)
-    where = f"{path}:{line}: {'.'.join(map(str, known_path)) or 'the file'}"
+    place = _shortened(".".join(map(str, known_path))) or "the file"
+    where = f"{path}:{line}: {place}"
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(location[-1]), _known_keys(known_path[:-1]), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{where}: unknown key{hint}"
     if fault["type"] == "missing":
         return f"{where}: the key {location[-1]!r} is missing"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {_shortened(fault['msg'].removeprefix('Value error, '))}"
+
+
+def _shortened(text: str) -> str:
+    """The text, cut off where a file holds a page in place of a name or a number."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
 def _locate(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[int, list[int | str]]:

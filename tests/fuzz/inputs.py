@@ -239,7 +239,7 @@ settings = st.dictionaries(
     st.sampled_from(NAMES),
     st.sampled_from(SETTINGS_TEXTS)
     | st.text(st.characters(exclude_characters="\0"), max_size=20).filter(
-        lambda text: all(not 0xD800 <= ord(letter) < 0xDC80 for letter in text)
+        lambda text: all(not 0xD800 <= ord(letter) < 0xE000 for letter in text)
     ),
     max_size=6,
 )

@@ -132,6 +132,12 @@ def test_what_is_no_time_zone_says_so(zone: str) -> None:
         TimeColumn(type="time", timezone=zone)
 
 
+def test_text_about_a_mistake_is_of_bounded_length(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError) as refused:
+        load(TEXT.replace("every", "9" * 9_000).replace("5 * * * *", "9" * 9_000), tmp_path)
+    assert len(str(refused.value)) < 1_000
+
+
 def test_schedules() -> None:
     assert parse_schedule("every 30s") == 30.0
     assert parse_schedule("0 0 * * *") == crontab(minute="0", hour="0")
