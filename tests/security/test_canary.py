@@ -325,12 +325,9 @@ def test_servers_want_their_passwords(run: Run) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("status",),
         ("status", "--json"),
-        ("history",),
         ("history", "--json"),
         ("dead-letters", "list", "--json"),
-        ("models",),
     ],
     ids=" ".join,
 )
