@@ -11,7 +11,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ BLOCK_BYTES: Final = 1 << 24
 _KINDS: Final = ".csv, .json, .jsonl or .ndjson (each also .gz), or .parquet"
 _HEADER_BYTES: Final = 1 << 20
 _MISSING: Final = rf"\A(?:{'|'.join(map(re.escape, sorted(MISSING_TEXTS)))})\z"
+_NO_OBJECT: Final = re.compile(rb"^[^\S\n]*[^\s{]", re.MULTILINE)
+"""A line of JSON that begins with something else than an object."""
 _NO_TEXT: Final = pa.nulls(1, pa.string())[0]
 """Not `pa.scalar`, which imports pandas."""
 _OTHER_SEPARATORS: Final = {b";": "semicolons", b"\t": "tabs"}
@@ -231,11 +233,11 @@ def _table_of_lines(block: bytes, lines_before: int) -> pa.Table:
     from pyarrow import json as arrow_json
 
     options = arrow_json.ReadOptions(block_size=len(block) + 1)
-    try:
-        return arrow_json.read_json(pa.BufferReader(block), options)
-    except pa.ArrowInvalid:  # broken, or a column of values of several types
-        lines = enumerate(block.decode("utf-8-sig").split("\n"), lines_before + 1)
-        return _table_of_records(_record(line, number) for number, line in lines if line.strip())
+    if not _NO_OBJECT.search(block):  # on which Arrow's reader has been seen to end the process
+        with suppress(pa.ArrowInvalid):  # broken, or a column of values of several types
+            return arrow_json.read_json(pa.BufferReader(block), options)
+    lines = enumerate(block.decode("utf-8-sig").split("\n"), lines_before + 1)
+    return _table_of_records(_record(line, number) for number, line in lines if line.strip())
 
 
 def _record(line: str, number: int) -> dict[str, Any]:

@@ -137,6 +137,14 @@ def test_lists_and_objects_are_missing_where_they_are_to_be_compared(write: Writ
     assert frame.categories("y")[0].tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize("line", [b'null{"co', b'[]{"a', b"7", b'"a"', b"nul", b'\xef\xbb\xbf1{"a'])
+def test_a_line_that_is_no_object_does_not_end_the_process(write: Write, line: bytes) -> None:
+    """Arrow's reader did, on the first of these."""
+    for content in (line, b'{"a": 1}\n' + line + b"\n", line + b'\n{"a": 1}'):
+        with pytest.raises(UnreadableFile, match="JSON"):
+            open_table(write("a.jsonl", content)).table()
+
+
 def test_half_characters_of_json_do_not_stop_the_reader(write: Write) -> None:
     path = write("a.jsonl", b'{"\\ud800x": "\\udfff", "y": 1}\n{"y": "\\ud83d"}\n')
     table = open_table(path).table()
