@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 import yaml
+from git import Repo
 from redis import Redis
 from rich.console import Console
 from rich.table import Table
@@ -30,13 +31,12 @@ from services.cli.embedded.process import Process
 from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import worker_command
 from shared.celery_app import celery_app
-from shared.events import IngestionDue, Stage, dump_event, first_event_fields
+from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
 from shared.records import Batch, DriftReport, ModelVersion
 from shared.settings import Settings, read_settings
 from shared.stage import Resources
 
 PIPELINE: Final = Path("pipelines/air_quality.yaml")
-STAGES: Final[tuple[Stage, ...]] = ("ingest", "drift")
 POLLUTANTS: Final = ("CO", "NO2", "OZONE", "PM10", "PM2.5", "SO2")
 BEGIN: Final = datetime(2010, 1, 1, tzinfo=UTC)
 ROUNDS: Final = 5
@@ -178,6 +178,7 @@ def _prepare(folder: Path, url: str) -> None:
     definition = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))
     definition["schedule"] = "0 0 1 1 *"
     definition["source"] = {"kind": "http", "url": url, "format": "csv"}
+    Repo.init(folder / "models.git", bare=True, initial_branch="main").close()
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / PIPELINE.name).write_text(yaml.safe_dump(definition), encoding="utf-8")
 
@@ -193,6 +194,8 @@ def _servers(folder: Path) -> Iterator[dict[str, str]]:
             "REDIS_URL": valkey.url,
             "PIPELINES": str(folder / "pipelines"),
             "MODEL_SIGNING_KEY": "a key of this benchmark alone",
+            "MODEL_REPOSITORY": str(folder / "models.git"),
+            "GIT_CACHE": str(folder / "git"),
             "LOG_LEVEL": "WARNING",
         }
     finally:
@@ -251,7 +254,7 @@ def _compare(load: Load, bare: Bare, batches: int, console: Console) -> None:
 
 def _go_on(load: Load, batches: int, redis: Redis, console: Console) -> None:
     """Many batches, a tenth of them at a time: memory and rate of each tenth."""
-    table = Table("batches", "batches/s", "ingest MB", "drift MB", "broker keys")
+    table = Table("batches", "batches/s", *(f"{stage} MB" for stage in STAGES), "broker keys")
     begun = len(load.latencies())
     done = 0
     for _ in range(10):
@@ -261,8 +264,7 @@ def _go_on(load: Load, batches: int, redis: Redis, console: Console) -> None:
         table.add_row(
             f"{done:,}",
             f"{batches / 10 / seconds:.1f}",
-            f"{memory['ingest']:.0f}",
-            f"{memory['drift']:.0f}",
+            *(f"{memory[stage]:.0f}" for stage in STAGES),
             " ".join(sorted(key.decode() for key in redis.scan_iter())),
         )
         console.print(f"{done:,} batches, {memory}", style="dim")
@@ -296,7 +298,7 @@ def main() -> None:
             stage: stack.enter_context(
                 _worker(stage, [*worker_command(stage), "-c", "1"], folder, environment)
             )
-            for stage in (*STAGES, "trainer")
+            for stage in STAGES
         }
         load = Load(resources, workers)
         load.play(1)
