@@ -23,7 +23,7 @@ run: .venv/embedded ## Run the whole system by the clock, until Ctrl-C
 	@$(BIN)/trimtab up
 
 test: .venv/dev ## Run all tests, with their servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
 	    --cov --cov-report=term --cov-fail-under=90
 
 lint: .venv/dev ## Check style, types and who imports whom
