@@ -28,3 +28,8 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> "pd.DataFrame
 def arrow_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """The Arrow table of the bytes, or some of its columns."""
     return pq.read_table(BytesIO(data), columns=columns)
+
+
+def storable(text: str) -> str:
+    """The text without the lone surrogates that JSON can hold and UTF-8 cannot."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.failures import WillNotPass
+from shared.frames import storable
 
 FAULT: Final = "\0fault"
 """No source can name a column so by accident."""
@@ -119,7 +120,7 @@ def _record(line: str) -> dict[str, Any]:
 
 def table_of_records(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """A table of objects; a value that is no text becomes its JSON text."""
-    texts = [{_storable(key): _text(value) for key, value in row.items()} for row in records]
+    texts = [{storable(key): _text(value) for key, value in row.items()} for row in records]
     table = pd.DataFrame(texts, dtype=object)
     return table.where(table.notna(), None)
 
@@ -127,12 +128,7 @@ def table_of_records(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 def _text(value: Any) -> str | None:
     if value is None:
         return None
-    return _storable(value if isinstance(value, str) else json.dumps(value, default=str))
-
-
-def _storable(text: str) -> str:
-    """The text without the lone surrogates that JSON can hold and UTF-8 cannot."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return storable(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def decode(data: bytes | bytearray) -> str:

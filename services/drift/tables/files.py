@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.drift.tables.roles import MISSING_TEXTS, as_numbers, is_number, is_text
+from shared.frames import storable
 
 BLOCK_BYTES: Final = 1 << 24
 """CSV and JSON lines are read in blocks of about this size."""
@@ -263,7 +264,7 @@ def _table_of_list(text: bytes) -> pa.Table:
 def _table_of_records(records: Iterable[dict[str, Any]]) -> pa.Table:
     rows = list(records)
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {_storable(name): _array([row.get(name) for row in rows]) for name in names}
+    columns = {storable(name): _array([row.get(name) for row in rows]) for name in names}
     return pa.table(columns)
 
 
@@ -276,12 +277,7 @@ def _array(values: list[Any]) -> pa.Array:
 
 
 def _text(value: Any) -> str:
-    return _storable(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _storable(text: str) -> str:
-    """The text without the lone surrogates that JSON can hold and UTF-8 cannot."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return storable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def with_numbers(table: pa.Table, names: Collection[str]) -> pa.Table:
