@@ -233,11 +233,12 @@ class _JsonLines(TableFile):
 def _table_of_lines(block: bytes, lines_before: int) -> pa.Table:
     from pyarrow import json as arrow_json
 
+    text = block.decode("utf-8-sig")  # which Arrow does not look at
     options = arrow_json.ReadOptions(block_size=len(block) + 1)
     if not _NO_OBJECT.search(block):  # on which Arrow's reader has been seen to end the process
         with suppress(pa.ArrowInvalid):  # broken, or a column of values of several types
             return arrow_json.read_json(pa.BufferReader(block), options)
-    lines = enumerate(block.decode("utf-8-sig").split("\n"), lines_before + 1)
+    lines = enumerate(text.split("\n"), lines_before + 1)
     return _table_of_records(_record(line, number) for number, line in lines if line.strip())
 
 

@@ -145,6 +145,11 @@ def test_a_line_that_is_no_object_does_not_end_the_process(write: Write, line: b
             open_table(write("a.jsonl", content)).table()
 
 
+def test_lines_of_json_that_are_not_utf8_are_refused(write: Write) -> None:
+    with pytest.raises(UnreadableFile, match="is not UTF-8"):
+        open_table(write("a.jsonl", b'{"x": "a\x80"}\n')).table()
+
+
 def test_half_characters_of_json_do_not_stop_the_reader(write: Write) -> None:
     path = write("a.jsonl", b'{"\\ud800x": "\\udfff", "y": 1}\n{"y": "\\ud83d"}\n')
     table = open_table(path).table()
