@@ -10,8 +10,10 @@ MINUTES ?= inf
 CASES ?= 100000
 WITHOUT ?=
 BIN := .venv/bin
+# The long files first, so that none is left for the end.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test lint format bench faults fuzz audit lock clean
+.PHONY: help demo run test coverage lint format bench faults fuzz audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,8 +25,10 @@ run: .venv/embedded ## Run the whole system by the clock, until Ctrl-C
 	@$(BIN)/trimtab up
 
 test: .venv/dev ## Run all tests, with their servers
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
-	    --cov --cov-report=term --cov-fail-under=90
+	@$(PYTEST)
+
+coverage: .venv/dev ## Run all tests, and say which lines none of them runs
+	@$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
 lint: .venv/dev ## Check style, types and who imports whom
 	@$(BIN)/ruff check .

@@ -8,8 +8,8 @@ from tests.faults.invariants import differences
 from tests.faults.run import Plan, disturbed, drawn, undisturbed
 from tests.faults.world import History
 
-HISTORY = History(seed=2, hours=7)
-FAULTS = 45
+HISTORY = History(seed=2, hours=6)
+FAULTS = 40
 
 
 @pytest.mark.timeout(180)
