@@ -8,7 +8,7 @@ from tests.faults.invariants import differences
 from tests.faults.run import Plan, disturbed, drawn, undisturbed
 from tests.faults.world import History
 
-HISTORY = History(seed=2, hours=6)
+HISTORY = History(seed=2, hours=7)
 FAULTS = 40
 
 
