@@ -10,8 +10,7 @@ MINUTES ?= inf
 CASES ?= 100000
 WITHOUT ?=
 BIN := .venv/bin
-# The long files first, so that none is left for the end.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo run test coverage lint format bench faults fuzz audit lock clean
 
