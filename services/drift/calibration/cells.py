@@ -104,18 +104,19 @@ def upper_tail(current: Floats, reference: Floats, n: Floats, m: Floats) -> Floa
     return np.where(current > 0, tail, 1.0)
 
 
-def middle_tails(current: Floats, reference: Floats, n: Floats, m: Floats) -> tuple[Floats, Floats]:
-    """P(C > current) + P(C = current) / 2, and the same below: each a half of what may happen.
+def middle_tail(current: Floats, reference: Floats, n: Floats, m: Floats) -> Floats:
+    """P(C > current) + P(C = current) / 2, or the same below if that is smaller; events as above.
 
-    Tails without the loss that discreteness brings (Lancaster 1961); events as in `upper_tail`.
+    A tail without the loss that discreteness brings (Lancaster 1961): both halves add up to 1.
     """
-    share = n / (n + m)
-    some, others = np.maximum(current, 1e-9), np.maximum(reference, 1e-9)
-    at_least = np.where(current > 0, special.betainc(some, reference + 1, share), 1.0)
-    above = np.where(reference > 0, special.betainc(current + 1, others, share), 0.0)
-    at_most = np.where(reference > 0, special.betaincc(current + 1, others, share), 1.0)
-    below = np.where(current > 0, special.betaincc(some, reference + 1, share), 0.0)
-    return (at_least + above) / 2, (at_most + below) / 2
+    lower = current * m < reference * n
+    more, fewer = np.where(lower, reference, current), np.where(lower, current, reference)
+    share = np.where(lower, m, n) / (n + m)
+    some, others = np.maximum(more, 1e-9), np.maximum(fewer, 1e-9)
+    at_least = special.betainc(some, fewer + 1, share, out=np.ones_like(more), where=more > 0)
+    above = special.betainc(more + 1, others, share, out=np.zeros_like(more), where=fewer > 0)
+    tail = (at_least + above) / 2
+    return np.asarray(np.minimum(tail, 1 - tail))
 
 
 def bounded(statistic: Floats, heaviness: float, effective_rows: Floats) -> Floats:
@@ -229,7 +230,7 @@ class MissingTest:
         missing_is_rarer = lacked + lacks <= was + is_
         events = np.where(missing_is_rarer, lacks, is_)
         events_before = np.where(missing_is_rarer, lacked, was)
-        return _p_where_tested(2 * np.minimum(*middle_tails(events, events_before, n1, m1)), n, m)
+        return _p_where_tested(2 * middle_tail(events, events_before, n1, m1), n, m)
 
     def effects(self, reference: tuple[Floats, Floats], current: tuple[Floats, Floats]) -> Floats:
         """|Δ share of missing values|."""
