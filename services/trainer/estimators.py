@@ -195,7 +195,7 @@ def _check_parameter(where: str, estimator: Any, name: str, values: Iterable[obj
 
 
 def _features(pipeline: Pipeline) -> ColumnTransformer:
-    """A block of steps for the numbers, one for the categories, and one for each time part."""
+    """A block of steps for the numbers, one for the categories, and one for the time's parts."""
     columns = pipeline.data.columns
     chosen = pipeline.training.features
     for name in chosen:
@@ -237,23 +237,38 @@ def _categories(missing: list[str]) -> Steps:
 
 
 def _time_parts(pipeline: Pipeline) -> Iterator[tuple[str, Steps, list[str]]]:
-    name = pipeline.data.event_time
+    name, parts = pipeline.data.event_time, pipeline.training.time_parts
     column = pipeline.data.columns[name] if name else None
-    if name and isinstance(column, TimeColumn):
-        for part in pipeline.training.time_parts:
-            yield part, _time_part(part, column), [name]
+    if name and parts and isinstance(column, TimeColumn):
+        yield "time", _parts_of(column, parts), [name]
 
 
-def _time_part(part: str, column: TimeColumn) -> Steps:
-    """A number from the local time, from whichever reading of the column is the first to fit."""
-    to_part = _call("apply", attrgetter(_TIME_PARTS[part]))
-    readings = [make_pipeline(*steps, to_part) for steps in _readings(column)]
+def _parts_of(column: TimeColumn, parts: tuple[str, ...]) -> Steps:
+    """Numbers from the local time, from whichever reading of the column is the first to fit.
+
+    Every reading that there is gives a column for each part, in the parts' order.
+    """
+    to_parts = FeatureUnion(
+        [(part, _call("apply", attrgetter(_TIME_PARTS[part]))) for part in parts]
+    )
+    readings = [make_pipeline(*steps, to_parts) for steps in _readings(column)]
+    found = [(part, _first_of(slice(at, None, len(parts)))) for at, part in enumerate(parts)]
+    return Steps(
+        [
+            ("readings", FeatureUnion([(str(at), steps) for at, steps in enumerate(readings)])),
+            ("parts", FeatureUnion(found)),
+            ("impute", SimpleImputer(strategy="most_frequent", keep_empty_features=True)),
+        ]
+    )
+
+
+def _first_of(columns: slice) -> Steps:
+    """The first value in each row of some columns."""
     return make_pipeline(
-        FeatureUnion([(f"reading{number}", steps) for number, steps in enumerate(readings)]),
+        FunctionTransformer(itemgetter((slice(None), columns))),
         FunctionTransformer(pd.DataFrame, kw_args={"dtype": float}),
         _call("bfill", axis=1),
         FunctionTransformer(itemgetter([0])),
-        SimpleImputer(strategy="most_frequent", keep_empty_features=True),
     )
 
 

@@ -359,6 +359,6 @@ def _feature_of_each_column(model: Steps) -> list[str]:
         elif block == "categories":
             for column, levels in zip(columns, steps[-1].categories_, strict=True):
                 features += [column] * len(levels)
-        elif block != "remainder":
-            features.append(block)
+        elif block == "time":
+            features += [part for part, _ in steps.named_steps["parts"].transformer_list]
     return features
