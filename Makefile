@@ -10,7 +10,7 @@ MINUTES ?= inf
 CASES ?= 100000
 WITHOUT ?=
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo run test coverage lint format bench faults fuzz audit lock clean
 
