@@ -35,6 +35,7 @@ from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
 from shared.records import Batch, DriftReport, ModelVersion
 from shared.settings import Settings, read_settings
 from shared.stage import Resources
+from shared.store import NUMBERED
 
 PIPELINE: Final = Path("pipelines/air_quality.yaml")
 POLLUTANTS: Final = ("CO", "NO2", "OZONE", "PM10", "PM2.5", "SO2")
@@ -111,14 +112,14 @@ class Load:
     def play(self, batches: int) -> float:
         """Seconds until so many further batches are checked."""
         reports = self._resources.store.collection(DriftReport)
-        wanted = reports.count_documents({}) + batches
+        wanted = reports.estimated_document_count() + batches
         started = time.perf_counter()
         for _ in range(batches):
             self._ticks += 1
             fields = first_event_fields("air_quality", "load", self._ticks)
             event = IngestionDue(**fields, slot=datetime.now(UTC))
             self._resources.broker.send_to("ingest", event)
-        while reports.count_documents({}) < wanted:
+        while reports.estimated_document_count() < wanted:
             if time.perf_counter() - started > LONGEST_SECONDS:
                 raise SystemExit("the batches are not checked; see the workers' logs")
             time.sleep(0.02)
@@ -133,7 +134,7 @@ class Load:
         store = self._resources.store
         took = {
             batch.sequence: batch.handled_seconds or 0.0
-            for batch in store.find(Batch, {"sequence": {"$ne": None}})
+            for batch in store.find(Batch, {"sequence": NUMBERED})
         }
         reports = store.find(DriftReport, {}, oldest_by="sequence")
         return [took[report.sequence] + (report.handled_seconds or 0.0) for report in reports]

@@ -56,12 +56,10 @@ COLLECTIONS: Final[dict[type[Record], str]] = {
     DeadLetter: "dead_letters",
 }
 
+NUMBERED: Final = {"$gte": 1}
+"""What a query says of a number that only some records have, so that its index can be used."""
+
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
-_UNIQUE: Final[dict[str, str]] = {
-    "batches": "sequence",
-    "references": "version",
-    "models": "version",
-}
 # What a champion's successors look back to, however long it was the champion.
 _KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters"}
 _DAY_SECONDS: Final = 86_400
@@ -321,7 +319,7 @@ def _document(record: Record, events: Iterable[Event]) -> Document:
 
 
 def _indexes(collection: str) -> list[IndexModel]:
-    indexes = [
+    every = [
         IndexModel(_NEWEST),
         IndexModel([("trace_id", ASCENDING)]),
         IndexModel(
@@ -330,14 +328,40 @@ def _indexes(collection: str) -> list[IndexModel]:
             partialFilterExpression={"outbox_open": True},
         ),
     ]
-    if number := _UNIQUE.get(collection):
-        indexes.append(
-            IndexModel(
-                [("pipeline", ASCENDING), (number, ASCENDING)],
-                unique=True,
-                partialFilterExpression={number: {"$type": "number"}},
-            )
-        )
-    if collection == "batches":
-        indexes.append(IndexModel([("pipeline", ASCENDING), ("last_event_at", ASCENDING)]))
-    return indexes
+    return every + _INDEXES_OF.get(collection, [])
+
+
+def _of_pipeline(*fields: str, name: str, **options: Any) -> IndexModel:
+    return IndexModel(
+        [("pipeline", ASCENDING), *((field, ASCENDING) for field in fields)], name=name, **options
+    )
+
+
+_INDEXES_OF: Final = {
+    "batches": [
+        _of_pipeline(
+            "sequence",
+            name="number",
+            unique=True,
+            partialFilterExpression={"sequence": NUMBERED},
+        ),
+        IndexModel([("pipeline", ASCENDING), ("last_event_at", ASCENDING)]),
+        _of_pipeline(
+            "labels_last_event_at",
+            name="labels",
+            partialFilterExpression={"labels_last_event_at": {"$exists": True}},
+        ),
+    ],
+    "drift_reports": [
+        _of_pipeline("sequence", name="number"),
+        _of_pipeline(
+            "reference_version",
+            "sequence",
+            name="incident",
+            partialFilterExpression={"incident": NUMBERED},
+        ),
+    ],
+    "references": [_of_pipeline("version", name="number", unique=True)],
+    "models": [_of_pipeline("version", name="number", unique=True)],
+    "publications": [_of_pipeline("model_version", name="number")],
+}

@@ -13,7 +13,7 @@ from services.cli.journal import decision
 from shared.events import STAGES, Event, Stage
 from shared.records import Batch, DeadLetter, DriftReport
 from shared.stage import Resources
-from shared.store import COLLECTIONS
+from shared.store import COLLECTIONS, NUMBERED
 from shared.sweep import MISSED_SWEEPS, SWEEP, unsettled
 
 _SILENT_AFTER: Final = timedelta(seconds=30)
@@ -139,7 +139,7 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
 
 def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
     store = resources.store
-    query = {"pipeline": name, "sequence": {"$ne": None}}
+    query = {"pipeline": name, "sequence": NUMBERED}
     batch = store.newest(Batch, query, "sequence")
     report = store.newest(DriftReport, {"pipeline": name}, "sequence")
     champion = store.champion(name)

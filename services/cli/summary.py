@@ -11,7 +11,7 @@ from services.cli.journal import decision, remark
 from services.cli.models_view import models_table, number
 from shared.records import Batch, DriftReport, Publication, RetiredReference
 from shared.stage import Resources
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 
 def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
@@ -22,7 +22,7 @@ def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
     table.add_column("rows", justify="right", no_wrap=True)
     table.add_column("set aside", justify="right", no_wrap=True)
     table.add_column("decision")
-    query = {"pipeline": pipeline, "sequence": {"$ne": None}}
+    query = {"pipeline": pipeline, "sequence": NUMBERED}
     newest_first = list(store.find(Batch, query, newest_by="sequence", limit=limit))
     listed = {"pipeline": pipeline, "sequence": {"$in": [batch.sequence for batch in newest_first]}}
     reports = {report.sequence: report for report in store.find(DriftReport, listed)}

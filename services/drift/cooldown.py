@@ -6,7 +6,7 @@ from typing import Any, Final
 from shared.drift import PerformanceFinding
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, ModelVersion
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 MUCH_WORSE: Final = 1.25
 """An error so many times that of the batch whose model was rejected is no longer the same drift."""
@@ -55,7 +55,7 @@ def _moment(sequence: int, pipeline: Pipeline, store: Store) -> datetime | None:
     """The newest event time at a batch; without event times, when the batch was recorded."""
     query: dict[str, Any] = {
         "pipeline": pipeline.name,
-        "sequence": {"$ne": None, "$lte": sequence},
+        "sequence": NUMBERED | {"$lte": sequence},
     }
     if pipeline.data.event_time:  # a batch of labels alone has none
         query["last_event_at"] = {"$ne": None}

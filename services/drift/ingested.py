@@ -29,7 +29,7 @@ from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, Reference
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 SMALLEST_REFERENCE: Final = 100
 """Rows that a reference takes: with fewer, only gross changes could be seen."""
@@ -237,7 +237,7 @@ def _open_incident(sequence: int, reference: Reference, store: Store) -> int | N
     query = {
         "pipeline": reference.pipeline,
         "reference_version": reference.version,
-        "incident": {"$ne": None},
+        "incident": NUMBERED,
         "sequence": {"$lt": sequence},
     }
     newest = store.newest(DriftReport, query, "sequence")

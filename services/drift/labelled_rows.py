@@ -18,7 +18,7 @@ from shared.frames import from_parquet
 from shared.labels import identity_of, join_labels
 from shared.pipeline import Pipeline
 from shared.records import Batch
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def _rows_of_labels(
     identity, target = identity_of(pipeline.data), pipeline.training.target
     query: dict[str, Any] = {
         "pipeline": pipeline.name,
-        "sequence": {"$ne": None, "$lt": batch.sequence},
+        "sequence": NUMBERED | {"$lt": batch.sequence},
     }
     if pipeline.data.event_time:
         query["last_event_at"] = {"$gte": batch.labels_first_event_at}

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -28,7 +29,7 @@ from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline, Schema
 from shared.records import Batch, SetAside
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 
 def ingest(event: IngestionDue, pipeline: Pipeline, store: Store, settings: Settings) -> Outcome:
@@ -43,7 +44,7 @@ def ingest(event: IngestionDue, pipeline: Pipeline, store: Store, settings: Sett
         file = pipeline.reference.file
         answer = Answer(read_file(file), f"file {file.name}")
         return ingest_batch(event, answer, pipeline, store, as_reference=True)
-    answer = read_source(pipeline, settings, known_files(pipeline.name, store))
+    answer = read_source(pipeline, settings, partial(known_files, pipeline.name, store))
     return ingest_batch(event, answer, pipeline, store)
 
 
@@ -98,7 +99,7 @@ def ingest_batch(
 
 
 def _next_sequence(pipeline: Pipeline, store: Store) -> int:
-    newest = store.newest(Batch, {"pipeline": pipeline.name, "sequence": {"$ne": None}}, "sequence")
+    newest = store.newest(Batch, {"pipeline": pipeline.name, "sequence": NUMBERED}, "sequence")
     return (newest.sequence or 0) + 1 if newest else 1
 
 
@@ -178,7 +179,7 @@ def _known_rows(
     rows: pd.DataFrame, pipeline: Pipeline, identity: list[str], store: Store
 ) -> pd.DataFrame:
     """Identity and target in all batches that may hold one of the rows: of overlapping times."""
-    query: dict[str, Any] = {"pipeline": pipeline.name, "sequence": {"$ne": None}}
+    query: dict[str, Any] = {"pipeline": pipeline.name, "sequence": NUMBERED}
     if time := pipeline.data.event_time:
         first, last = _span(rows[time])
         query |= {"last_event_at": {"$gte": first}, "first_event_at": {"$lte": last}}

@@ -1,5 +1,6 @@
 """What a pipeline's source answers now."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -27,8 +28,13 @@ class Answer:
     """Marks of the files that could not be read, with the reason."""
 
 
-def read_source(pipeline: Pipeline, settings: Settings, known_files: frozenset[str]) -> Answer:
+def read_source(
+    pipeline: Pipeline, settings: Settings, known_files: Callable[[], frozenset[str]]
+) -> Answer:
     """Read the pipeline's source. Only a folder may answer without rows: it has no new file.
+
+    Args:
+        known_files: the marks of the files read before; asked for where the source is a folder.
 
     Raises:
         WillPass: it does not answer at the moment.
@@ -41,7 +47,7 @@ def read_source(pipeline: Pipeline, settings: Settings, known_files: frozenset[s
         case HttpSource() as source:
             return Answer(read_address(source), place(source.url))
         case FilesSource() as source:
-            new = read_new_files(source, pipeline.data, known_files)
+            new = read_new_files(source, pipeline.data, known_files())
             return Answer(new.table, f"files {source.path}", new.read, new.set_aside)
     raise WillNotPass(
         f"pipeline {pipeline.name!r} has no source to read; use `trimtab ingest FILE`"

@@ -8,7 +8,7 @@ from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
 from shared.records import Batch, ModelVersion
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 
 def restore_model(event: RollbackRequested, store: Store, settings: Settings) -> Outcome:
@@ -100,7 +100,7 @@ def _require_sealed(model: ModelVersion, store: Store, settings: Settings) -> Se
 
 
 def _newest_sequence(pipeline: str, store: Store) -> int | None:
-    query = {"pipeline": pipeline, "sequence": {"$ne": None}}
+    query = {"pipeline": pipeline, "sequence": NUMBERED}
     newest = store.newest(Batch, query, "sequence")
     return newest.sequence if newest else None
 

@@ -14,7 +14,7 @@ from shared.frames import from_parquet
 from shared.labels import identity_of, join_labels
 from shared.pipeline import Pipeline
 from shared.records import Batch, Reference
-from shared.store import Store
+from shared.store import NUMBERED, Store
 
 FEWEST_TRAINING_ROWS: Final = 10
 
@@ -84,7 +84,7 @@ def pool_of(
 
 def _batches(event: RetrainRequested, pipeline: Pipeline, store: Store) -> list[Batch]:
     """The newest batches whose rows fill the window, oldest first."""
-    query = {"pipeline": event.pipeline, "sequence": {"$lte": event.sequence, "$ne": None}}
+    query = {"pipeline": event.pipeline, "sequence": NUMBERED | {"$lte": event.sequence}}
     chosen: list[Batch] = []
     rows = 0
     for batch in store.find(Batch, query, newest_by="sequence"):

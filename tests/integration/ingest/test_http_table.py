@@ -174,6 +174,6 @@ def test_credentials_of_the_address_are_sent_and_not_named(
         url = server.url.replace("://", "://me:password@") + "/t.csv?token=secret"
         source = HttpSource(kind="http", url=url)
         pipeline = air_quality.model_copy(update={"source": source})
-        answer = read_source(pipeline, settings, frozenset())
+        answer = read_source(pipeline, settings, frozenset)
     assert heads[0].startswith("Basic ")
     assert answer.source == f"{server.url}/t.csv"
