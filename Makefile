@@ -63,11 +63,11 @@ audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of m
 lock: ## Pin every dependency again, with hashes (needs uv)
 	@for extra in embedded dev; do \
 	    uv pip compile pyproject.toml --universal --python-version 3.11 --extra $$extra \
-	        --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
+	        --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
 	        --output-file requirements/$$extra.lock; \
 	done
 	@uv pip compile requirements/audit.in --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
+	    --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
 	    --output-file requirements/audit.lock
 
 clean: ## Remove the environment and the state of demos and runs
