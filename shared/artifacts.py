@@ -28,8 +28,8 @@ def sha256(data: bytes) -> str:
 
 
 def sealed(model: ModelVersion, key: SecretStr) -> ModelVersion:
-    """The record with its seal: the hexadecimal HMAC-SHA-256 of what it says under the key."""
-    return model.model_copy(update={"seal": _seal(model, key)})
+    """The record with its seal: the hexadecimal HMAC-SHA-256 of what it says, by the first key."""
+    return model.model_copy(update={"seal": _seal(model, _keys(key)[0])})
 
 
 def verify(data: bytes, model: ModelVersion, key: SecretStr) -> None:
@@ -40,15 +40,21 @@ def verify(data: bytes, model: ModelVersion, key: SecretStr) -> None:
     """
     if not hmac.compare_digest(sha256(data), model.model):
         raise TamperedArtifact(f"the bytes do not have the recorded SHA-256 {model.model}")
-    if not hmac.compare_digest(_seal(model, key).encode(), model.seal.encode()):
+    seals = [_seal(model, known) for known in _keys(key)]
+    if not any(hmac.compare_digest(seal.encode(), model.seal.encode()) for seal in seals):
         raise TamperedArtifact(
             "the seal of its record does not match: the record was altered, or was not sealed with "
             "this MODEL_SIGNING_KEY"
         )
 
 
-def _seal(model: ModelVersion, key: SecretStr) -> str:
+def _keys(key: SecretStr) -> list[bytes]:
+    """One a line: while a key is replaced, the old one stands below the new."""
+    return [line.encode() for line in key.get_secret_value().splitlines()]
+
+
+def _seal(model: ModelVersion, key: bytes) -> str:
     # Without defaults: a field that a later version adds leaves the seals of older records whole.
     said = model.model_dump(mode="json", exclude=_NOT_SEALED, exclude_defaults=True)
     text = json.dumps(said, sort_keys=True)
-    return hmac.new(key.get_secret_value().encode(), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -3,7 +3,7 @@
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -14,6 +14,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+_SHORTEST_KEY: Final = 16
 
 
 class SettingsError(ValueError):
@@ -42,12 +44,20 @@ def _verified_tls(value: SecretStr) -> SecretStr:
     return value
 
 
+def _long_keys(value: SecretStr) -> SecretStr:
+    """One key a line. A short one could be guessed."""
+    if min(map(len, value.get_secret_value().splitlines()), default=0) < _SHORTEST_KEY:
+        raise ValueError(f"each line has to be a key of at least {_SHORTEST_KEY} characters")
+    return value
+
+
 def _words(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
 RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss"), AfterValidator(_verified_tls)]
 MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
+SigningKeys = Annotated[SecretStr, AfterValidator(_long_keys)]
 DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
 
@@ -81,7 +91,9 @@ class FileSource(PydanticBaseSettingsSource):
             name: self.get_field_value(field, name)[0]
             for name, field in self.settings_cls.model_fields.items()
         }
-        return {name: value for name, value in values.items() if value is not None}
+        return {
+            name: value for name, value in values.items() if value
+        }  # an empty file sets nothing
 
 
 class Settings(BaseSettings):
@@ -110,8 +122,9 @@ class Settings(BaseSettings):
     apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
     """Further channels, separated by white space."""
 
-    model_signing_key: SecretStr | None = Field(None, min_length=16)
-    """Seals models; only the trainer and those who load models need it."""
+    model_signing_key: SigningKeys | None = None
+    """Seals models; only the trainer and those who load models need it. One key a line: the first
+    seals, and what any of them has sealed is loaded."""
     trainer_allowed_estimators: Annotated[
         tuple[DottedName, ...], NoDecode, BeforeValidator(_words)
     ] = ()
@@ -135,6 +148,9 @@ class Settings(BaseSettings):
     redeliver_after_seconds: float = Field(60.0, gt=0)
     """An event without its consumer's record after this time may be sent again."""
     retention_days: int = Field(400, ge=1)
+
+    heartbeat_file: Path | None = None
+    """Touched whenever a worker or beat has made progress, for health checks to look at."""
 
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -54,6 +54,15 @@ def test_any_altered_field_is_noticed(change: dict[str, Any]) -> None:
         verify(model_bytes(2), model.model_copy(update=change), KEY)
 
 
+def test_a_replaced_key_still_verifies_and_the_new_one_seals() -> None:
+    new = SecretStr("the key that replaces it")
+    both = SecretStr(f"{new.get_secret_value()}\n{KEY.get_secret_value()}")
+    verify(model_bytes(2), sealed(model_version(2), KEY), both)
+    verify(model_bytes(2), sealed(model_version(2), both), new)
+    with pytest.raises(TamperedArtifact):
+        verify(model_bytes(2), sealed(model_version(2), both), KEY)
+
+
 def test_the_seal_of_another_version_does_not_fit() -> None:
     """An older model, sealed by us and worse, is not passed off as the champion."""
     older, champion = sealed(model_version(1), KEY), sealed(model_version(2), KEY)

@@ -23,6 +23,21 @@ def test_secret_comes_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Pat
     assert token.get_secret_value() == "from a file"
 
 
+def test_empty_file_sets_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A secret that an installation does not use is an empty file beside the others."""
+    file = tmp_path / "token"
+    file.write_text("\n")
+    environment.setenv("GITHUB_TOKEN_FILE", str(file))
+    assert read_settings().github_token is None
+
+
+def test_every_key_has_to_be_long(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MODEL_SIGNING_KEY", "long enough, this one\ncanary")
+    with pytest.raises(SettingsError, match="MODEL_SIGNING_KEY: each line") as refused:
+        read_settings()
+    assert "canary" not in str(refused.value)
+
+
 def test_secret_is_not_shown(environment: pytest.MonkeyPatch) -> None:
     assert "canary" not in repr(read_settings())
 
