@@ -14,6 +14,7 @@ from celery import signals
 from shared.broker import Broker
 from shared.celery_app import app
 from shared.events import EventBase, Stage, task_name
+from shared.heartbeat import note_progress
 from shared.logs import configure_logging
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import SettingsError, settings
@@ -97,7 +98,7 @@ class StageTasks:
     def _on_heartbeat(self, sender: Any, **_: object) -> None:
         """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""
         try:
-            _broker().note_alive(sender.eventer.hostname)
+            note_progress(_broker(), sender.eventer.hostname, settings().heartbeat_file)
             self._sweep_if_nobody_does()
         except BROKER_ERRORS as error:
             log.warning("heartbeat not noted", error=type(error).__name__)

@@ -24,6 +24,7 @@ _HEAD_START: Final = timedelta(days=365)
 def serve_simulation(
     console: Console,
     *,
+    host: str,
     port: int,
     stations: int,
     drift_at: int | None,
@@ -49,11 +50,11 @@ def serve_simulation(
     history = SimulatedStations(
         stations=stations, start=start, drift_at=drift_at, hours=hours, seed=seed
     )
-    _serve(console, history, clock, port)
+    _serve(console, history, clock, host, port)
 
 
 def serve_recordings(
-    console: Console, folder: Path, *, port: int, seconds_per_hour: float | None
+    console: Console, folder: Path, *, host: str, port: int, seconds_per_hour: float | None
 ) -> None:
     """Serve the CSV files of a folder.
 
@@ -69,14 +70,14 @@ def serve_recordings(
         if seconds_per_hour is None
         else RunningClock(seconds_per_hour, history.hours)
     )
-    _serve(console, history, clock, port)
+    _serve(console, history, clock, host, port)
 
 
-def _serve(console: Console, history: History, clock: Clock, port: int) -> None:
+def _serve(console: Console, history: History, clock: Clock, host: str, port: int) -> None:
     try:
-        server = FeedServer(history, clock, port=port)
+        server = FeedServer(history, clock, host=host, port=port)
     except OSError as error:
-        raise WillNotPass(f"cannot listen on port {port}: {error.strerror}") from None
+        raise WillNotPass(f"cannot listen on {host}:{port}: {error.strerror}") from None
     console.print(f"{server.url}/resource/{RESOURCE}", highlight=False)
     with suppress(KeyboardInterrupt), server:
         server.serve_forever()

@@ -45,6 +45,7 @@ app.add_typer(letters_app, name="dead-letters")
 app.add_typer(models_app, name="models")
 
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
 ReferenceFile = Annotated[
     Path, typer.Argument(help="CSV, JSON lines (also .gz) or Parquet.", show_default=False)
 ]
@@ -305,6 +306,7 @@ app.command()(replay)
 
 @feed_app.command("simulate")
 def simulate_feed(
+    host: Host = "127.0.0.1",
     port: Port = 8010,
     stations: Annotated[int, typer.Option(min=1, max=2000)] = 120,
     drift_at: Annotated[
@@ -322,6 +324,7 @@ def simulate_feed(
 
     serve_simulation(
         console,
+        host=host,
         port=port,
         stations=stations,
         drift_at=drift_at,
@@ -334,6 +337,7 @@ def simulate_feed(
 @feed_app.command("replay")
 def replay_feed(
     folder: Annotated[Path, typer.Argument(help="Recorded CSV answers; one file is one hour.")],
+    host: Host = "127.0.0.1",
     port: Port = 8010,
     seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
     manual: Annotated[
@@ -344,7 +348,11 @@ def replay_feed(
     from services.cli.feed import serve_recordings
 
     serve_recordings(
-        console, folder, port=port, seconds_per_hour=None if manual else seconds_per_hour
+        console,
+        folder,
+        host=host,
+        port=port,
+        seconds_per_hour=None if manual else seconds_per_hour,
     )
 
 

@@ -26,30 +26,38 @@ from services.feed.history import History
 
 log = logging.getLogger(__name__)
 
+LOOPBACK: Final = "127.0.0.1"
 _IDLE_SECONDS: Final = 30.0
 _RESOURCES: Final = "/resource/"
 
 
 class FeedServer(ThreadingHTTPServer):
-    """Serves one hour of a history at a time, on the loopback interface."""
+    """Serves one hour of a history at a time."""
 
     daemon_threads = True
 
     def __init__(
-        self, history: History, clock: Clock, *, port: int = 0, api_key: str | None = None
+        self,
+        history: History,
+        clock: Clock,
+        *,
+        host: str = LOOPBACK,
+        port: int = 0,
+        api_key: str | None = None,
     ) -> None:
         """Listen; `serve_forever` answers.
 
         Args:
             history: what is served, hour by hour.
             clock: which hour it is; only a `ManualClock` can be advanced over HTTP.
+            host: the address to listen on.
             port: the port to listen on; 0 takes a free one.
             api_key: the one key that is accepted; None accepts every request.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken, or the address is not one of this machine.
         """
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
         self.clock = clock
         self.api_key = api_key
         self._history = history
@@ -59,7 +67,8 @@ class FeedServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        host, port = self.server_address[:2]
+        return f"http://{host!s}:{port}"
 
     def current(self) -> Hour:
         """What is served now: the same rows and date for every page of an hour.

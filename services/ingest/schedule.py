@@ -12,6 +12,7 @@ from celery.schedules import crontab
 
 from shared.broker import Broker
 from shared.events import IngestionDue, dump_event, first_event_fields, task_name
+from shared.heartbeat import note_progress
 from shared.pipeline import ManualSource, Pipeline, load_pipelines, parse_schedule
 from shared.settings import settings
 from shared.stage import BROKER_ERRORS
@@ -95,6 +96,6 @@ class PipelineScheduler(Scheduler):
             return
         self._noted_at = now
         try:
-            self._broker.note_alive("beat")
+            note_progress(self._broker, "beat", settings().heartbeat_file)
         except BROKER_ERRORS as error:
             log.warning("heartbeat not noted", error=type(error).__name__)
