@@ -18,6 +18,7 @@ from typing import Final
 
 from git import Repo
 
+import services.flower
 from services.cli.embedded.addresses import environment_file, is_set, settings_of
 from services.cli.embedded.process import (
     Process,
@@ -33,7 +34,7 @@ from shared.events import STAGES
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
-_FLOWER_COLUMNS: Final = "name,kwargs,state,received,runtime,worker"
+_FLOWER_CONFIGURATION: Final = Path(services.flower.__file__).parent / "configuration.py"
 _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
@@ -148,22 +149,19 @@ class System:
         for stage in STAGES:
             self._process(stage, worker_command(stage), environment)
         self._process("beat", beat_command(), environment)
-        flower = self._process("flower", self._flower_command(), environment)
+        secret_file(self._secret("flower_password"))
+        login = {"FLOWER_PASSWORD_FILE": str(self._secret("flower_password"))}
+        flower = self._process("flower", self._flower_command(), environment | login)
         wait_until_listening(flower, self.flower_port, _START_SECONDS)
         self._wait_until_alive(started_at, progress)
 
     def _flower_command(self) -> list[str]:
         self._flower_claim = claim_port(FLOWER_PORT)
         self.flower_port = free_port(FLOWER_PORT if self._flower_claim else 0)
-        password = secret_file(self._secret("flower_password"))
-        configuration = self.home / "secrets" / "flower.py"
-        login = f"{FLOWER_USER}:{password}"
-        write_private(
-            configuration, f"basic_auth = [{login!r}]\ntasks_columns = {_FLOWER_COLUMNS!r}\n"
-        )
         return [
             *(sys.executable, "-m", "celery", "-A", "shared.celery_app", "flower"),
-            *("--address=127.0.0.1", f"--port={self.flower_port}", f"--conf={configuration}"),
+            *("--address=127.0.0.1", f"--port={self.flower_port}"),
+            f"--conf={_FLOWER_CONFIGURATION}",
         ]
 
     def _wait_until_alive(self, since: datetime, progress: Progress) -> None:

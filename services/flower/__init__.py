@@ -1,0 +1,1 @@
+"""Flower, the console that shows workers and tasks."""

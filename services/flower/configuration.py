@@ -1,0 +1,28 @@
+"""Flower's configuration, read by `flower --conf`: who may log in, what is shown, what is kept.
+
+FLOWER_PASSWORD_FILE names the file that holds the password of the user `trimtab`. Flower keeps what
+it has seen in memory only: its file would be a pickle, and the history is in the store.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+USER = "trimtab"
+
+
+def _password() -> str:
+    path = os.environ.get("FLOWER_PASSWORD_FILE", "")
+    try:
+        password = Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except OSError as error:
+        sys.exit(f"trimtab: FLOWER_PASSWORD_FILE: cannot read {path}: {error.strerror}")
+    if not password:
+        sys.exit("trimtab: FLOWER_PASSWORD_FILE has to name a file that holds Flower's password")
+    return password
+
+
+basic_auth = [f"{USER}:{_password()}"]
+tasks_columns = "name,kwargs,state,received,runtime,worker"
+max_tasks = 10_000
+purge_offline_workers = 86_400
