@@ -61,14 +61,14 @@ audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of m
 	    exit 1; }
 
 lock: ## Pin every dependency again, with hashes (needs uv)
-	@for extra in embedded dev; do \
-	    uv pip compile pyproject.toml --universal --python-version 3.11 --extra $$extra \
-	        --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
-	        --output-file requirements/$$extra.lock; \
-	done
-	@uv pip compile requirements/audit.in --universal --python-version 3.11 \
-	    --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
-	    --output-file requirements/audit.lock
+	@$(call pin,dev,pyproject.toml --extra dev --upgrade)
+	@$(call pin,embedded,pyproject.toml --extra embedded $(AS_TESTED))
+	@$(foreach service,ingest drift trainer publisher notifier flower, \
+	    $(call pin,$(service),pyproject.toml --extra $(service) $(AS_TESTED));)
+	@$(call pin,beat,pyproject.toml $(AS_TESTED))
+	@$(call pin,cli,pyproject.toml --extra ingest --extra drift --extra trainer --extra cli $(AS_TESTED))
+	@$(call pin,build,requirements/build.in $(AS_TESTED))
+	@$(call pin,audit,requirements/audit.in --upgrade)
 
 clean: ## Remove the environment and the state of demos and runs
 	@rm -rf .venv .trimtab
@@ -84,6 +84,13 @@ clean: ## Remove the environment and the state of demos and runs
 	@$(PYTHON) -m venv .venv/audit
 	@.venv/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+AS_TESTED := --constraint requirements/dev.lock
+
+define pin
+uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+    --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/$(1).lock $(2)
+endef
 
 define install
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trimtab needs Python 3.11 or newer; set PYTHON=")' && \

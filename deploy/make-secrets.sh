@@ -1,0 +1,51 @@
+#!/bin/sh
+# Makes the secrets that docker-compose.yml mounts, one file each, in the folder `secrets`.
+# What is there already stays as it is, but for the files that are made of others, which follow them.
+#
+# Files of accounts elsewhere (GitHub, Discord, …) are made empty: write yours into them.
+set -eu
+umask 077
+folder=${1:-secrets}
+
+# Only their owner can enter the folder; inside, containers read the files as another user.
+mkdir -p "$folder"
+chmod 700 "$folder"
+
+write() { # NAME: keeps the file itself, which a container may have mounted
+    cat >"$folder/$1"
+    chmod 644 "$folder/$1"
+}
+
+made_at_random() {
+    [ -s "$folder/$1" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' | write "$1"
+}
+
+given() {
+    [ -e "$folder/$1" ] || write "$1" </dev/null
+}
+
+secret() {
+    tr -d '\n' <"$folder/$1"
+}
+
+for name in redis_password redis_admin_password mongo_root_password mongo_password \
+    model_signing_key flower_password; do
+    made_at_random $name
+done
+for name in data_gov_in_api_key github_token discord_webhook_url apprise_urls; do
+    given $name
+done
+
+# A password that is being replaced stands in redis_password_old until every worker has the new one.
+old=$([ ! -s "$folder/redis_password_old" ] || printf ' >%s' "$(secret redis_password_old)")
+write redis_users <<END
+user default off
+user health on nopass -@all +ping
+user trimtab on >$(secret redis_password)$old ~* &* +@all -@admin -@dangerous +info
+user admin on >$(secret redis_admin_password) ~* &* +@all
+END
+printf 'redis://trimtab:%s@redis:6379/0' "$(secret redis_password)" | write redis_url
+printf 'mongodb://trimtab:%s@mongo:27017/?authSource=admin' "$(secret mongo_password)" |
+    write mongodb_uri
+
+echo "secrets are in $folder; accounts elsewhere: data_gov_in_api_key, github_token, discord_webhook_url, apprise_urls"
