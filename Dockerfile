@@ -119,6 +119,9 @@ CMD ["celery", "-A", "shared.celery_app", "flower", "--address=0.0.0.0", "--port
 
 # The `trimtab` command, for operators; it is the simulated feed as well.
 FROM runtime AS cli
+USER root
+RUN install -d -o trimtab -g trimtab /var/lib/trimtab
+USER trimtab
 COPY --from=cli-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
 ENV LOG_FORMAT=text

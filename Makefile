@@ -8,11 +8,12 @@ BATCHES ?= 200
 FAULTS ?= 320
 MINUTES ?= inf
 CASES ?= 100000
+COMPOSE ?= docker compose --profile demo
 WITHOUT ?=
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test coverage lint format bench faults fuzz audit lock clean
+.PHONY: help demo run test coverage lint format bench faults fuzz containers audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +35,7 @@ lint: .venv/dev ## Check style, types and who imports whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/shellcheck deploy/*.sh deploy/mongo/*.sh
 
 format: .venv/dev ## Rewrite the code in the house style
 	@$(BIN)/ruff check --fix .
@@ -48,6 +50,15 @@ faults: .venv/dev ## Play a history under faults (SEED, BATCHES, FAULTS, MINUTES
 
 fuzz: .venv/dev ## Throw hostile input at every reader (SEED, CASES)
 	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED)
+
+containers: .venv/dev secrets .env ## Rehearse the compose file: kills, upgrade, restore, … (COMPOSE; removes the demo's volumes)
+	@$(BIN)/python -m tests.containers --compose '$(COMPOSE)'
+
+secrets:
+	@sh deploy/make-secrets.sh
+
+.env:
+	@cp .env.example $@
 
 audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of materials (bom.json, CycloneDX)
 	@.venv/audit/bin/cyclonedx-py requirements requirements/embedded.lock --pyproject pyproject.toml \

@@ -31,26 +31,44 @@ def serve_simulation(
     hours: int | None,
     seed: int,
     seconds_per_hour: float | None,
+    began_file: Path | None,
 ) -> None:
     """Serve simulated stations; `seconds_per_hour` None means that the clock is turned by hand.
 
-    By the clock, hour 0 is the hour that it is now. A history that runs faster than the clock
-    begins in the past, so that it does not run into the future, where rows are refused.
+    By the clock, hour 0 is the hour in which the history began: now, or when the file says. A
+    history that runs faster than the clock begins in the past, so that it does not run into the
+    future, where rows are refused.
+
+    Raises:
+        WillNotPass: the file cannot be read or written, or holds no time.
     """
     now = datetime.now(UTC)
-    hour = now.replace(minute=0, second=0, microsecond=0)
+    began = _remembered(began_file, now) if began_file else now
+    hour = began.replace(minute=0, second=0, microsecond=0)
     clock: Clock
     if seconds_per_hour is None:
         start, clock = MANUAL_START, ManualClock(hours)
     elif seconds_per_hour < _REAL_HOUR_SECONDS:
-        start, clock = hour - _HEAD_START, RunningClock(seconds_per_hour, hours)
+        start, clock = (
+            hour - _HEAD_START,
+            RunningClock(seconds_per_hour, hours, (now - began).total_seconds()),
+        )
     else:
-        into_hour = (now - hour).total_seconds()
-        start, clock = hour, RunningClock(seconds_per_hour, hours, into_hour)
+        passed = (now - hour).total_seconds()
+        start, clock = hour, RunningClock(seconds_per_hour, hours, passed)
     history = SimulatedStations(
         stations=stations, start=start, drift_at=drift_at, hours=hours, seed=seed
     )
     _serve(console, history, clock, host, port)
+
+
+def _remembered(file: Path, now: datetime) -> datetime:
+    try:
+        if not file.exists():
+            file.write_text(now.isoformat(), encoding="ascii")
+        return datetime.fromisoformat(file.read_text(encoding="ascii")).astimezone(UTC)
+    except (OSError, ValueError) as error:
+        raise WillNotPass(f"{file} cannot say when the history began: {error}") from None
 
 
 def serve_recordings(

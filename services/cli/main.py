@@ -318,6 +318,10 @@ def simulate_feed(
     manual: Annotated[
         bool, typer.Option("--manual", help="The clock stands until POST /clock/advance.")
     ] = False,
+    began_file: Annotated[
+        Path | None,
+        typer.Option(help="Remembers when the history began, for the next start to go on with it."),
+    ] = None,
 ) -> None:
     """Serve simulated stations; the first hour is now, or a fixed one with --manual."""
     from services.cli.feed import serve_simulation
@@ -331,6 +335,7 @@ def simulate_feed(
         hours=hours,
         seed=seed,
         seconds_per_hour=None if manual else seconds_per_hour,
+        began_file=began_file,
     )
 
 

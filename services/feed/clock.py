@@ -19,15 +19,15 @@ class Clock(Protocol):
 class RunningClock:
     """Moves on by itself; at the end of the history it stands.
 
-    `seconds_into_hour` is how far hour 0 has gone already.
+    `seconds_passed` is how far hour 0 has gone already.
     """
 
     def __init__(
-        self, seconds_per_hour: float, hours: int | None, seconds_into_hour: float = 0.0
+        self, seconds_per_hour: float, hours: int | None, seconds_passed: float = 0.0
     ) -> None:
         self._seconds_per_hour = seconds_per_hour
         self._last = hours - 1 if hours else None
-        self._started = time.monotonic() - seconds_into_hour
+        self._started = time.monotonic() - seconds_passed
 
     def hour(self) -> int:
         passed = int((time.monotonic() - self._started) // self._seconds_per_hour)

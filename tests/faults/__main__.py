@@ -52,26 +52,26 @@ def _without(remedies: list[str], home: Path) -> int:
     for name in remedies:
         broken = check_remedy(name, home / name, said)
         unbroken += not broken
-        print(f"without {name}: {len(broken)} violations", flush=True)  # noqa: T201
+        print(f"without {name}: {len(broken)} violations", flush=True)
         for violation in broken[:5]:
-            print(f"  broken: {violation[:300]}")  # noqa: T201
+            print(f"  broken: {violation[:300]}")
     return 1 if unbroken else 0
 
 
 def said(text: str) -> None:
     """One line of progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)  # noqa: T201
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def show(figures: Figures) -> None:
     """Faults by kind with their recovery times, and what was broken."""
-    print(f"{'fault':42} {'times':>5} {'recovery, median':>17} {'worst':>7}")  # noqa: T201
+    print(f"{'fault':42} {'times':>5} {'recovery, median':>17} {'worst':>7}")
     for kind, times in sorted(figures.injected.items()):
         seconds = figures.recoveries.get(kind) or [float("nan")]
         middle, worst = statistics.median(seconds), max(seconds)
-        print(f"{kind:42} {times:5} {middle:15.1f} s {worst:5.1f} s")  # noqa: T201
+        print(f"{kind:42} {times:5} {middle:15.1f} s {worst:5.1f} s")
     decisions = figures.decisions
-    print(  # noqa: T201
+    print(
         f"{sum(figures.injected.values())} faults ({figures.not_met} never met) over "
         f"{figures.batches} batches in {figures.seconds:.0f} s on {os.cpu_count()} cores; "
         f"{len(decisions.reports)} reports, {len(decisions.models)} models\n"
@@ -81,7 +81,7 @@ def show(figures: Figures) -> None:
         f"{len(figures.violations)} violations"
     )
     for violation in figures.violations:
-        print(f"  broken: {violation}")  # noqa: T201
+        print(f"  broken: {violation}")
 
 
 if __name__ == "__main__":

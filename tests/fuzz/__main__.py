@@ -21,18 +21,18 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=100_000, help="over all readers together")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print(f"{'reader':16} {'cases':>7} {'seconds':>8}  what became of them")  # noqa: T201
+    print(f"{'reader':16} {'cases':>7} {'seconds':>8}  what became of them")
     failed = 0
     for target in TARGETS:
         began, outcomes = time.perf_counter(), Counter[str]()
         fault = _fault(target, -(-options.cases // len(TARGETS)), options.seed, outcomes)
         told = ", ".join(f"{word} {times:,}" for word, times in outcomes.most_common())
         seconds = time.perf_counter() - began
-        print(f"{target.name:16} {outcomes.total():7,} {seconds:8.0f}  {told}", flush=True)  # noqa: T201
+        print(f"{target.name:16} {outcomes.total():7,} {seconds:8.0f}  {told}", flush=True)
         if fault:
             failed += 1
-            print(f"  failed: {fault}", flush=True)  # noqa: T201
-    print(f"largest memory {_peak_mib():,.0f} MiB")  # noqa: T201
+            print(f"  failed: {fault}", flush=True)
+    print(f"largest memory {_peak_mib():,.0f} MiB")
     return 1 if failed else 0
 
 

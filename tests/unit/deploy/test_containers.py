@@ -91,7 +91,7 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
 def test_every_secret_of_a_service_is_one_that_the_script_makes(name: str) -> None:
     script = (ROOT / "deploy" / "make-secrets.sh").read_text()
     for secret in SERVICES[name].get("secrets", []):
-        assert COMPOSE["secrets"][secret] == {"file": f"./secrets/{secret}"}
+        assert COMPOSE["secrets"][secret] == {"file": f"${{SECRETS_FOLDER:-./secrets}}/{secret}"}
         assert secret in script
 
 

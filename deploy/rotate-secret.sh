@@ -1,0 +1,79 @@
+#!/bin/sh
+# Replaces a secret while the system runs: what is under way goes on, and what is queued waits.
+#
+#   sh deploy/rotate-secret.sh redis_password | mongo_password | flower_password | model_signing_key
+#   sh deploy/rotate-secret.sh github_token < FILE     also data_gov_in_api_key, discord_webhook_url,
+#                                                      apprise_urls: the new value on standard input
+#
+# COMPOSE is the compose command if it is not `docker compose`.
+set -eu
+cd "$(dirname "$0")/.."
+secrets=${SECRETS_FOLDER:-secrets}
+
+compose() {
+    ${COMPOSE:-docker compose} "$@"
+}
+
+make_anew() {
+    : >"$secrets/$1"
+    derive
+}
+
+derive() {
+    sh deploy/make-secrets.sh "$secrets" >/dev/null
+}
+
+restart_clients() {
+    for service in ingest drift trainer publisher notifier beat exporter; do
+        compose restart "$service"
+    done
+}
+
+load_redis_users() {
+    # shellcheck disable=SC2016  # expanded in the container
+    compose exec -T redis sh -c \
+        'REDISCLI_AUTH=$(cat /run/secrets/redis_admin_password) redis-cli --user admin acl load'
+}
+
+case ${1:-} in
+redis_password)
+    cat "$secrets/redis_password" >"$secrets/redis_password_old"
+    make_anew redis_password # both are good now
+    load_redis_users
+    restart_clients
+    compose restart flower
+    : >"$secrets/redis_password_old"
+    derive
+    load_redis_users
+    ;;
+mongo_password)
+    # Connections that are open stay open. A new one with the old password fails, its event is
+    # taken up again by the sweep.
+    make_anew mongo_password
+    compose exec -T mongo mongosh --quiet --norc /docker-entrypoint-initdb.d/application-user.js
+    restart_clients
+    ;;
+model_signing_key)
+    old=$(head -n 1 "$secrets/model_signing_key")
+    make_anew model_signing_key
+    new=$(cat "$secrets/model_signing_key")
+    for keys in "$old $new" "$new $old"; do # everybody knows the new one before anybody seals with it
+        printf '%s\n' "${keys% *}" "${keys#* }" >"$secrets/model_signing_key"
+        compose restart drift
+        compose restart publisher
+        compose restart trainer
+    done
+    echo "the old key is the second line; remove it when no model that it sealed is needed any more"
+    ;;
+flower_password)
+    make_anew flower_password
+    compose restart flower
+    ;;
+data_gov_in_api_key) cat >"$secrets/$1" && compose restart ingest ;;
+github_token) cat >"$secrets/$1" && compose restart publisher ;;
+discord_webhook_url | apprise_urls) cat >"$secrets/$1" && compose restart notifier ;;
+*)
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
