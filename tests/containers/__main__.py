@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--compose", default="docker compose --profile demo", help="the command")
     parser.add_argument("--keep", action="store_true", help="leave the system running")
     options = parser.parse_args()
-    system = System((*shlex.split(options.compose), "--profile", "cli"))
+    system = System(tuple(shlex.split(options.compose)))
     try:
         rehearse(system)
     except NotSeen as failure:
@@ -48,7 +48,7 @@ def main() -> int:
 def rehearse(system: System) -> None:
     """All steps, in an order in which each begins where the one before ended."""
     system.compose("down", "-v")
-    timed("build", lambda: system.compose("build"))
+    timed("build", lambda: build(system))
     timed("up: every part healthy", lambda: start(system))
     timed("drift at the fifth hour of 30 s: new champion published", lambda: played(system))
     timed("Flower answers, with its password only", look_at_flower)
@@ -75,6 +75,10 @@ def timed(what: str, step: Callable[[], Any]) -> None:
     )
 
 
+def build(system: System) -> None:
+    system.compose("build")
+
+
 def start(system: System) -> None:
     system.compose("up", "-d")
     system.wait_until_healthy(_START_SECONDS)
@@ -93,7 +97,7 @@ def played(system: System) -> str:
 
 
 def look_at_flower() -> None:
-    address = "http://127.0.0.1:5555/api/workers"
+    address = f"http://127.0.0.1:{os.environ.get('FLOWER_PORT', '5555')}/api/workers"
     if (refused := httpx.get(address, timeout=30)).status_code != httpx.codes.UNAUTHORIZED:
         raise NotSeen(f"Flower without a password: {refused.status_code}")
     password = (ROOT / "secrets" / "flower_password").read_text().strip()
@@ -156,7 +160,7 @@ def rotate(system: System) -> str:
     look_at_flower()
     version = str(before["champion"])
     load = ("models", "load", version, "--output", "/tmp/model.joblib")  # noqa: S108 - of a container
-    return system.compose("run", "--rm", "-T", "cli", *load).strip()
+    return system.operator("cli", *load).strip()
 
 
 def second_host(system: System) -> None:

@@ -66,13 +66,18 @@ class System:
 
     def trimtab(self, *arguments: str) -> Any:
         """What a command of `trimtab` says as JSON."""
-        return json.loads(self.compose("run", "--rm", "-T", "cli", *arguments, "--json"))
+        return json.loads(self.operator("cli", *arguments, "--json"))
+
+    def operator(self, *arguments: str) -> str:
+        """Run the operators' container."""
+        return self.compose("--profile", "cli", "run", "--rm", "-T", *arguments)
 
     def status(self) -> dict[str, Any]:
         """The state; `trimtab status` exits with 1 where something is wrong, and says what."""
         in_words = "python -m services.cli.main status --json || true"
-        arguments = ("run", "--rm", "-T", "--entrypoint", "sh", "cli", "-c", in_words)
-        state: dict[str, Any] = json.loads(self.compose(*arguments))
+        state: dict[str, Any] = json.loads(
+            self.operator("--entrypoint", "sh", "cli", "-c", in_words)
+        )
         return state
 
     def pipeline(self) -> dict[str, Any]:
