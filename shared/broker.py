@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -48,18 +49,19 @@ class Broker:
         return self._redis.llen(stage)
 
     def oldest_event(self, stage: Stage) -> Event | None:
-        """The event of the message that has waited longest in a stage's queue; none if none has.
+        """The event of the message that has waited longest in a stage's queue; none if none has."""
+        return next(self.events(stage), None)
+
+    def events(self, stage: Stage) -> Iterator[Event]:
+        """The events whose messages wait in a stage's queue, those that have waited longest first.
 
         Messages of beat's housekeeping carry no event.
         """
         page: Any
         end = -1
         while page := self._redis.lrange(stage, end - _PAGE + 1, end):
-            for message in reversed(page):
-                if event := _event_of(message):
-                    return event
+            yield from filter(None, map(_event_of, reversed(page)))
             end -= _PAGE
-        return None
 
     def eviction_policy(self) -> str:
         """What the broker does when its memory is full; 'noeviction' refuses new messages."""

@@ -6,11 +6,12 @@ The settings are read when the application is first used, so importing a task ne
 from collections.abc import Callable
 from typing import Any, Final
 
-from celery import Celery
+from celery import Celery, signals
 from kombu import Queue
 
 from shared.events import STAGES
-from shared.settings import Settings, settings
+from shared.logs import refuse_to_start, start_logging
+from shared.settings import Settings, SettingsError, settings
 from shared.transport import use_checked_transport
 from shared.watchdog import Watchdog
 
@@ -63,4 +64,21 @@ def _configuration(current: Settings) -> dict[str, Any]:
     }
 
 
-app = celery_app(settings)
+def _settings_of_program() -> Settings:
+    """What Celery asks for before anything else, be the program a worker, beat or Flower.
+
+    So from here on it logs as the settings say, and a wrong setting ends it.
+    """
+    start_logging()
+    try:
+        return settings()
+    except SettingsError as error:
+        refuse_to_start(error)
+
+
+@signals.setup_logging.connect
+def _is_set_up(**_: object) -> None:
+    """Without an answer to this signal Celery sets up logging its own way."""
+
+
+app = celery_app(_settings_of_program)

@@ -1,8 +1,10 @@
-"""What a handler returns."""
+"""What a handler returns, and how that came about."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.events import Event, Stage, effect_id
 from shared.records import Record
@@ -14,6 +16,17 @@ class Outcome:
 
     record: Record
     events: tuple[Event, ...] = ()
+
+
+class Handling(BaseModel):
+    """The try that came to a record."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: Event
+    attempt: int
+    """1 for the first."""
+    begun_at: AwareDatetime
 
 
 def record_fields(event: Event, stage: Stage) -> dict[str, Any]:

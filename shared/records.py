@@ -24,6 +24,10 @@ class Record(BaseModel):
     handled_seconds: float | None = None
     """How long the handler took; written by the stage runtime."""
 
+    def facts(self) -> dict[str, Any]:
+        """What came of the event, in short: for the log, and for `trimtab history show --json`."""
+        return {}
+
 
 class SetAside(BaseModel):
     """Rows that the schema refused: how many, for what reasons, and where they are kept."""
@@ -62,6 +66,16 @@ class Batch(Record):
     files_set_aside: dict[str, str] = {}
     """Files that could not be read at all: mark -> reason."""
     as_reference: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        number = {"batch": self.sequence} if self.sequence else {}
+        return {
+            "outcome": self.outcome,
+            **number,
+            "rows": self.rows,
+            "set_aside": self.set_aside.rows,
+            "source": self.source,
+        }
 
 
 class DriftReport(Record):
@@ -103,6 +117,10 @@ class DriftReport(Record):
     chart: Sha256 | None = None
     """A picture of the cells that speak, as PNG."""
 
+    def facts(self) -> dict[str, Any]:
+        names = ("verdict", "p", "threshold", "drift_score", "needs_retraining", "reason")
+        return self.model_dump(include=set(names))
+
 
 class ChunkCounts(Record):
     """The counts of one row group of a large batch. None: there was no reference."""
@@ -111,6 +129,9 @@ class ChunkCounts(Record):
     row_group: int
     profile: Sha256 | None = None
     counts: Sha256 | None = None
+
+    def facts(self) -> dict[str, Any]:
+        return {"row_group": self.row_group}
 
 
 class Reference(Record):
@@ -124,6 +145,9 @@ class Reference(Record):
     up_to_sequence: int
     """The newest batch that the reference takes into account."""
     model_version: int
+
+    def facts(self) -> dict[str, Any]:
+        return {"reference": self.version, "model": self.model_version, "rows": self.rows}
 
 
 class RetiredReference(Record):
@@ -166,6 +190,9 @@ class ModelVersion(Record):
     restores: int | None = None
     """The earlier version that a rollback made the champion again as this one."""
 
+    def facts(self) -> dict[str, Any]:
+        return {"model": self.version, "decision": self.decision, "reason": self.reason}
+
 
 class Publication(Record):
     """One commit on the model repository."""
@@ -179,6 +206,14 @@ class Publication(Record):
     already_there: bool = False
     """The branch held the model's commit before; nothing was committed again."""
 
+    def facts(self) -> dict[str, Any]:
+        return {
+            "model": self.model_version,
+            "commit": self.commit,
+            "branch": self.branch,
+            "already_there": self.already_there,
+        }
+
 
 class Notification(Record):
     """One message, and what each channel said to it."""
@@ -187,6 +222,9 @@ class Notification(Record):
     text: str
     channels: dict[str, str]
     """Channel -> 'sent', 'printed', or why it was refused."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"title": self.title, "channels": self.channels}
 
 
 class DeadLetter(Record):
@@ -199,3 +237,6 @@ class DeadLetter(Record):
     """The event, or whatever came in its place."""
     attempts: int
     state: Literal["open", "replayed", "dismissed"] = "open"
+
+    def facts(self) -> dict[str, Any]:
+        return {"reason": self.reason, "state": self.state}

@@ -3,7 +3,7 @@
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 _SHORTEST_KEY: Final = 16
+S = TypeVar("S", bound="LogSettings")
 
 
 class SettingsError(ValueError):
@@ -91,17 +92,34 @@ class FileSource(PydanticBaseSettingsSource):
             name: self.get_field_value(field, name)[0]
             for name, field in self.settings_cls.model_fields.items()
         }
-        return {
-            name: value for name, value in values.items() if value
-        }  # an empty file sets nothing
+        # An empty file sets nothing.
+        return {name: value for name, value in values.items() if value}
 
 
-class Settings(BaseSettings):
-    """Everything that differs between one installation and another."""
+class LogSettings(BaseSettings):
+    """How a process logs. Read by itself, so that a fault in the other settings can be logged."""
 
     model_config = SettingsConfigDict(
         extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
+
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, FileSource(settings_cls)
+
+
+class Settings(LogSettings):
+    """Everything that differs between one installation and another."""
 
     redis_url: RedisUrl
     mongodb_uri: MongoUri
@@ -152,20 +170,6 @@ class Settings(BaseSettings):
     heartbeat_file: Path | None = None
     """Touched whenever a worker or beat has made progress, for health checks to look at."""
 
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, FileSource(settings_cls)
-
     def model_post_init(self, _context: object) -> None:
         if self.trainer_joblib_backend == "dask" and not self.trainer_dask_scheduler:
             raise SettingsError(
@@ -185,8 +189,21 @@ def read_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: names every setting that is missing or wrong, without its value.
     """
+    return _read(Settings, **overrides)
+
+
+def read_log_settings() -> LogSettings:
+    """How this process is to log.
+
+    Raises:
+        SettingsError: LOG_FORMAT or LOG_LEVEL is wrong.
+    """
+    return _read(LogSettings)
+
+
+def _read(kind: type[S], **overrides: Any) -> S:
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc'])).upper()}: "

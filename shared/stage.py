@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import structlog
-from celery import Celery
+from celery import Celery, current_task
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from pymongo.errors import AutoReconnect, PyMongoError
@@ -30,7 +30,7 @@ from shared.events import (
     parse_event,
 )
 from shared.failures import NotYet, WillNotPass, WillPass
-from shared.outcome import Outcome
+from shared.outcome import Handling, Outcome
 from shared.pipeline import Pipeline, load_pipelines
 from shared.records import DeadLetter, Record
 from shared.settings import Settings
@@ -118,15 +118,27 @@ class StageRuntime:
             self.bury_foreign(repr(message), str(error))
             return
         effect = effect_id(self.stage, event.event_id)
-        with structlog.contextvars.bound_contextvars(
-            pipeline=event.pipeline, event=event.event_id, trace=event.trace_id, kind=event.type
-        ):
+        with structlog.contextvars.bound_contextvars(**self._identity(event)):
             if self._store.is_settled(effect, event.type):
                 self._work.finish(effect)
                 return
             lease = self._work.begin(effect, self.stage, event)
             if lease:
-                self._attempt(event, lease, handler)
+                with structlog.contextvars.bound_contextvars(attempt=lease.attempt):
+                    self._attempt(event, lease, handler)
+
+    def _identity(self, event: Event) -> dict[str, Any]:
+        """What every log line carries that has to do with the event."""
+        identity = {
+            "stage": self.stage,
+            "pipeline": event.pipeline,
+            "batch": getattr(event, "sequence", None),
+            "kind": event.type,
+            "event_id": event.event_id,
+            "trace_id": event.trace_id,
+            "task_id": current_task.request.id if current_task else None,
+        }
+        return {name: value for name, value in identity.items() if value is not None}
 
     def _attempt(self, event: Event, lease: Lease, handler: Handler) -> None:
         limit = self._resources.settings.max_attempts
@@ -134,10 +146,11 @@ class StageRuntime:
             self._bury(event, lease, f"given up after {limit} tries that ended without an answer")
             return
         try:
+            handling = Handling(event=event, attempt=lease.attempt, begun_at=datetime.now(UTC))
             started = time.perf_counter()
             with self._work.kept(lease):
                 outcome = handler(event, self._resources)
-            self._settle(lease, outcome, time.perf_counter() - started)
+            self._settle(lease, outcome, handling, time.perf_counter() - started)
         except NotYet as wait:
             self._put_off(event, lease, wait.effect)
         except _CAN_PASS as failure:
@@ -161,10 +174,10 @@ class StageRuntime:
             "training.max_window_rows, fewer trees, or more TRAINER_CORES"
         )
 
-    def _settle(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
+    def _settle(self, lease: Lease, outcome: Outcome, handling: Handling, seconds: float) -> None:
         record = outcome.record.model_copy(update={"handled_seconds": seconds})
-        if self._store.record(record, outcome.events):
-            log.info("handled", attempt=lease.attempt, seconds=round(seconds, 3))
+        if self._store.record(record, outcome.events, handling):
+            log.info("handled", **record.facts(), seconds=round(seconds, 3))
             self._send(record, outcome.events)
         self._wake(lease.effect)
 

@@ -27,6 +27,7 @@ from shared.events import (
     parse_event,
 )
 from shared.failures import WillNotPass
+from shared.outcome import Handling
 from shared.records import (
     Batch,
     ChunkCounts,
@@ -185,15 +186,24 @@ class Store:
         """The collection that holds the records of a class."""
         return self.database[COLLECTIONS[model]]
 
-    def record(self, record: Record, events: Iterable[Event] = ()) -> bool:
+    def record(
+        self,
+        record: Record,
+        events: Iterable[Event] = (),
+        handling: Handling | None = None,
+    ) -> bool:
         """Write a record with the events it leads to. False: its effect was recorded before.
+
+        Args:
+            handling: how the record came about, kept beside it.
 
         Raises:
             Conflict: another record has its sequence or version number.
         """
         collection = self.collection(type(record))
         try:
-            collection.insert_one(_document(record, events))
+            kept = {"handling": handling.model_dump(mode="json")} if handling else {}
+            collection.insert_one(_document(record, events) | kept)
         except DuplicateKeyError:
             if collection.find_one({"_id": record.id}, {"_id": 1}):
                 return False

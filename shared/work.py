@@ -6,6 +6,7 @@ One document an effect, from its first try until its record is written.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,9 +80,10 @@ class Work:
                 try:
                     self._renew(lease)
                 except PyMongoError as error:
-                    log.warning("lease not renewed", effect=lease.effect, error=str(error))
+                    log.warning("lease not renewed", error=str(error))
 
-        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        in_context = copy_context().run  # with the ids that the log's lines carry
+        thread = threading.Thread(target=in_context, args=(renew,), name="lease", daemon=True)
         thread.start()
         try:
             yield

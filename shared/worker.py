@@ -2,11 +2,10 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from celery import signals
@@ -15,9 +14,9 @@ from shared.broker import Broker
 from shared.celery_app import app
 from shared.events import EventBase, Stage, task_name
 from shared.heartbeat import note_progress
-from shared.logs import configure_logging
+from shared.logs import refuse_to_start
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
-from shared.settings import SettingsError, settings
+from shared.settings import settings
 from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
 from shared.sweep import MISSED_SWEEPS, SWEEP, sweep
 from shared.tasks import bury_task, sweep_task
@@ -84,14 +83,14 @@ class StageTasks:
         StageRuntime(self._stage, resources()).bury_foreign(received, reason)
 
     def _check_settings(self, **_: object) -> None:
+        current = settings()
         try:
-            current = settings()
             pipelines = load_pipelines(current.pipelines)
-        except (SettingsError, PipelineError) as error:
-            _refuse_to_start(error)
+        except PipelineError as error:
+            refuse_to_start(error)
         for name, for_what in self._required(pipelines.values()):
             if not getattr(current, name):
-                _refuse_to_start(
+                refuse_to_start(
                     f"{name.upper()} is not set; the {self._stage} worker needs it{for_what}"
                 )
 
@@ -117,16 +116,6 @@ class StageTasks:
         for pipeline in pipelines:
             for_what = f" for pipeline {pipeline.name}"
             yield from ((name, for_what) for name in self._requires_for(pipeline))
-
-
-def _refuse_to_start(reason: object) -> NoReturn:
-    print(f"trimtab: {reason}", file=sys.stderr)  # noqa: T201 - logging is not configured yet
-    sys.exit(2)
-
-
-@signals.setup_logging.connect
-def _configure_logging(**_: object) -> None:
-    configure_logging(settings())
 
 
 @cache

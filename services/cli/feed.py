@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
+import structlog
 
 from services.feed.clock import Clock, ManualClock, RunningClock
 from services.feed.history import History
 from services.feed.recordings import RecordedAnswers
 from services.feed.server import RESOURCE, FeedServer
 from services.feed.stations import INDIA, SimulatedStations
-from shared.failures import WillNotPass
+from shared.logs import refuse_to_start, start_logging
+
+log = structlog.get_logger(__name__)
 
 MANUAL_START: Final = datetime(2026, 1, 10, 9, tzinfo=INDIA)
 """Hour 0 of a simulated history whose clock is turned by hand: always the same."""
@@ -22,7 +24,6 @@ _HEAD_START: Final = timedelta(days=365)
 
 
 def serve_simulation(
-    console: Console,
     *,
     host: str,
     port: int,
@@ -38,10 +39,8 @@ def serve_simulation(
     By the clock, hour 0 is the hour in which the history began: now, or when the file says. A
     history that runs faster than the clock begins in the past, so that it does not run into the
     future, where rows are refused.
-
-    Raises:
-        WillNotPass: the file cannot be read or written, or holds no time.
     """
+    start_logging()
     now = datetime.now(UTC)
     began = _remembered(began_file, now) if began_file else now
     hour = began.replace(minute=0, second=0, microsecond=0)
@@ -59,7 +58,7 @@ def serve_simulation(
     history = SimulatedStations(
         stations=stations, start=start, drift_at=drift_at, hours=hours, seed=seed
     )
-    _serve(console, history, clock, host, port)
+    _serve(history, clock, host, port)
 
 
 def _remembered(file: Path, now: datetime) -> datetime:
@@ -68,34 +67,31 @@ def _remembered(file: Path, now: datetime) -> datetime:
             file.write_text(now.isoformat(), encoding="ascii")
         return datetime.fromisoformat(file.read_text(encoding="ascii")).astimezone(UTC)
     except (OSError, ValueError) as error:
-        raise WillNotPass(f"{file} cannot say when the history began: {error}") from None
+        refuse_to_start(f"{file} cannot say when the history began: {error}")
 
 
 def serve_recordings(
-    console: Console, folder: Path, *, host: str, port: int, seconds_per_hour: float | None
+    folder: Path, *, host: str, port: int, seconds_per_hour: float | None
 ) -> None:
-    """Serve the CSV files of a folder.
-
-    Raises:
-        WillNotPass: there are none, or one is not a recorded answer.
-    """
+    """Serve the CSV files of a folder; without any, or if one is no recorded answer, say so."""
+    start_logging()
     try:
         history = RecordedAnswers(folder)
     except ValueError as error:
-        raise WillNotPass(str(error)) from None
+        refuse_to_start(error)
     clock: Clock = (
         ManualClock(history.hours)
         if seconds_per_hour is None
         else RunningClock(seconds_per_hour, history.hours)
     )
-    _serve(console, history, clock, host, port)
+    _serve(history, clock, host, port)
 
 
-def _serve(console: Console, history: History, clock: Clock, host: str, port: int) -> None:
+def _serve(history: History, clock: Clock, host: str, port: int) -> None:
     try:
         server = FeedServer(history, clock, host=host, port=port)
     except OSError as error:
-        raise WillNotPass(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    console.print(f"{server.url}/resource/{RESOURCE}", highlight=False)
+        refuse_to_start(f"cannot listen on {host}:{port}: {error.strerror}")
+    log.info("listens", url=f"{server.url}/resource/{RESOURCE}")
     with suppress(KeyboardInterrupt), server:
         server.serve_forever()

@@ -10,6 +10,7 @@ from services.ingest.sources import Answer
 from services.ingest.tables import read_file
 from shared.events import IngestionDue, first_event_fields
 from shared.failures import WillNotPass
+from shared.outcome import Handling
 from shared.records import Batch
 from shared.stage import BROKER_ERRORS, Resources
 from shared.store import Conflict
@@ -33,12 +34,13 @@ def take_in_file(
     event = IngestionDue(
         **first_event_fields(pipeline, "by hand", uuid4().hex), slot=datetime.now(UTC)
     )
-    for _ in range(_TRIES):
+    for attempt in range(1, _TRIES + 1):
+        handling = Handling(event=event, attempt=attempt, begun_at=datetime.now(UTC))
         outcome = ingest_batch(
             event, answer, definition, resources.store, as_reference=as_reference
         )
         try:
-            resources.store.record(outcome.record, outcome.events)
+            resources.store.record(outcome.record, outcome.events, handling)
         except Conflict:
             continue
         break

@@ -327,7 +327,6 @@ def simulate_feed(
     from services.cli.feed import serve_simulation
 
     serve_simulation(
-        console,
         host=host,
         port=port,
         stations=stations,
@@ -353,11 +352,7 @@ def replay_feed(
     from services.cli.feed import serve_recordings
 
     serve_recordings(
-        console,
-        folder,
-        host=host,
-        port=port,
-        seconds_per_hour=None if manual else seconds_per_hour,
+        folder, host=host, port=port, seconds_per_hour=None if manual else seconds_per_hour
     )
 
 

@@ -82,10 +82,10 @@ class FeedServer(ThreadingHTTPServer):
                 self._served = number, Hour(self._history.rows(number), datetime.now(UTC))
             return self._served[1]
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Report what broke a connection, unless it was the client who left."""
         if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+            log.exception("a connection broke")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -58,10 +58,16 @@ def read_resource(source: DataGovInSource, settings: Settings) -> pd.DataFrame:
         WillNotPass: the key or the resource is refused, there are more rows than `max_rows`, or
             none that `filters` lets through.
     """
-    return asyncio.run(_read_resource(source, settings))
+    begun = time.perf_counter()
+    pages = asyncio.run(_read_resource(source, settings))
+    table = _filtered(pd.concat(pages, ignore_index=True), source)
+    seconds = round(time.perf_counter() - begun, 3)
+    log.info("source read", pages=len(pages), rows=len(table), seconds=seconds)
+    return table
 
 
-async def _read_resource(source: DataGovInSource, settings: Settings) -> pd.DataFrame:
+async def _read_resource(source: DataGovInSource, settings: Settings) -> list[pd.DataFrame]:
+    """The pages, of one state of the table if it stands still for as long as it takes."""
     for _ in range(_FRESH_STARTS):
         try:
             return await _read_pages(source, settings, of_one_state=True)
@@ -72,7 +78,7 @@ async def _read_resource(source: DataGovInSource, settings: Settings) -> pd.Data
 
 async def _read_pages(
     source: DataGovInSource, settings: Settings, *, of_one_state: bool
-) -> pd.DataFrame:
+) -> list[pd.DataFrame]:
     pages: list[pd.DataFrame] = []
     received = 0
     state: tuple[int | None, str | None] | None = None
@@ -89,7 +95,7 @@ async def _read_pages(
             if pages and page.rows.equals(pages[-1]):
                 raise WillNotPass("data.gov.in answers the same rows at every offset")
             pages.append(page.rows)
-    return _filtered(pd.concat(pages, ignore_index=True), source)
+    return pages
 
 
 async def _pages(source: DataGovInSource, settings: Settings) -> AsyncGenerator[Page, None]:

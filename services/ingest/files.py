@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
+import structlog
 
 from services.ingest.rows import named_by_schema
 from services.ingest.tables import read_file
 from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, Schema
+
+log = structlog.get_logger(__name__)
 
 _SETTLED_SECONDS: Final = 2.0
 """A file changed more recently may still be being written."""
@@ -62,6 +65,7 @@ def read_new_files(source: FilesSource, schema: Schema, known: frozenset[str]) -
     tables: list[pd.DataFrame] = []
     read: list[str] = []
     set_aside: dict[str, str] = {}
+    begun = time.perf_counter()
     for file in sorted(_candidates(source)):
         if file.mark in known or not file.is_settled:
             continue
@@ -71,6 +75,9 @@ def read_new_files(source: FilesSource, schema: Schema, known: frozenset[str]) -
         except WillNotPass as error:
             set_aside[file.mark] = str(error)
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if read or set_aside:
+        seconds = round(time.perf_counter() - begun, 3)
+        log.info("source read", files=len(read), rows=len(table), seconds=seconds)
     return NewFiles(table, read, set_aside)
 
 

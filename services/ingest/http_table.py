@@ -1,16 +1,20 @@
 """A table at any HTTP(S) address."""
 
 import asyncio
+import time
 from typing import Final
 
 import httpx
 import pandas as pd
+import structlog
 
 from services.ingest.fetch import Limits, fetch, open_client, place, trusted
 from services.ingest.redirects import PublicRedirects
 from services.ingest.tables import UnreadableTable, parse_csv, parse_json
 from shared.failures import WillPass
 from shared.pipeline import HttpSource
+
+log = structlog.get_logger(__name__)
 
 _MAX_REDIRECTS: Final = 5
 
@@ -22,7 +26,10 @@ def read_address(source: HttpSource) -> pd.DataFrame:
         WillPass: no answer in time, or one without rows.
         WillNotPass: the address refuses, or answers no table of the format.
     """
-    return asyncio.run(_read_address(source))
+    begun = time.perf_counter()
+    table = asyncio.run(_read_address(source))
+    log.info("source read", rows=len(table), seconds=round(time.perf_counter() - begun, 3))
+    return table
 
 
 async def _read_address(source: HttpSource) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Beat's schedule: every pipeline's ingestion, the sweep, the daily removal of what is unnamed.
 
-`celery -A services.ingest.tasks beat -S services.ingest.schedule:PipelineScheduler`
+`celery -A shared.celery_app beat -S services.ingest.schedule:PipelineScheduler`
+
+Beat sends tasks by their names, and needs nothing of what handles them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,14 @@ from celery.schedules import crontab
 from shared.broker import Broker
 from shared.events import IngestionDue, dump_event, first_event_fields, task_name
 from shared.heartbeat import note_progress
-from shared.pipeline import ManualSource, Pipeline, load_pipelines, parse_schedule
+from shared.logs import refuse_to_start
+from shared.pipeline import (
+    ManualSource,
+    Pipeline,
+    PipelineError,
+    load_pipelines,
+    parse_schedule,
+)
 from shared.settings import settings
 from shared.stage import BROKER_ERRORS
 from shared.tasks import RETENTION_TASK, sweep_task
@@ -82,7 +91,11 @@ class PipelineScheduler(Scheduler):
         current = settings()
         self._broker = Broker(self.app)
         self._noted_at = datetime.min.replace(tzinfo=UTC)
-        self.merge_inplace(beat_schedule(load_pipelines(current.pipelines), current.sweep_seconds))
+        try:
+            pipelines = load_pipelines(current.pipelines)
+        except PipelineError as error:
+            refuse_to_start(error)
+        self.merge_inplace(beat_schedule(pipelines, current.sweep_seconds))
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, and note that beat is alive."""

@@ -202,6 +202,7 @@ class ModelRepository:
         if not (found and tagged):
             self._push(wanted, commit.tag, None if found else (head or ""))
             self._confirm(wanted, commit.tag)
+            log.info("commit pushed", commit=wanted, branch=self._branch, tag=commit.tag)
         return Published(wanted, already_there=found is not None)
 
     def _remote_state(self, tag: str) -> tuple[str | None, str | None]:

@@ -53,6 +53,7 @@ _OF_THE_RUN = {
     *("trained_at", "fit_seconds", "seconds"),  # of a training
     *("commit", "url", "repository"),  # a commit has a date
     "seal",  # of a record with its times
+    *("begun_at", "attempt"),
 }
 """What differs between two runs of one history: times, and what is made of times."""
 

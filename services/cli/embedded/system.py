@@ -37,6 +37,7 @@ FLOWER_USER: Final = "trimtab"
 _FLOWER_CONFIGURATION: Final = Path(services.flower.__file__).parent / "configuration.py"
 _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
+_CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
 
 Progress = Callable[[str], None]
@@ -159,7 +160,7 @@ class System:
         self._flower_claim = claim_port(FLOWER_PORT)
         self.flower_port = free_port(FLOWER_PORT if self._flower_claim else 0)
         return [
-            *(sys.executable, "-m", "celery", "-A", "shared.celery_app", "flower"),
+            *(*_CELERY, "-A", "shared.celery_app", "flower"),
             *("--address=127.0.0.1", f"--port={self.flower_port}"),
             f"--conf={_FLOWER_CONFIGURATION}",
         ]
@@ -228,7 +229,7 @@ def running(system: System, progress: Progress) -> Iterator[System]:
 def worker_command(stage: str) -> list[str]:
     """How the worker of a stage is started."""
     return [
-        *(sys.executable, "-m", "celery", "-A", f"services.{stage}.tasks", "worker"),
+        *(*_CELERY, "--quiet", "-A", f"services.{stage}.tasks", "worker"),
         *("-Q", stage, "-n", f"{stage}@%h", "-c", str(_CONCURRENCY.get(stage, 1))),
         *_WORKER_OPTIONS,
     ]
@@ -237,6 +238,6 @@ def worker_command(stage: str) -> list[str]:
 def beat_command() -> list[str]:
     """How beat is started."""
     return [
-        *(sys.executable, "-m", "celery", "-A", "services.ingest.tasks", "beat"),
+        *(*_CELERY, "--quiet", "-A", "shared.celery_app", "beat"),
         *("-S", "services.ingest.schedule:PipelineScheduler", "--pidfile="),
     ]

@@ -45,7 +45,7 @@ class MemoryStore(Store):
     def blob_file(self, digest: Sha256) -> BytesIO:
         return BytesIO(self.blob(digest))
 
-    def record(self, record: Record, events: Iterable[Event] = ()) -> bool:
+    def record(self, record: Record, events: Iterable[Event] = (), *_: Any) -> bool:
         collection = self._records[COLLECTIONS[type(record)]]
         if record.id in collection:
             return False

@@ -86,7 +86,7 @@ def test_a_client_that_leaves_disturbs_nobody(
 
 
 def test_an_error_of_our_own_is_reported(
-    server: FeedServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: FeedServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down() -> None:
         raise RuntimeError("our own fault")
@@ -94,7 +94,7 @@ def test_an_error_of_our_own_is_reported(
     monkeypatch.setattr(server, "current", break_down)
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(server.url + PATH, params={"api-key": "the-key"})
-    assert "our own fault" in capfd.readouterr().err
+    assert "our own fault" in caplog.text
 
 
 def test_pages_of_one_hour_bear_one_date(server: FeedServer) -> None:
