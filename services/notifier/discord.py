@@ -62,13 +62,19 @@ def embed(message: Message) -> dict[str, Any]:
         "color": message.colour,
         "fields": fields,
     }
-    if left_out := len(message.fields) - len(fields):
-        content["footer"] = {"text": f"{left_out} more left out"}
+    if footer := _footer(message, len(message.fields) - len(fields)):
+        content["footer"] = {"text": footer}
     if message.url and re.fullmatch(r"https?://[!-~]+", message.url) and len(message.url) <= URL:
         content["url"] = message.url
     if _is_shown(message.picture):
         content["image"] = {"url": f"attachment://{PICTURE_NAME}"}
     return content
+
+
+def _footer(message: Message, left_out: int) -> str:
+    """At most FOOTER_ROOM characters."""
+    parts = (f"{left_out} more left out" if left_out else "", message.way_back or "")
+    return " · ".join(filter(None, parts))
 
 
 def post(webhook: SecretStr, message: Message) -> str:

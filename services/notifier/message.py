@@ -59,6 +59,13 @@ class Message:
     """Where a person can look."""
     picture: bytes | None = None
     """A PNG of it, for channels that show pictures."""
+    trace_id: str | None = None
+    """Of the chain that led to it."""
+
+    @property
+    def way_back(self) -> str | None:
+        """The command that shows all that led to the message."""
+        return f"trimtab history show {self.trace_id}" if self.trace_id else None
 
 
 def drifted(event: DriftFound, report: DriftReport | None, picture: bytes | None) -> Message:
@@ -164,8 +171,7 @@ def failed(event: WorkFailed) -> Message:
 def as_text(message: Message) -> str:
     """The message below its title, for channels that show plain text."""
     lines = [message.text, "", *map(_as_lines, message.fields)]
-    if message.url:
-        lines.append(message.url)
+    lines += filter(None, (message.url, message.way_back))
     return printable("\n".join(lines))
 
 

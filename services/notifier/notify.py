@@ -1,8 +1,10 @@
 """The handler: one event, one message, at most once on each channel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+import structlog
 
 from services.notifier import message as messages
 from services.notifier.channels import Channel, Receipt, channels
@@ -22,6 +24,8 @@ from shared.pipeline import Pipeline
 from shared.records import DeadLetter, DriftReport, ModelVersion, Notification
 from shared.settings import Settings
 from shared.store import Store
+
+log = structlog.get_logger(__name__)
 
 AboutModel = ModelPromoted | ModelRejected | ReviewNeeded | ModelPublished
 Announced = DriftFound | AboutModel | WorkFailed
@@ -85,7 +89,7 @@ def notify(event: Announced, pipeline: Pipeline, store: Store, settings: Setting
             again.
         WillNotPass: every channel refused the message, or the event's model is not in the store.
     """
-    message = _message(event, store)
+    message = replace(_message(event, store), trace_id=event.trace_id)
     answers: dict[str, str] = {}
     if event.type in pipeline.notify.events:
         deliveries = Deliveries(store, effect_id("notifier", event.event_id))
@@ -116,8 +120,10 @@ def deliver(message: Message, to: tuple[Channel, ...], deliveries: Deliveries) -
             failures[channel.name] = failure
         except WillNotPass as refusal:
             deliveries.refused(channel.name, str(refusal))
+            log.warning("message refused", channel=channel.name, reason=str(refusal))
         else:
             deliveries.accepted(channel.name, receipt)
+            log.info("message accepted", channel=channel.name, message_id=receipt.message_id)
     if failures:
         raise _another_try(failures)
     answers = deliveries.answers()

@@ -238,7 +238,8 @@ def test_without_channels_it_prints(
 ) -> None:
     record = notification(notify(promotion, air_quality, store, settings))
     assert record.channels == {"console": "printed"}
-    assert capsys.readouterr().out == f"{record.title}\n{record.text}\n\n"
+    assert capsys.readouterr().out.startswith(f"{record.title}\n{record.text}\n\n")
+    assert record.text.endswith(f"trimtab history show {promotion.trace_id}")
 
 
 def test_a_model_that_the_store_does_not_hold_cannot_be_told_of(

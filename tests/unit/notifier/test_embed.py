@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.notifier.discord import embed
+from services.notifier.discord import FOOTER_ROOM, embed
 from services.notifier.message import Field, Message, drifted
 from shared.drift import CellFinding
 from shared.events import DriftFound
@@ -29,6 +29,7 @@ MESSAGES = st.builds(
     colour=st.integers(0, 0xFFFFFF),
     url=st.none() | ANY_TEXT,
     picture=st.none() | st.binary(max_size=50),
+    trace_id=st.none() | st.uuids().map(lambda identity: identity.hex),
 )
 CELLS = st.builds(
     CellFinding,
@@ -92,7 +93,15 @@ def test_fields_that_find_no_room_are_counted(message: Message) -> None:
     content = embed(message)
     left_out = len(message.fields) - len(content["fields"])
     assert bool(content["fields"]) == bool(message.fields)
-    assert content.get("footer") == ({"text": f"{left_out} more left out"} if left_out else None)
+    footer = content.get("footer", {}).get("text", "")
+    assert footer.startswith(f"{left_out} more left out") == bool(left_out)
+
+
+@given(MESSAGES)
+def test_the_footer_leads_back_to_the_chain_whatever_else_is_cut(message: Message) -> None:
+    footer = embed(message).get("footer", {}).get("text", "")
+    assert footer.endswith(f"trimtab history show {message.trace_id}") == bool(message.trace_id)
+    assert len(footer) <= FOOTER_ROOM
 
 
 @given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=100))
