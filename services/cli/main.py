@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
+from services.cli.history import history_app
 from services.cli.models import models_app, rollback
 from services.cli.replay.command import replay
 from services.cli.terminal import (
     DEFAULT_HOME,
     AsJson,
     Home,
-    Limit,
     PipelineName,
     choose_pipeline,
     connect,
@@ -42,6 +42,7 @@ letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_hel
 app.add_typer(reference_app, name="reference")
 app.add_typer(feed_app, name="feed")
 app.add_typer(letters_app, name="dead-letters")
+app.add_typer(history_app, name="history")
 app.add_typer(models_app, name="models")
 
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
@@ -237,35 +238,6 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
         print_status(console, state)
     if not state["healthy"]:
         raise typer.Exit(1)
-
-
-@app.command()
-def history(
-    pipeline: PipelineName = None,
-    limit: Limit = 24,
-    home: Home = DEFAULT_HOME,
-    as_json: AsJson = False,
-) -> None:
-    """The batches with what their checks found, and the references that were replaced."""
-    from services.cli.summary import batches_table, references_table
-    from shared.records import DriftReport, RetiredReference
-
-    with connect(home) as resources:
-        name = choose_pipeline(resources.pipelines, pipeline)
-        if as_json:
-            query = {"pipeline": name}
-            store = resources.store
-            reports = store.find(DriftReport, query, newest_by="sequence", limit=limit)
-            retired = store.find(RetiredReference, query, newest_by="version", limit=limit)
-            print_json(
-                {
-                    "drift_reports": [report.model_dump(mode="json") for report in reports],
-                    "reference_data_history": [old.model_dump(mode="json") for old in retired],
-                }
-            )
-            return
-        console.print(batches_table(resources.store, name, limit))
-        console.print(references_table(resources.store, name, limit))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from services.cli.terminal import (
     connect,
     console,
     print_json,
+    require_no_options,
 )
 from shared.failures import WillNotPass
 
@@ -42,7 +43,7 @@ def models(
 ) -> None:
     """The model versions, with their metrics against the champion's, and why each was decided."""
     if context.invoked_subcommand:
-        _require_no_options(context)
+        require_no_options(context)
         return
     from services.cli.models_view import models_table
     from services.cli.summary import commits_table
@@ -59,15 +60,6 @@ def models(
         training = resources.pipelines[name].training
         console.print(models_table(resources.store, name, training, limit))
         console.print(commits_table(resources.store, name))
-
-
-def _require_no_options(context: typer.Context) -> None:
-    """An option before the command's name would be the list's, and without effect."""
-    for parameter in context.params:
-        source = context.get_parameter_source(parameter)
-        if source and source.name == "COMMANDLINE":
-            command = context.invoked_subcommand
-            raise typer.BadParameter(f"write options behind '{command}'", ctx=context)
 
 
 @models_app.command()

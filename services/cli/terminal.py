@@ -44,6 +44,15 @@ def choose_pipeline(pipelines: dict[str, Any], name: str | None) -> str:
     raise WillNotPass(f"{wanted}; choose with --pipeline one of {known}")
 
 
+def require_no_options(context: typer.Context) -> None:
+    """An option before the name of a list's command would be the list's, and without effect."""
+    for parameter in context.params:
+        source = context.get_parameter_source(parameter)
+        if source and source.name == "COMMANDLINE":
+            command = context.invoked_subcommand
+            raise typer.BadParameter(f"write options behind '{command}'", ctx=context)
+
+
 def print_json(value: Any) -> None:
     """Print JSON as it is, whatever the terminal's width."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

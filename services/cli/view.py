@@ -12,7 +12,7 @@ from rich.text import Text
 
 from services.cli.journal import Line
 
-_STAGE_STYLES: Final = {
+STAGE_STYLES: Final = {
     "ingest": "cyan",
     "drift": "magenta",
     "trainer": "blue",
@@ -64,7 +64,7 @@ class LiveView:
 
     def say(self, line: Line) -> None:
         """Print one event."""
-        stage = f"[{_STAGE_STYLES.get(line.stage, 'white')}]{line.stage:>9}[/]"
+        stage = f"[{STAGE_STYLES.get(line.stage, 'white')}]{line.stage:>9}[/]"
         text = escape(line.text)
         self.console.print(
             f"{stage}  [{line.style}]{text}[/]" if line.style else f"{stage}  {text}"
