@@ -1,16 +1,22 @@
 """The demo: the whole loop over real servers, and nothing left behind."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from git import Repo
 
+from services.cli.embedded.servers import Mongo
 from tests.e2e.conftest import Command, wait_for
+from tests.integration.notifier.conftest import FarSide, Request
 
 pytestmark = pytest.mark.timeout(300)  # whole systems start and train, beside other tests
 
@@ -29,12 +35,27 @@ print(joblib.load(sys.argv[1]).predict(rows).tolist())
 class Demo:
     home: Path
     done: "subprocess.CompletedProcess[str]"
+    messages: list[Request]
+    """What came in where Discord should be."""
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log lines of all processes in the order of time."""
+        logs = (self.home / "logs").iterdir()
+        lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+        return sorted(lines, key=lambda line: line["timestamp"])
 
 
 @pytest.fixture(scope="module")
 def demo(command: Command) -> Demo:
+    """The demo as in containers, with a Discord that is played here."""
     home = command.folder / "demo"
-    return Demo(home, command.run("demo", "--home", str(home)))
+    discord = FarSide()
+    Thread(target=discord.serve_forever, daemon=True).start()
+    settings = {"LOG_FORMAT": "json", "DISCORD_WEBHOOK_URL": discord.webhook}
+    done = command.run("demo", "--home", str(home), **settings)
+    discord.shutdown()
+    discord.server_close()
+    return Demo(home, done, discord.requests)
 
 
 def test_demo_goes_all_the_way(demo: Demo) -> None:
@@ -95,6 +116,87 @@ def test_published_model_predicts_raw_rows_without_our_code(demo: Demo, tmp_path
 def test_nothing_is_left_behind(demo: Demo, command: Command) -> None:
     assert demo.done.returncode == 0
     assert command.wait_until_gone() == {}
+
+
+def test_every_line_of_every_process_is_one_json_object(demo: Demo) -> None:
+    workers = {"ingest", "drift", "trainer", "publisher", "notifier"}
+    logs = {path.stem: path.read_text() for path in (demo.home / "logs").iterdir()}
+    assert logs.keys() == workers | {"beat", "feed", "flower"}
+    assert all(logs.values())
+    for line in demo.lines():
+        assert {"timestamp", "level", "logger", "event"} <= line.keys()
+        assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
+        assert "Traceback" not in line["event"]
+
+
+@pytest.fixture(scope="module")
+def trace(demo: Demo) -> str:
+    """The id in the foot of the message that the second model is published."""
+    (message,) = (
+        request.body["embeds"][0]
+        for request in demo.messages
+        if "model v2 is published" in request.body["embeds"][0]["title"]
+    )
+    (found,) = re.findall(r"trimtab history show ([0-9a-f]{32})$", message["footer"]["text"])
+    return str(found)
+
+
+def test_one_id_leads_through_all_logs_from_the_feed_to_the_message(demo: Demo, trace: str) -> None:
+    chain = [line for line in demo.lines() if line.get("trace_id") == trace]
+    told = [(line["stage"], line["kind"], line["event"]) for line in chain]
+    expected = [
+        ("ingest", "IngestionDue", "source read"),
+        ("ingest", "IngestionDue", "handled"),
+        ("drift", "BatchIngested", "handled"),
+        ("trainer", "RetrainRequested", "handled"),
+        ("publisher", "ModelPromoted", "commit pushed"),
+        ("publisher", "ModelPromoted", "handled"),
+        ("notifier", "ModelPublished", "message accepted"),
+        ("notifier", "ModelPublished", "handled"),
+    ]
+    assert [each for each in told if each in expected] == expected
+    for line in chain:
+        assert line["pipeline"] == "air_quality"
+        assert line["attempt"] == 1
+        assert len(line["event_id"]) == 32
+        assert line.get("batch") == (None if line["event"] == "source read" else 6)
+    facts = dict(zip(told, chain, strict=True))
+    assert facts[expected[0]]["pages"] >= 1
+    assert facts[expected[0]]["rows"] >= facts[expected[1]]["rows"] > 0
+    assert facts[expected[2]]["verdict"] == "drift"
+    assert (facts[expected[3]]["model"], facts[expected[3]]["decision"]) == (2, "promoted")
+    commit = Repo(demo.home / "models.git").commit(facts[expected[4]]["commit"])
+    assert trace in str(commit.message)
+    assert facts[expected[6]]["channel"] == "discord"
+    assert str(facts[expected[6]]["message_id"]).startswith("90")  # as our Discord numbers them
+
+
+def test_the_chain_that_the_store_shows_is_that_of_the_logs(
+    demo: Demo, command: Command, trace: str
+) -> None:
+    chain = [line for line in demo.lines() if line.get("trace_id") == trace]
+    handled = {
+        (line["stage"], line["kind"], line["event_id"])
+        for line in chain
+        if line["event"] == "handled"
+    }
+    (commit,) = (line["commit"] for line in chain if line["event"] == "commit pushed")
+    server = Mongo(demo.home / "mongo")
+    server.start()
+    try:
+        show = ("history", "show", commit[:8], "--home", str(demo.home))
+        told = command.run(*show, MONGODB_URI=server.uri).stdout
+        shown = json.loads(command.run(*show, "--json", MONGODB_URI=server.uri).stdout)
+    finally:
+        assert server.process
+        server.process.stop()
+    assert shown["trace_id"] == trace
+    steps = shown["steps"]
+    assert {step["state"] for step in steps} == {"done"}
+    assert {(step["stage"], step["kind"], step["event"]["event_id"]) for step in steps} == handled
+    assert {step["attempts"] for step in steps} == {1}
+    for words in (f"Trace {trace}", "data.gov.in resource", "drift", commit[:10], "discord: sent"):
+        assert words in told
 
 
 def test_no_secret_is_in_a_log(demo: Demo) -> None:
