@@ -1,14 +1,16 @@
 """Logging: one JSON object a line in containers, readable lines in a terminal."""
 
 import logging
+import os
 import sys
 import threading
 from typing import Any, Final, NoReturn
 
 import structlog
 from celery.utils.log import LoggingProxy
+from structlog.typing import EventDict, Processor
 
-from shared.settings import LogSettings, SettingsError, read_log_settings
+from shared.settings import SettingsError, read_log_settings
 
 log = structlog.get_logger(__name__)
 
@@ -18,26 +20,26 @@ _TALKATIVE: Final = ("httpx", "httpcore", "pymongo", "git", "apprise", "urllib3"
 def start_logging() -> None:
     """Log from here on as LOG_FORMAT and LOG_LEVEL say; a wrong one ends the process."""
     try:
-        configure_logging(read_log_settings())
+        settings = read_log_settings()
     except SettingsError as error:
-        configure_logging(LogSettings.model_construct())
+        _configure(as_json=os.environ.get("LOG_FORMAT") == "json", level="INFO")
         refuse_to_start(error)
+    _configure(as_json=settings.log_format == "json", level=settings.log_level)
 
 
-def refuse_to_start(reason: object, status: int = 2) -> NoReturn:
+def refuse_to_start(reason: object) -> NoReturn:
     """Say in one line why the process cannot do its work, and end it."""
     log.critical(str(reason))
-    sys.exit(status)
+    sys.exit(2)
 
 
-def configure_logging(settings: LogSettings) -> None:
+def _configure(*, as_json: bool, level: str) -> None:
     """Send every line of the process, the libraries' too, to standard error by structlog.
 
-    Those are log lines, warnings, and exceptions that nobody caught. With LOG_FORMAT=json they are
-    also what is printed, so that every line is one JSON object.
+    Those are log lines, warnings, and exceptions that nobody caught. As JSON they are also what is
+    printed, so that every line is one object.
     """
-    as_json = settings.log_format == "json"
-    steps: list[structlog.typing.Processor] = [
+    steps: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -61,7 +63,7 @@ def configure_logging(settings: LogSettings) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level)
+    root.setLevel(level)
     for talkative in _TALKATIVE:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     _log_what_nobody_caught()
@@ -69,11 +71,20 @@ def configure_logging(settings: LogSettings) -> None:
         _log_what_is_printed()
 
 
-def _as_json() -> list[structlog.typing.Processor]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+def _as_json() -> list[Processor]:
+    return [
+        structlog.processors.format_exc_info,
+        _time_first,
+        structlog.processors.JSONRenderer(),
+    ]
 
 
-def _as_text() -> list[structlog.typing.Processor]:
+def _time_first(_logger: Any, _method: str, line: EventDict) -> EventDict:
+    """So that lines of several processes can be put in order by `sort`."""
+    return {name: line[name] for name in ("timestamp", "level", "logger", "event")} | dict(line)
+
+
+def _as_text() -> list[Processor]:
     in_terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
     return [
         structlog.dev.ConsoleRenderer(

@@ -59,7 +59,7 @@ def parsed(text: str) -> list[dict[str, Any]]:
     """The lines, each of which has to be a JSON object with what every line has."""
     lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
-        assert {"timestamp", "level", "logger", "event"} <= line.keys()
+        assert list(line)[:4] == ["timestamp", "level", "logger", "event"]
         at = datetime.fromisoformat(line["timestamp"])
         assert at.utcoffset() == timedelta(0)
         assert abs(datetime.now(UTC) - at) < timedelta(hours=1)
@@ -128,6 +128,7 @@ def test_a_terminal_gets_colours() -> None:
     [
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: Input should be 'text' or 'json'"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: Input should be 'DEBUG', 'INFO'"),
+        ({"LOG_LEVEL": "LOUD", "LOG_FORMAT": "json"}, "LOG_LEVEL: Input should be 'DEBUG', 'INFO'"),
     ],
 )
 def test_a_wrong_log_setting_ends_the_process(settings: dict[str, str], says: str) -> None:
@@ -135,6 +136,7 @@ def test_a_wrong_log_setting_ends_the_process(settings: dict[str, str], says: st
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert says in line
+    assert (line[0] == "{") == (settings.get("LOG_FORMAT") == "json")
 
 
 @pytest.mark.parametrize(
