@@ -1,15 +1,12 @@
 """One chain of events: what each stage has made of each event, and what is still to be done."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
-from services.cli.terminal import choose_pipeline
 from shared.events import (
     ROUTES,
-    STAGES,
     Event,
     IngestionDue,
     RollbackRequested,
@@ -18,11 +15,10 @@ from shared.events import (
     effect_id,
     parse_event,
 )
-from shared.failures import WillNotPass
 from shared.outcome import Handling
-from shared.records import Batch, DeadLetter, ModelVersion, Publication, Record, RetiredReference
+from shared.records import Batch, DeadLetter, Record, RetiredReference
 from shared.stage import Resources
-from shared.store import COLLECTIONS, Document, Store
+from shared.store import COLLECTIONS, Document
 
 State = Literal[
     "done",
@@ -36,19 +32,8 @@ State = Literal[
     "not sent",
 ]
 
-FEWEST_DIGITS: Final = 6
-_DIGITS: Final = re.compile(rf"[0-9a-f]{{{FEWEST_DIGITS},64}}")
-_RECORD: Final = re.compile(rf"({'|'.join(STAGES)}):(foreign:)?[0-9a-f]{{{FEWEST_DIGITS},32}}")
-_NUMBER: Final = re.compile(r"(batch|model):([0-9]{1,9})")
-_WHAT_IT_MAY_BE: Final = (
-    f"give at least {FEWEST_DIGITS} hexadecimal digits, with which a trace id, an event id or a "
-    "commit begins, or those behind a stage (drift:0123ab), or batch:N, or model:N"
-)
-_SHOWN: Final = 5
-# A reference that was replaced has the id of the record with which it came.
-_OF_A_CHAIN: Final = {
-    kind: name for kind, name in COLLECTIONS.items() if kind is not RetiredReference
-}
+KINDS: Final = tuple(kind for kind in COLLECTIONS if kind is not RetiredReference)
+"""What a chain is made of. A replaced reference has the id of the record with which it came."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,7 @@ class Step:
     """None: nothing has come of it yet, or the record does not say how."""
     attempts: int | None = None
     remark: str = ""
-    """What it waits for, or why it failed the last time."""
+    """What it waits for, why it failed the last time, or what became of its dead letter."""
     caused_by: str | None = None
     """The effect that led to the event."""
     led_to: list["Step"] = field(default_factory=list)
@@ -136,85 +121,6 @@ def _all_of(steps: list[Step]) -> Iterator[Step]:
         yield from _all_of(step.led_to)
 
 
-# Which chain is meant.
-
-
-def find_trace(resources: Resources, wanted: str, pipeline: str | None) -> str:
-    """The trace id of the one chain that an id leads to.
-
-    Args:
-        wanted: at least six digits with which a trace id, an event id or a commit begins; such
-            digits behind a stage, as in a record's id; or batch:N or model:N of a pipeline.
-        pipeline: whose batch or model, if there are several.
-
-    Raises:
-        WillNotPass: it can be no id, or nothing or more than one chain has it.
-    """
-    wanted = wanted.strip().lower()
-    if number := _NUMBER.fullmatch(wanted):
-        name = choose_pipeline(resources.pipelines, pipeline)
-        found = _of_number(resources.store, name, number[1], int(number[2]))
-    elif _DIGITS.fullmatch(wanted):
-        found = _beginning_with(resources, wanted)
-    elif _RECORD.fullmatch(wanted):
-        found = _of_effect(resources, wanted)
-    else:
-        raise WillNotPass(f"{wanted!r} is no id: {_WHAT_IT_MAY_BE}")
-    if not found:
-        raise WillNotPass(
-            f"the store has nothing with the id {wanted!r}; `trimtab history` lists the batches, "
-            "and batch:N shows one. Records are kept for RETENTION_DAYS"
-        )
-    if len(found) > 1:
-        listed = ", ".join(sorted(found)[:_SHOWN])
-        raise WillNotPass(
-            f"{len(found)} chains have an id that begins with {wanted!r}; give more of it, or one "
-            f"of their trace ids: {listed}{', …' if len(found) > _SHOWN else ''}"
-        )
-    return found.pop()
-
-
-def _of_number(store: Store, pipeline: str, what: str, number: int) -> set[str]:
-    kind, name = (Batch, "sequence") if what == "batch" else (ModelVersion, "version")
-    return _traces(store, kind, {"pipeline": pipeline, name: number})
-
-
-def _beginning_with(resources: Resources, digits: str) -> set[str]:
-    begins = {"$regex": f"^{digits}"}
-    places = [
-        {"trace_id": begins},
-        *({"_id": {"$regex": f"^{stage}:{digits}"}} for stage in STAGES),
-        {"outbox_open": True, "outbox.event_id": begins},
-    ]
-    store = resources.store
-    found = _traces(store, Publication, {"commit": begins})
-    for kind in _OF_A_CHAIN:
-        found |= _traces(store, kind, {"$or": places})
-    return found | {
-        work["event"]["trace_id"]
-        for work in resources.work.all()
-        if any(work["event"][name].startswith(digits) for name in ("trace_id", "event_id"))
-    }
-
-
-def _of_effect(resources: Resources, beginning: str) -> set[str]:
-    found: set[str] = set()
-    for kind in _OF_A_CHAIN:
-        found |= _traces(resources.store, kind, {"_id": {"$regex": f"^{beginning}"}})
-    return found | {
-        work["event"]["trace_id"]
-        for work in resources.work.all()
-        if work["_id"].startswith(beginning)
-    }
-
-
-def _traces(store: Store, kind: type[Record], query: Document) -> set[str]:
-    return set(store.collection(kind).distinct("trace_id", query))
-
-
-# What belongs to it.
-
-
 @dataclass(frozen=True)
 class _Sent:
     """An event of an outbox, for one stage."""
@@ -245,7 +151,7 @@ class _Assembly:
         }
         self._records: dict[str, tuple[type[Record], Document]] = {
             document["_id"]: (kind, document)
-            for kind in _OF_A_CHAIN
+            for kind in KINDS
             if kind is not DeadLetter
             for document in store.collection(kind).find(query)
         }
@@ -293,8 +199,13 @@ class _Assembly:
                 remark="its dead letter was replayed" if letter else "",
             )
         if letter and letter["state"] != "replayed":
-            record = DeadLetter.model_validate(letter)
-            return Step(**known, state="given up", record=record, attempts=letter["attempts"])
+            return Step(
+                **known,
+                state="given up",
+                record=DeadLetter.model_validate(letter),
+                attempts=letter["attempts"],
+                remark="dismissed" if letter["state"] == "dismissed" else "",
+            )
         if work := self._work.get(effect):
             state, remark = self._outstanding(work)
             return Step(**known, state=state, attempts=work["attempts"], remark=remark)

@@ -1,5 +1,6 @@
 """A chain of events as a tree, for the terminal."""
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Final
 
@@ -9,6 +10,7 @@ from rich.tree import Tree
 from services.cli.chain import Chain, Step
 from services.cli.journal import line
 from services.cli.view import STAGE_STYLES
+from services.notifier.message import printable
 from shared.records import Batch, ChunkCounts, Record
 
 NO_BREAK: Final = "\u00a0"
@@ -50,7 +52,8 @@ def _lines(step: Step, day: date) -> list[Text]:
         f"  {step.kind} ",
         (f"{event}  {_figures(step)}", "dim"),
     )
-    return [heading, *_outcome(step)]
+    outcome = ((printable(words), style) for words, style in _outcome(step))
+    return [heading, *(Text(words, style) for words, style in outcome if words)]
 
 
 def _figures(step: Step) -> str:
@@ -69,21 +72,18 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
-def _outcome(step: Step) -> list[Text]:
+def _outcome(step: Step) -> Iterator[tuple[str, str]]:
+    """What came of the event, or where it is: words and their style."""
     if step.record is None:
-        words, style = _STATES[step.state]
-        return [Text(f"{words}{f' {step.remark}' if step.remark else ''}", style)]
+        where, style = _STATES[step.state]
+        yield f"{where} {step.remark}", style
+        return
     said = line(step.record)
-    if said is None:
-        return [Text(_without_line(step.record))]
-    outcome = [Text(said.text, said.style)]
-    if said.detail:
-        outcome.append(Text(said.detail, "dim"))
-    if step.remark:
-        outcome.append(Text(step.remark, "dim"))
+    yield (said.text, said.style) if said else (_without_line(step.record), "")
+    yield said.detail if said else "", "dim"
+    yield step.remark, "dim"
     if step.state == "given up":
-        outcome.append(Text(f"trimtab dead-letters show {step.effect}", "dim"))
-    return outcome
+        yield f"trimtab dead-letters show {step.effect}", "dim"
 
 
 def _without_line(record: Record) -> str:

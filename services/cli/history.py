@@ -70,7 +70,8 @@ def show(
 ) -> None:
     """All that an event led to, and what led to it: from the feed's answer to the messages."""
     from services.cli.chain import as_json as chain_as_json
-    from services.cli.chain import chain_of, find_trace
+    from services.cli.chain import chain_of
+    from services.cli.chain_id import find_trace
     from services.cli.chain_view import chain_tree
 
     with connect(home) as resources:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from services.cli.chain import FEWEST_DIGITS, find_trace
+from services.cli.chain_id import FEWEST_DIGITS, find_trace
 from shared.events import (
     BatchIngested,
     Event,
@@ -381,6 +381,8 @@ def test_an_event_that_was_given_up_and_replayed(
     assert f"given up: too few rows trimtab dead-letters show {effect}" in said
     alarm = [step for step in shown(run, effect)["steps"] if step["kind"] == "WorkFailed"]
     assert [(step["stage"], step["caused_by"]) for step in alarm] == [("notifier", effect)]
+    assert run("dead-letters", "dismiss", effect).exit_code == 0
+    assert state_of(run, asked)[:2] == ("given up", "dismissed")
     assert run("dead-letters", "replay", effect).exit_code == 0
     assert state_of(run, asked)[0] == "queued"
     handle(resources, "trainer", asked, train)
