@@ -227,9 +227,9 @@ class StageRuntime:
 
     def bury_foreign(self, received: str, reason: str) -> None:
         """Keep the beginning of what came in place of a message of ours."""
-        log.error("not a message of ours", reason=reason)
         kept = received[:_KEPT]
         identity = deterministic_id("foreign", self.stage, kept)
+        log.error("not a message of ours", stage=self.stage, trace_id=identity, reason=reason)
         self._store.bury(
             DeadLetter(
                 id=f"{self.stage}:foreign:{identity}",

@@ -327,6 +327,7 @@ def test_servers_want_their_passwords(run: Run) -> None:
     [
         ("status", "--json"),
         ("history", "--json"),
+        ("history", "show", "model:1", "--json"),
         ("dead-letters", "list", "--json"),
     ],
     ids=" ".join,
