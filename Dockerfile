@@ -76,17 +76,17 @@ STOPSIGNAL SIGQUIT
 FROM runtime AS ingest
 COPY --from=ingest-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
-CMD ["celery", "-A", "services.ingest.tasks", "worker", "-Q", "ingest", "-n", "ingest@%h", "-c", "2", "-O", "fair", "--without-gossip", "--without-mingle"]
+CMD ["celery", "--quiet", "-A", "services.ingest.tasks", "worker", "-Q", "ingest", "-n", "ingest@%h", "-c", "2", "-O", "fair", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS drift
 COPY --from=drift-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
-CMD ["celery", "-A", "services.drift.tasks", "worker", "-Q", "drift", "-n", "drift@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
+CMD ["celery", "--quiet", "-A", "services.drift.tasks", "worker", "-Q", "drift", "-n", "drift@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS trainer
 COPY --from=trainer-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
-CMD ["celery", "-A", "services.trainer.tasks", "worker", "-Q", "trainer", "-n", "trainer@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
+CMD ["celery", "--quiet", "-A", "services.trainer.tasks", "worker", "-Q", "trainer", "-n", "trainer@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS publisher
 USER root
@@ -98,18 +98,18 @@ USER trimtab
 ENV GIT_CACHE=/var/cache/trimtab/git
 COPY --from=publisher-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
-CMD ["celery", "-A", "services.publisher.tasks", "worker", "-Q", "publisher", "-n", "publisher@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
+CMD ["celery", "--quiet", "-A", "services.publisher.tasks", "worker", "-Q", "publisher", "-n", "publisher@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS notifier
 COPY --from=notifier-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
-CMD ["celery", "-A", "services.notifier.tasks", "worker", "-Q", "notifier", "-n", "notifier@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
+CMD ["celery", "--quiet", "-A", "services.notifier.tasks", "worker", "-Q", "notifier", "-n", "notifier@%h", "-c", "1", "-O", "fair", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS beat
 COPY --from=beat-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
 STOPSIGNAL SIGTERM
-CMD ["celery", "-A", "shared.celery_app", "beat", "-S", "services.ingest.schedule:PipelineScheduler", "--pidfile="]
+CMD ["celery", "--quiet", "-A", "shared.celery_app", "beat", "-S", "services.ingest.schedule:PipelineScheduler", "--pidfile="]
 
 FROM runtime AS flower
 COPY --from=flower-environment /opt/trimtab /opt/trimtab

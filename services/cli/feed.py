@@ -70,9 +70,7 @@ def _remembered(file: Path, now: datetime) -> datetime:
         refuse_to_start(f"{file} cannot say when the history began: {error}")
 
 
-def serve_recordings(
-    folder: Path, *, host: str, port: int, seconds_per_hour: float | None
-) -> None:
+def serve_recordings(folder: Path, *, host: str, port: int, seconds_per_hour: float | None) -> None:
     """Serve the CSV files of a folder; without any, or if one is no recorded answer, say so."""
     start_logging()
     try:

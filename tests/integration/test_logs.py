@@ -213,7 +213,7 @@ def test_the_feed_says_in_one_line_where_it_is_and_why_it_cannot_be(tmp_path: Pa
             check=False,
         )
         assert (done.returncode, done.stdout) == (2, "")
-        assert parsed(done.stderr)[0]["event"].startswith(f"cannot listen on port {port}: ")
+        assert parsed(done.stderr)[0]["event"].startswith(f"cannot listen on 127.0.0.1:{port}: ")
     finally:
         feed.stop()
 

@@ -1,6 +1,7 @@
 """A feed that is started again goes on with its history, if it remembers when that began."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,15 +16,22 @@ ROOT = Path(__file__).parents[3]
 
 @contextmanager
 def feed(file: Path) -> Iterator[str]:
-    """A feed with an hour of 60 seconds; what it prints first is its address."""
+    """A feed with an hour of 60 seconds: its address, or why it does not start."""
     command = [
         *(sys.executable, "-m", "services.cli.main", "feed", "simulate", "--port", "0"),
         *("--seconds-per-hour", "60", "--stations", "2", "--began-file", str(file)),
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"LOG_FORMAT": "json"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
     try:
-        yield process.stdout.readline().strip()
+        said = json.loads(process.stderr.readline())
+        yield said.get("url", said["event"])
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -61,4 +69,4 @@ def test_a_file_without_a_time_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "began"
     file.write_text("yesterday")
     with feed(file) as said:
-        assert said == ""
+        assert "began cannot say when the history began: Invalid isoformat" in said
