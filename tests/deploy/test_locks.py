@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 OF_IMAGES = [
     *("beat", "cli", "drift", "flower", "ingest", "notifier", "publisher", "trainer"),

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from shared.events import STAGES
 from shared.pipeline import load_pipelines
 from shared.settings import Settings, read_settings
-from tests.unit.deploy.manifests import (
+from tests.deploy.manifests import (
     MANIFESTS,
     README,
     ROOT,
@@ -184,11 +184,11 @@ def test_configuration_files_are_those_of_the_repository() -> None:
     assert users
     assert redis[users[1]] == secrets()["redis_users"]
     mongo = dict(mounted("overlays/with-servers", "mongo"))
-    script = (ROOT / "deploy/mongo/create-user.js").read_text()
-    assert mongo["/docker-entrypoint-initdb.d/create-user.js"] == script
-    read = re.search(r'readFileSync\("(.*?)"', script)
-    assert read
-    assert mongo[read[1]] == secrets()["mongo_password"]
+    script = (ROOT / "deploy/mongo/application-user.js").read_text()
+    assert mongo["/docker-entrypoint-initdb.d/application-user.js"] == script
+    assert "readFileSync(`/run/secrets/${name}`" in script
+    for name in re.findall(r'secret\("(.*?)"\)', script):
+        assert mongo[f"/run/secrets/{name}"] == secrets()[name]
 
 
 def test_all_pipelines_are_taken_along() -> None:
