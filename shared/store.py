@@ -374,4 +374,5 @@ _INDEXES_OF: Final = {
     "references": [_of_pipeline("version", name="number", unique=True)],
     "models": [_of_pipeline("version", name="number", unique=True)],
     "publications": [_of_pipeline("model_version", name="number")],
+    "dead_letters": [IndexModel([("state", ASCENDING)])],
 }

@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.cli.status import status
 from services.trainer.rollback import is_in_force, original_of
 from shared.events import RollbackRequested, Stage, effect_id, first_event_fields
 from shared.failures import WillNotPass
 from shared.records import DeadLetter, ModelVersion, Publication
 from shared.stage import BROKER_ERRORS, Resources
+from shared.status import parts
 from shared.store import Store
 
 State = Literal["done", "stored", "under way", "in force before"]
@@ -106,10 +106,10 @@ def _wait(event: RollbackRequested, resources: Resources, seconds: float) -> boo
 
 def _workers_run(resources: Resources) -> bool:
     try:
-        parts = status(resources)["parts"]
+        found = parts(resources.broker, resources.settings.sweep_seconds)
     except BROKER_ERRORS:
         return False
-    return all(parts[stage]["alive"] for stage in _FOLLOWED)
+    return all(found[stage].alive for stage in _FOLLOWED)
 
 
 def _require_not_given_up(trace_id: str, store: Store) -> None:

@@ -1,6 +1,5 @@
 """The state of a running system: who is alive, what waits, what each pipeline came to."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -10,109 +9,75 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.journal import decision
-from shared.events import STAGES, Event, Stage
-from shared.records import Batch, DeadLetter, DriftReport
+from shared.records import Batch, DriftReport
 from shared.stage import Resources
-from shared.store import COLLECTIONS, NUMBERED
-from shared.sweep import MISSED_SWEEPS, SWEEP, unsettled
+from shared.status import (
+    Part,
+    Waiting,
+    count_open_letters,
+    parts,
+    queued,
+    under_way,
+    unfinished,
+    unsent,
+)
+from shared.store import NUMBERED
+from shared.sweep import MISSED_SWEEPS
 
-_SILENT_AFTER: Final = timedelta(seconds=30)
 _WORKERS_SHOWN: Final = timedelta(days=1)
 """A worker that was last seen before that was taken away, or has another name now."""
 
 
 def status(resources: Resources) -> dict[str, Any]:
     """The state as plain JSON types. `problems` says what is wrong; with none it is `healthy`."""
+    alive = parts(resources.broker, resources.settings.sweep_seconds)
     state = {
-        "parts": _parts(resources),
+        "parts": {name: _part(part) for name, part in alive.items()},
         "queues": _queues(resources),
-        "work": _work(resources),
-        "unsent": _unsent(resources),
-        "dead_letters": resources.store.collection(DeadLetter).count_documents({"state": "open"}),
+        "work": dict(under_way(resources.work)),
+        "unsent": _unsent(unsent(resources.store)),
+        "dead_letters": count_open_letters(resources.store).total(),
         "pipelines": {name: _pipeline(resources, name) for name in resources.pipelines},
     }
     problems = list(_problems(state, resources))
     return {"healthy": not problems, "problems": problems, **state}
 
 
-def _parts(resources: Resources) -> dict[str, Any]:
-    """Every part that has to be alive, and when it last was. One worker of a stage is enough."""
+def _part(part: Part) -> dict[str, Any]:
     now = datetime.now(UTC)
-    seen: dict[str, dict[str, datetime]] = defaultdict(dict)
-    for part, at in resources.broker.last_alive().items():
-        seen[part.partition("@")[0]][part] = at
-    sweeps = timedelta(seconds=MISSED_SWEEPS * resources.settings.sweep_seconds)
-    silent_after = {SWEEP: sweeps + _SILENT_AFTER}
     return {
-        name: {
-            "alive": bool(seen[name])
-            and now - max(seen[name].values()) < silent_after.get(name, _SILENT_AFTER),
-            "seconds_ago": _seconds(now - max(seen[name].values())) if seen[name] else None,
-            "workers": {
-                worker: _seconds(now - at)
-                for worker, at in sorted(seen[name].items())
-                if "@" in worker and now - at < _WORKERS_SHOWN
-            },
-        }
-        for name in (*STAGES, "beat", SWEEP)
+        "alive": part.alive,
+        "seconds_ago": _age(part.last_seen),
+        "workers": {
+            worker: _age(at) for worker, at in part.workers.items() if now - at < _WORKERS_SHOWN
+        },
     }
 
 
 def _queues(resources: Resources) -> dict[str, Any]:
-    """What waits for each stage, with its oldest event, be it in the broker or in the store only.
-
-    The store does not know of ticks that ingestion has not begun, and the broker may have lost
-    messages, so both are asked.
-    """
-    now = datetime.now(UTC)
-    events: dict[Stage, list[Event]] = defaultdict(list)
-    for found in unsettled(resources):
-        events[found.stage].append(found.event)
-    unfinished = {stage: len(found) for stage, found in events.items()}
-    for stage in STAGES:
-        if queued := resources.broker.oldest_event(stage):
-            events[stage].append(queued)
+    """What waits for each stage, with its oldest event, be it in the broker or in the store."""
+    known = unfinished(resources)
     return {
         stage: {
-            "queued": queued,
-            "unfinished": unfinished.get(stage, 0),
-            "oldest_seconds": _age_of_oldest(events[stage], now),
+            "queued": waiting.number,
+            "unfinished": known[stage].number,
+            "oldest_seconds": _age(_earlier(waiting.oldest, known[stage].oldest)),
         }
-        for stage, queued in resources.broker.queue_lengths().items()
+        for stage, waiting in queued(resources.broker).items()
     }
 
 
-def _age_of_oldest(events: list[Event], now: datetime) -> float | None:
-    oldest = min((event.occurred_at for event in events), default=None)
-    return None if oldest is None else _seconds(now - oldest)
+def _earlier(*times: datetime | None) -> datetime | None:
+    return min((at for at in times if at), default=None)
 
 
-def _work(resources: Resources) -> dict[str, int]:
-    """The effects that were begun: in hand, waiting for another, for a later try, for the sweep."""
-    now = datetime.now(UTC)
-    counts = {"leases": 0, "waiting": 0, "later": 0, "left": 0}
-    for document in resources.work.all():
-        if document.get("lease_until", now) > now:
-            counts["leases"] += 1
-        elif "waiting_for" in document:
-            counts["waiting"] += 1
-        elif "next_attempt_at" in document:
-            counts["later"] += 1
-        else:
-            counts["left"] += 1
-    return counts
+def _unsent(records: Waiting) -> dict[str, Any]:
+    return {"records": records.number, "oldest_seconds": _age(records.oldest)}
 
 
-def _unsent(resources: Resources) -> dict[str, Any]:
-    """The records whose events are not with the broker, and the age of the oldest."""
-    query = {"outbox_open": True, "outbox_sent_at": None}
-    found = [
-        document["recorded_at"]
-        for name in COLLECTIONS.values()
-        for document in resources.store.database[name].find(query, {"recorded_at": 1})
-    ]
-    age = _seconds(datetime.now(UTC) - min(found)) if found else None
-    return {"records": len(found), "oldest_seconds": age}
+def _age(at: datetime | None) -> float | None:
+    """Seconds since then."""
+    return None if at is None else round((datetime.now(UTC) - at).total_seconds(), 1)
 
 
 def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
@@ -213,10 +178,6 @@ def _duration(seconds: float | None) -> str | None:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _seconds(duration: timedelta) -> float:
-    return round(duration.total_seconds(), 1)
 
 
 def _decision(decision: str | None, reason: str | None) -> Text:

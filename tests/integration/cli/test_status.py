@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from services.cli import status
 from services.cli.embedded.process import Process
 from services.cli.embedded.servers import Valkey
 from services.cli.embedded.system import worker_command
+from shared import status
 from shared.events import (
     STAGES,
     BatchIngested,
@@ -109,7 +109,7 @@ def test_a_worker_that_is_down_is_named(
         done = json.loads(run("status", "--json").stdout)
         return done["parts"]["notifier"], [p for p in done["problems"] if "notifier" in p]
 
-    monkeypatch.setattr(status, "_SILENT_AFTER", timedelta(seconds=4))
+    monkeypatch.setattr(status, "SILENT_AFTER", timedelta(seconds=4))
     assert wait_for(lambda: len(signs()[0]["workers"]) == 2, 30)  # the real one, and `everybody`
     assert wait_for(lambda: signs()[0]["seconds_ago"] < 1, 10)
     assert signs()[1] == []

@@ -1,0 +1,119 @@
+"""The state of a running system, as the command line and the exporter tell it.
+
+What the broker knows and what the store knows are asked for apart, so that one of them can be told
+while the other does not answer.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from shared.broker import Broker
+from shared.events import STAGES, Event, Stage
+from shared.records import DeadLetter
+from shared.stage import Resources
+from shared.store import COLLECTIONS, Store
+from shared.sweep import MISSED_SWEEPS, SWEEP, unsettled
+from shared.work import Work
+
+BEAT: Final = "beat"
+PARTS: Final[tuple[str, ...]] = (*STAGES, BEAT, SWEEP)
+"""What has to be alive: a worker of each stage, beat, and the sweep."""
+
+SILENT_AFTER: Final = timedelta(seconds=30)
+
+WorkState = Literal["leases", "waiting", "later", "left"]
+"""In hand; waiting for another effect; for a later try; left by a worker, for the sweep."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the system. One worker of a stage is enough."""
+
+    alive: bool
+    last_seen: datetime | None
+    workers: dict[str, datetime]
+    """Every worker that ever gave a sign of life, and when it last did."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How much waits, and since when the oldest has."""
+
+    number: int
+    oldest: datetime | None = None
+
+
+def parts(broker: Broker, sweep_seconds: float) -> dict[str, Part]:
+    """Every part that has to be alive, and when it last was."""
+    now = datetime.now(UTC)
+    seen: dict[str, dict[str, datetime]] = defaultdict(dict)
+    for sign, at in broker.last_alive().items():
+        seen[sign.partition("@")[0]][sign] = at
+    silent_after = {SWEEP: SILENT_AFTER + timedelta(seconds=MISSED_SWEEPS * sweep_seconds)}
+    found = {}
+    for name in PARTS:
+        last = max(seen[name].values(), default=None)
+        alive = last is not None and now - last < silent_after.get(name, SILENT_AFTER)
+        workers = {sign: at for sign, at in sorted(seen[name].items()) if "@" in sign}
+        found[name] = Part(alive, last, workers)
+    return found
+
+
+def queued(broker: Broker) -> dict[Stage, Waiting]:
+    """The messages in each stage's queue, and when the oldest one's event happened."""
+    return {
+        stage: Waiting(messages, _oldest([broker.oldest_event(stage)]))
+        for stage, messages in broker.queue_lengths().items()
+    }
+
+
+def unfinished(resources: Resources) -> dict[Stage, Waiting]:
+    """The events that each stage has not settled, and when the oldest one happened.
+
+    The store does not know of ticks that ingestion has not begun, and the broker may have lost
+    messages, so both are to be asked.
+    """
+    events: dict[Stage, list[Event]] = defaultdict(list)
+    for found in unsettled(resources):
+        events[found.stage].append(found.event)
+    return {stage: Waiting(len(events[stage]), _oldest(events[stage])) for stage in STAGES}
+
+
+def _oldest(events: Iterable[Event | None]) -> datetime | None:
+    return min((event.occurred_at for event in events if event), default=None)
+
+
+def under_way(work: Work) -> dict[WorkState, int]:
+    """How many effects were begun, by what they wait for."""
+    now = datetime.now(UTC)
+    counts: dict[WorkState, int] = {"leases": 0, "waiting": 0, "later": 0, "left": 0}
+    for document in work.all():
+        if document.get("lease_until", now) > now:
+            counts["leases"] += 1
+        elif "waiting_for" in document:
+            counts["waiting"] += 1
+        elif "next_attempt_at" in document:
+            counts["later"] += 1
+        else:
+            counts["left"] += 1
+    return counts
+
+
+def unsent(store: Store) -> Waiting:
+    """The records whose events are not with the broker, and the time of the oldest."""
+    query = {"outbox_open": True, "outbox_sent_at": None}
+    found = [
+        document["recorded_at"]
+        for name in COLLECTIONS.values()
+        for document in store.database[name].find(query, {"recorded_at": 1})
+    ]
+    return Waiting(len(found), min(found, default=None))
+
+
+def count_open_letters(store: Store) -> Counter[tuple[str, Stage | None]]:
+    """The dead letters that nobody has replayed or dismissed, by pipeline and stage."""
+    letters = store.collection(DeadLetter).find({"state": "open"}, {"pipeline": 1, "stage": 1})
+    return Counter((letter["pipeline"], letter["stage"]) for letter in letters)
