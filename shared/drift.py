@@ -103,6 +103,8 @@ class PerformanceFinding(BaseModel):
     """On the rows that have a target; None without such rows."""
     error_at_promotion: float | None
     """On the rows that were held out; None if they were not kept."""
+    interval_at_promotion: tuple[float, float] | None = None
+    """The 95 % interval of `error_at_promotion`; None where its rows fall into too few groups."""
     rows: int
     groups: int
     """Of the rows with a target, by the pipeline's group."""

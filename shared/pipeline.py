@@ -7,6 +7,7 @@ and, for a misspelt key, the nearest known one.
 import difflib
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -324,6 +325,22 @@ def parse_schedule(schedule: str) -> "crontab | float":
         raise ValueError(
             f"schedule {schedule!r} is neither five cron fields nor 'every Ns': {error}"
         ) from None
+
+
+def slots_between(schedule: "crontab | float", after: datetime, until: datetime, most: int) -> int:
+    """How many slots of a schedule lie in after < slot <= until; `most` if as many or more do.
+
+    Slots say more than an interval: on a schedule of working days none lies in a weekend.
+    """
+    if isinstance(schedule, float):
+        slots = until.timestamp() // schedule - after.timestamp() // schedule
+        return min(max(int(slots), 0), most)
+    for passed in range(most):
+        after, ahead, _ = schedule.remaining_delta(after)
+        after += ahead
+        if after > until:
+            return passed
+    return most
 
 
 def _require_column(role: str, name: str, columns: dict[str, Any]) -> None:

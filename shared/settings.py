@@ -169,6 +169,10 @@ class Settings(LogSettings):
 
     heartbeat_file: Path | None = None
     """Touched whenever a worker or beat has made progress, for health checks to look at."""
+    exporter_address: str = "127.0.0.1"
+    """Where the exporter listens; in a container 0.0.0.0, on a network of its own."""
+    exporter_port: int = Field(9464, ge=1, le=65_535)
+    """Customary for exporters of no product of their own (OpenTelemetry's default)."""
 
     def model_post_init(self, _context: object) -> None:
         if self.trainer_joblib_backend == "dask" and not self.trainer_dask_scheduler:

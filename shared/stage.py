@@ -58,9 +58,19 @@ class Resources:
 
     @classmethod
     def connect(cls, settings: Settings, app: Celery) -> "Resources":
-        """Read the pipelines and connect to the store and the broker."""
+        """Read the pipelines, connect to the store and the broker, and prepare the store."""
+        resources = cls.attach(settings, app)
+        resources.store.prepare(settings.retention_days)
+        return resources
+
+    @classmethod
+    def attach(cls, settings: Settings, app: Celery) -> "Resources":
+        """Read the pipelines; the connections are made at their first use, and nothing is written.
+
+        Raises:
+            PipelineError: a pipeline file is not usable.
+        """
         store = Store.connect(settings)
-        store.prepare(settings.retention_days)
         return cls(
             settings=settings,
             pipelines=load_pipelines(settings.pipelines),

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -238,6 +239,19 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
         print_status(console, state)
     if not state["healthy"]:
         raise typer.Exit(1)
+
+
+@app.command("exporter")
+def run_exporter(home: Home = DEFAULT_HOME) -> None:
+    """Serve the running system's figures to Prometheus, until Ctrl-C."""
+    from services.cli.embedded.addresses import settings_of
+    from services.exporter.server import serve
+    from shared.logs import configure_logging
+
+    settings = settings_of(home)
+    configure_logging(settings)
+    with suppress(KeyboardInterrupt):
+        serve(settings)
 
 
 @app.command()

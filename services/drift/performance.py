@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import SecretStr
 
-from services.drift.calibration.rise import LEAST_RISE, RESOLUTION, rise_p_value
+from services.drift.calibration.rise import (
+    LEAST_RISE,
+    RESOLUTION,
+    mean_interval,
+    rise_p_value,
+)
 from services.drift.labelled_rows import LabelledRows, labelled_rows
 from services.drift.report.wording import (
     count,
@@ -72,6 +77,7 @@ def performance(
         metric=metric,
         error=None,
         error_at_promotion=error_of(before.mean, metric) if before else None,
+        interval_at_promotion=_interval(before, metric) if before else None,
         rows=len(sample.rows),
         groups=0,
         threshold=threshold_of(pipeline.drift),
@@ -114,6 +120,15 @@ def _losses_at_promotion(champion: ModelVersion, store: Store) -> "GroupLosses |
         return GroupLosses.from_bytes(store.cached_blob(champion.held_out_losses))
     except WillNotPass:
         return None
+
+
+def _interval(losses: "GroupLosses", metric: Metric) -> tuple[float, float] | None:
+    from shared.scoring import error_of
+
+    if len(losses.rows) < FEWEST_GROUPS:
+        return None
+    low, high = mean_interval(losses)
+    return error_of(low, metric), error_of(high, metric)
 
 
 def _losses_now(

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 LEAST_RISE: Final = 0.05
 """A rise by a smaller share is no drift, however certain it is: with enough rows every difference
 becomes certain (Hodges and Lehmann 1954, JRSS B 16, 261-268)."""
+CONFIDENCE: Final = 0.95
 PERMUTATIONS: Final = 9_999
 RESOLUTION: Final = 1 / (PERMUTATIONS + 1)
 """The smallest p-value that so many permutations can give."""
@@ -60,6 +61,17 @@ def rise_p_value(before: "GroupLosses", now: "GroupLosses", seed: int) -> float:
             return float(_ENOUGH / (drawn + 1 + np.argmax(counted >= _ENOUGH)))
         found, drawn = int(counted[-1]), drawn + number
     return (found + 1) / (PERMUTATIONS + 1)
+
+
+def mean_interval(losses: "GroupLosses") -> tuple[float, float]:
+    """The 95 % interval of the mean loss, by Student's t and the spread between groups.
+
+    No loss is below zero, and neither is the interval. It takes two groups.
+    """
+    beyond = losses.sums - losses.mean * losses.rows
+    _, variance = _ratio(_powers(beyond, losses.rows).sum(axis=0)[None])
+    half = special.stdtrit(len(losses.rows) - 1, (1 + CONFIDENCE) / 2) * np.sqrt(variance[0])
+    return max(losses.mean - float(half), 0.0), losses.mean + float(half)
 
 
 def _moments(before: "GroupLosses", now: "GroupLosses") -> Floats:

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from services.drift.calibration import rise
-from services.drift.calibration.rise import PERMUTATIONS, RESOLUTION, rise_p_value
+from services.drift.calibration.rise import (
+    PERMUTATIONS,
+    RESOLUTION,
+    mean_interval,
+    rise_p_value,
+)
 from shared.scoring import GroupLosses
 
 
@@ -136,3 +141,22 @@ def test_many_groups_use_the_normal_limit_and_agree_with_permutations(
 )
 def test_losses_without_spread(before: GroupLosses, now: GroupLosses, p: float) -> None:
     assert rise_p_value(before, now, 1) == p
+
+
+def test_interval_of_single_rows_is_students() -> None:
+    values = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
+    student = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(single(values)) == pytest.approx((student.low, student.high))
+
+
+def test_interval_holds_the_mean_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(7)
+    truth = losses(generator, 200_000).mean
+    intervals = [mean_interval(losses(generator, 60)) for _ in range(1000)]
+    held = np.mean([low <= truth <= high for low, high in intervals])
+    assert 0.90 < held < 0.97  # the losses are skewed: a little less than 95 %
+
+
+def test_interval_does_not_reach_below_zero() -> None:
+    low, high = mean_interval(single([0.0, 0.0, 0.0, 0.0, 10.0]))
+    assert low == 0 < high

@@ -1,0 +1,1 @@
+"""The exporter: every stage's figures in Prometheus' format, from the store and the broker."""

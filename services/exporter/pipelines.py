@@ -1,0 +1,186 @@
+"""What each pipeline has come to: its newest batch, its newest check, its champion."""
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, get_args
+
+from services.exporter import metrics
+from services.exporter.metrics import Family, Samples, label
+from shared.drift import PerformanceFinding, Verdict
+from shared.events import Sha256
+from shared.failures import WillNotPass
+from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
+from shared.records import Batch, DriftReport, ModelVersion, Publication
+from shared.store import NUMBERED, Store
+
+_CHECKS_LOOKED_AT: Final = 10
+
+Sample = tuple[Family, tuple[str, ...], float]
+Cells = dict[tuple[str, str], tuple[float, float | None]]
+"""(feature, segment) -> its largest effect and smallest p-value. An empty segment: all rows."""
+
+
+class PipelineFigures:
+    """The figures of every pipeline, read anew each time but for the cells of a known report."""
+
+    def __init__(self, store: Store, pipelines: dict[str, Pipeline]) -> None:
+        self._store = store
+        self._pipelines = pipelines
+        self._started = datetime.now(UTC)
+        self._cells = lru_cache(maxsize=len(pipelines))(self._read_cells)
+
+    def read(self) -> Samples:
+        """The figures now.
+
+        Raises:
+            PyMongoError: the store does not answer.
+        """
+        samples: Samples = defaultdict(dict)
+        for pipeline in self._pipelines.values():
+            for family, labels, value in self._of(pipeline):
+                samples[family][pipeline.name, *labels] = value
+        return dict(samples)
+
+    def _of(self, pipeline: Pipeline) -> Iterator[Sample]:
+        batch = self._store.newest(
+            Batch, {"pipeline": pipeline.name, "sequence": NUMBERED}, "sequence"
+        )
+        reports = list(
+            self._store.find(
+                DriftReport,
+                {"pipeline": pipeline.name},
+                newest_by="sequence",
+                limit=_CHECKS_LOOKED_AT,
+            )
+        )
+        yield from self._arrival(pipeline, batch, reports)
+        if reports:
+            yield from _check(reports[0])
+            yield from self._cells_of(reports[0])
+        yield metrics.OPEN_DRIFT, (), self._open_drift(pipeline.name, reports)
+        yield from self._model(pipeline.name, reports)
+
+    def _arrival(
+        self, pipeline: Pipeline, batch: Batch | None, reports: list[DriftReport]
+    ) -> Iterator[Sample]:
+        checked = reports[0].sequence if reports else 0
+        yield metrics.UNCHECKED, (), max((batch.sequence or 0) - checked, 0) if batch else 0
+        if batch:
+            yield metrics.NEWEST_BATCH, (), batch.recorded_at.timestamp()
+        if not isinstance(pipeline.source, ManualSource | FilesSource):
+            since = batch.recorded_at if batch else self._started
+            schedule = parse_schedule(pipeline.schedule)
+            slots = slots_between(schedule, since, datetime.now(UTC), metrics.MOST_SLOTS)
+            yield metrics.SLOTS_WITHOUT_BATCH, (), slots
+
+    def _open_drift(self, pipeline: str, reports: list[DriftReport]) -> int:
+        """An incident belongs to a reference; a promotion replaces that."""
+        newest = reports[0] if reports else None
+        if newest is None or newest.incident is None:
+            return 0
+        reference = self._store.reference(pipeline)
+        if reference is None or reference.version != newest.reference_version:
+            return 0
+        return newest.sequence - newest.incident + 1
+
+    def _model(self, pipeline: str, reports: list[DriftReport]) -> Iterator[Sample]:
+        champion = self._store.champion(pipeline)
+        newest = self._store.newest(ModelVersion, {"pipeline": pipeline}, "version")
+        published = self._store.newest(Publication, {"pipeline": pipeline}, "model_version")
+        decided = newest.version if newest else 0
+        yield metrics.REJECTIONS, (), decided - (champion.version if champion else 0)
+        if published:
+            yield metrics.PUBLISHED, (), published.model_version
+        if champion:
+            yield metrics.CHAMPION, (), champion.version
+            yield metrics.CHAMPION_PROMOTED, (), champion.recorded_at.timestamp()
+            if trained := champion.metrics.get("trained_at"):
+                at = datetime.fromisoformat(trained).timestamp()
+                yield metrics.CHAMPION_TRAINED, (), at
+            yield from _errors(champion.version, reports)
+
+    def _cells_of(self, report: DriftReport) -> Iterator[Sample]:
+        for feature, score in _largest(report.feature_drifts):
+            yield metrics.FEATURE_DRIFT, (label(feature),), score
+        if report.details is None:
+            return
+        try:
+            cells = self._cells(report.details)
+        except WillNotPass:  # removed, or not what it was; the record says the rest
+            return
+        for (feature, segment), (effect, p) in cells.items():
+            yield metrics.SEGMENT_EFFECT, (label(feature), label(segment)), effect
+            if p is not None:
+                yield metrics.SEGMENT_P, (label(feature), label(segment)), p
+
+    def _read_cells(self, details: Sha256) -> Cells:
+        report = json.loads(gzip.decompress(self._store.blob(details)))
+        return _bounded(report["cells"])
+
+
+def _check(report: DriftReport) -> Iterator[Sample]:
+    yield metrics.NEWEST_CHECK, (), report.timestamp.timestamp()
+    for verdict in get_args(Verdict):
+        yield metrics.VERDICT, (verdict,), float(verdict == report.verdict)
+    yield metrics.DRIFT_THRESHOLD, (), report.threshold
+    if report.drift_score is not None:
+        yield metrics.DRIFT_SCORE, (), report.drift_score
+    if report.p is not None:
+        yield metrics.DRIFT_P, (), report.p
+
+
+def _largest(scores: dict[str, float]) -> list[tuple[str, float]]:
+    largest_first = sorted(scores.items(), key=lambda entry: -entry[1])
+    return largest_first[: metrics.MOST_FEATURES]
+
+
+def _bounded(cells: list[dict[str, Any]]) -> Cells:
+    """The cells of single columns, as many features and segments as are served."""
+    single = sorted(
+        (cell for cell in cells if cell["kind"] != "pair"), key=lambda cell: -cell["effect"]
+    )
+    features = list(dict.fromkeys(cell["column"] for cell in single))[: metrics.MOST_FEATURES]
+    named = [cell["segment"] for cell in single if cell["segment"] is not None]
+    segments = [None, *list(dict.fromkeys(named))[: metrics.MOST_SEGMENTS]]
+    found: Cells = {}
+    for cell in single:
+        if cell["column"] in features and cell["segment"] in segments:
+            place = (cell["column"], cell["segment"] or "")
+            effect, p = found.get(place, (0.0, None))
+            smallest = min((each for each in (p, cell["p"]) if each is not None), default=None)
+            found[place] = (max(effect, cell["effect"]), smallest)
+    return found
+
+
+def _errors(champion: int, reports: list[DriftReport]) -> Iterator[Sample]:
+    """The champion's error on the newest batch that has a target, and that at its promotion."""
+    findings = [
+        report.performance
+        for report in reports
+        if report.performance
+        and report.performance.model_version == champion
+        and report.performance.error is not None
+    ]
+    yield metrics.CHECKS_ABOVE, (), _above_in_a_row(findings)
+    if not findings:
+        return
+    newest = findings[0]
+    yield metrics.CHAMPION_ERROR, (newest.metric,), newest.error or 0.0
+    if newest.error_at_promotion is not None:
+        yield metrics.PROMOTION_ERROR, (newest.metric,), newest.error_at_promotion
+    if newest.interval_at_promotion:
+        for bound, value in zip(("lower", "upper"), newest.interval_at_promotion, strict=True):
+            yield metrics.PROMOTION_ERROR_BOUND, (newest.metric, bound), value
+
+
+def _above_in_a_row(findings: list[PerformanceFinding]) -> int:
+    """How many of the findings, newest first, lie above the interval before one does not."""
+    for number, finding in enumerate(findings):
+        interval = finding.interval_at_promotion
+        if interval is None or (finding.error or 0.0) <= interval[1]:
+            return number
+    return len(findings)

@@ -1,0 +1,77 @@
+"""A question to a server that may not answer, and the time that it is given."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import Final
+
+import structlog
+
+from services.exporter.metrics import Samples
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS: Final = 5.0
+"""A scrape waits no longer than this; Prometheus gives it ten seconds if not told otherwise."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a source said, or why it said nothing."""
+
+    samples: Samples
+    seconds: float
+    failure: str | None = None
+    """None: it answered."""
+
+
+class Source:
+    """The store or the broker. One question at a time is under way, whoever waits for its answer.
+
+    The question has a thread of its own, so that nothing in it can hold up a scrape. One that
+    comes too late for its scrape goes on: the first look at a large store may take longer.
+    """
+
+    def __init__(self, name: str, ask: Callable[[], Samples]) -> None:
+        self.name = name
+        self._ask = ask
+        self._lock = Lock()
+        self._under_way: Future[Reading] | None = None
+        self._failure: str | None = None
+
+    def begin(self) -> "Future[Reading]":
+        """Ask, unless a question is under way already."""
+        with self._lock:
+            if self._under_way is None or self._under_way.done():
+                self._under_way = Future()
+                Thread(target=self._run, args=(self._under_way,), daemon=True).start()
+            return self._under_way
+
+    def answer(self, question: "Future[Reading]", deadline: float) -> Reading:
+        """The answer, if it comes before the deadline (`time.monotonic`)."""
+        try:
+            reading = question.result(max(deadline - time.monotonic(), 0))
+        except TimeoutError:
+            reading = Reading({}, ANSWER_SECONDS, f"no answer in {ANSWER_SECONDS:g} s")
+        self._log_change(reading.failure)
+        return reading
+
+    def _run(self, question: "Future[Reading]") -> None:
+        began = time.monotonic()
+        try:
+            samples, failure = self._ask(), None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other source is served
+            # The error's text may hold an address; its name says enough.
+            samples, failure = {}, type(error).__name__
+        question.set_result(Reading(samples, time.monotonic() - began, failure))
+
+    def _log_change(self, failure: str | None) -> None:
+        if failure == self._failure:
+            return
+        self._failure = failure
+        if failure:
+            log.warning("no figures", source=self.name, reason=failure)
+        else:
+            log.info("figures again", source=self.name)

@@ -1,0 +1,163 @@
+"""How much there has been of everything: counts of records, which stay when the records expire.
+
+At the first look every record is counted. Later looks read what is younger than the last one, and
+five minutes more, because a record has its time from its handler and is written a little later;
+which of them were counted is remembered for as long. What is written even later than that is
+counted after the exporter's next start.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, get_args
+
+from services.exporter import metrics
+from services.exporter.metrics import Family, Samples
+from shared.drift import Verdict
+from shared.events import STAGES
+from shared.records import (
+    Batch,
+    ChunkCounts,
+    DeadLetter,
+    DriftReport,
+    ModelVersion,
+    Notification,
+    Publication,
+    Record,
+    Reference,
+)
+from shared.store import Store
+
+LATE: Final = timedelta(minutes=5)
+UNKNOWN: Final = "unknown"
+"""The pipeline of a dead letter that came in place of an event."""
+
+_OF_STAGES: Final = (metrics.HANDLED, metrics.HANDLING_SECONDS, metrics.RETRIES)
+_OF_PIPELINES: Final = (metrics.READINGS, metrics.BATCHES, metrics.PUBLICATIONS)
+
+Document = dict[str, Any]
+Sample = tuple[Family, tuple[str, ...]]
+Counted = Iterator[tuple[Family, tuple[str, ...], float]]
+
+
+class Totals:
+    """The counts so far. To be used by one thread at a time."""
+
+    def __init__(self, store: Store, pipelines: tuple[str, ...]) -> None:
+        self._store = store
+        self._pipelines = pipelines
+        self._counts = defaultdict(float, dict.fromkeys(_at_zero(pipelines), 0.0))
+        self._since = dict.fromkeys(_COUNTED, datetime.fromtimestamp(0, UTC))
+        self._seen: dict[type[Record], set[tuple[str, datetime]]] = {
+            kind: set() for kind in _COUNTED
+        }
+
+    def look(self) -> Samples:
+        """Count the records that were not there at the last look.
+
+        Raises:
+            PyMongoError: the store does not answer; nothing is counted twice at the next look.
+        """
+        for kind in _COUNTED:
+            self._look_at(kind)
+        samples: Samples = {}
+        for (family, labels), count in self._counts.items():
+            samples.setdefault(family, {})[labels] = count
+        return samples
+
+    def _look_at(self, kind: type[Record]) -> None:
+        since, seen = self._since[kind], self._seen[kind]
+        young_since = _stored(datetime.now(UTC) - LATE)
+        count, fields = _COUNTED[kind]
+        found: list[tuple[Family, tuple[str, ...], float]] = []
+        young: set[tuple[str, datetime]] = set()
+        query = {"pipeline": {"$in": [*self._pipelines, UNKNOWN]}, "recorded_at": {"$gte": since}}
+        for document in self._store.collection(kind).find(query, dict.fromkeys(fields, 1)):
+            known_by = (document["_id"], document["recorded_at"])
+            if known_by not in seen:
+                found += [*count(document), *_effort(document)]
+            if document["recorded_at"] >= young_since:
+                young.add(known_by)
+        for family, labels, amount in found:
+            self._counts[family, labels] += amount
+        self._since[kind], self._seen[kind] = young_since, young
+
+
+def _stored(at: datetime) -> datetime:
+    """A time as the store keeps it: in whole milliseconds."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _at_zero(pipelines: tuple[str, ...]) -> Iterator[Sample]:
+    """What is served as 0 before it first happens, so that its first time is a rise."""
+    for stage in STAGES:
+        yield from ((family, (stage,)) for family in _OF_STAGES)
+        yield metrics.DEAD_LETTERS, (UNKNOWN, stage)
+    for name in pipelines:
+        yield from ((family, (name,)) for family in _OF_PIPELINES)
+        yield from ((metrics.ROWS, (name, result)) for result in ("new", "known", "set_aside"))
+        yield from ((metrics.CHECKS, (name, verdict)) for verdict in get_args(Verdict))
+        yield from ((metrics.MODELS, (name, each)) for each in ("promoted", "rejected", "restored"))
+        yield from ((metrics.DEAD_LETTERS, (name, stage)) for stage in STAGES)
+
+
+def _effort(document: Document) -> Counted:
+    """What any record says of the work that it took; one made without a worker says nothing."""
+    stage = (document["_id"].partition(":")[0],)
+    if document.get("handled_seconds") is not None:
+        yield metrics.HANDLED, stage, 1
+        yield metrics.HANDLING_SECONDS, stage, document["handled_seconds"]
+    if retries := max((document.get("attempts") or 1) - 1, 0):
+        yield metrics.RETRIES, stage, retries
+
+
+def _batch(document: Document) -> Counted:
+    name, set_aside = document["pipeline"], document["set_aside"]["rows"]
+    yield metrics.READINGS, (name,), 1
+    if document["sequence"] is not None:
+        yield metrics.BATCHES, (name,), 1
+    yield metrics.ROWS, (name, "new"), document["rows"]
+    yield metrics.ROWS, (name, "known"), document["rows_known"]
+    yield metrics.ROWS, (name, "set_aside"), set_aside
+
+
+def _check(document: Document) -> Counted:
+    yield metrics.CHECKS, (document["pipeline"], document["verdict"]), 1
+
+
+def _model(document: Document) -> Counted:
+    decision = "restored" if document.get("restores") else document["decision"]
+    yield metrics.MODELS, (document["pipeline"], decision), 1
+
+
+def _publication(document: Document) -> Counted:
+    yield metrics.PUBLICATIONS, (document["pipeline"],), 1
+
+
+def _message(document: Document) -> Counted:
+    for channel, answer in document["channels"].items():
+        outcome = answer if answer in ("sent", "printed") else "refused"
+        yield metrics.MESSAGES, (document["pipeline"], channel, outcome), 1
+
+
+def _letter(document: Document) -> Counted:
+    stage = document["stage"] or document["_id"].partition(":")[0]
+    yield metrics.DEAD_LETTERS, (document["pipeline"], stage), 1
+
+
+def _nothing_else(_document: Document) -> Counted:
+    yield from ()
+
+
+_EVERY: Final = ("pipeline", "recorded_at", "handled_seconds", "attempts")
+_COUNTED: Final[dict[type[Record], tuple[Callable[[Document], Counted], tuple[str, ...]]]] = {
+    Batch: (_batch, (*_EVERY, "sequence", "rows", "rows_known", "set_aside.rows")),
+    ChunkCounts: (_nothing_else, _EVERY),
+    DriftReport: (_check, (*_EVERY, "verdict")),
+    Reference: (_nothing_else, _EVERY),
+    ModelVersion: (_model, (*_EVERY, "decision", "restores")),
+    Publication: (_publication, _EVERY),
+    Notification: (_message, (*_EVERY, "channels")),
+    DeadLetter: (_letter, (*_EVERY, "stage")),
+}
+"""Kind of record -> what it counts as, and the fields that this takes."""
