@@ -24,18 +24,19 @@ demo: .venv/embedded ## Play a short history through the whole system (FEED_REPL
 run: .venv/embedded ## Run the whole system by the clock, until Ctrl-C
 	@$(BIN)/trimtab up
 
-test: .venv/dev ## Run all tests, with their servers
+test: .venv/dev .venv/prometheus ## Run all tests, with their servers
 	@$(PYTEST)
 
-coverage: .venv/dev ## Run all tests, and say which lines none of them runs
+coverage: .venv/dev .venv/prometheus ## Run all tests, and say which lines none of them runs
 	@$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
-lint: .venv/dev ## Check style, types and who imports whom
+lint: .venv/dev .venv/prometheus ## Check style, types, who imports whom, and the alert rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/shellcheck deploy/*.sh deploy/mongo/*.sh
+	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh
+	@deploy/prometheus/check.sh .venv/prometheus
 
 format: .venv/dev ## Rewrite the code in the house style
 	@$(BIN)/ruff check --fix .
@@ -90,6 +91,9 @@ clean: ## Remove the environment and the state of demos and runs
 .venv/dev: requirements/dev.lock pyproject.toml
 	@$(call install,dev)
 	@touch .venv/embedded
+
+.venv/prometheus: # what cannot be had is said by its users
+	@command -v prometheus >/dev/null || deploy/prometheus/fetch.sh $@ || true
 
 .venv/audit/done: requirements/audit.lock
 	@$(PYTHON) -m venv .venv/audit

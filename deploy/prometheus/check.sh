@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Checks Prometheus' configuration, and tests the alert rules, with promtool: the one on PATH, or
+# that of the folder named, which `fetch.sh` fills.
+set -euo pipefail
+promtool=$(command -v promtool || realpath -m "$1/usr/bin/promtool")
+cd "$(dirname "$0")"
+if [ ! -x "$promtool" ]; then
+    echo "The alert rules are not checked: there is no promtool, and Debian's package of prometheus" \
+         "could not be fetched. Install promtool to check them here." >&2
+    exit 0
+fi
+for step in "check config prometheus.yml" "check rules alerts.yml" "test rules alerts_test.yml"; do
+    said=$("$promtool" $step 2>&1) || { echo "$said" >&2; exit 1; }
+done
