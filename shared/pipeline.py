@@ -312,7 +312,8 @@ def parse_schedule(schedule: str) -> "crontab | float":
     Raises:
         ValueError: it is neither.
     """
-    from celery.schedules import ParseException, crontab  # slow: only who reads a schedule waits
+    from celery import Celery  # slow: only who reads a schedule waits
+    from celery.schedules import ParseException, crontab
 
     if every := EVERY_SECONDS.match(schedule):
         seconds = float(every.group(1))
@@ -320,11 +321,13 @@ def parse_schedule(schedule: str) -> "crontab | float":
             raise ValueError("schedule: 'every 0s' would never rest; use at least 1s")
         return seconds
     try:
-        return crontab.from_string(schedule)
+        cron = crontab.from_string(schedule)
     except (ParseException, ValueError, TypeError) as error:
         raise ValueError(
             f"schedule {schedule!r} is neither five cron fields nor 'every Ns': {error}"
         ) from None
+    cron.app = Celery(set_as_current=False)  # in UTC; the current one would ask for the settings
+    return cron
 
 
 def slots_between(schedule: "crontab | float", after: datetime, until: datetime, most: int) -> int:

@@ -55,8 +55,10 @@ def sweep(resources: Resources) -> int:
 def unsettled(resources: Resources) -> list[Outstanding]:
     """Every event in the store that a stage has not settled, whoever has it in hand or waits."""
     found: dict[str, Outstanding] = {}
+    # The index of open outboxes is by the time of sending; without a word of it all are read.
+    query = {"outbox_open": True, "outbox_sent_at": {"$exists": True}}
     for name in COLLECTIONS.values():
-        for document in resources.store.database[name].find({"outbox_open": True}, {"outbox": 1}):
+        for document in resources.store.database[name].find(query, {"outbox": 1}):
             for each in _unsettled(resources, document["outbox"]):
                 found[effect_id(each.stage, each.event.event_id)] = each
     for document in resources.work.all():

@@ -119,7 +119,7 @@ class PipelineFigures:
 
     def _read_cells(self, details: Sha256) -> Cells:
         report = json.loads(gzip.decompress(self._store.blob(details)))
-        return _bounded(report["cells"])
+        return bounded_cells(report["cells"])
 
 
 def _check(report: DriftReport) -> Iterator[Sample]:
@@ -138,7 +138,7 @@ def _largest(scores: dict[str, float]) -> list[tuple[str, float]]:
     return largest_first[: metrics.MOST_FEATURES]
 
 
-def _bounded(cells: list[dict[str, Any]]) -> Cells:
+def bounded_cells(cells: list[dict[str, Any]]) -> Cells:
     """The cells of single columns, as many features and segments as are served."""
     single = sorted(
         (cell for cell in cells if cell["kind"] != "pair"), key=lambda cell: -cell["effect"]

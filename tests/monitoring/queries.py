@@ -21,6 +21,7 @@ class Query:
 
     place: str
     expression: str
+    legend: str = ""
 
 
 def dashboard() -> Any:
@@ -35,7 +36,11 @@ def panels() -> list[dict[str, Any]]:
 def panel_queries() -> list[Query]:
     """Every query of every panel, for all pipelines."""
     return [
-        Query(panel["title"], target["expr"].replace("$pipeline", _EVERY_PIPELINE))
+        Query(
+            panel["title"],
+            target["expr"].replace("$pipeline", _EVERY_PIPELINE),
+            target["legendFormat"],
+        )
         for panel in panels()
         for target in panel["targets"]
     ]
@@ -76,7 +81,9 @@ def selected(expression: str) -> list[tuple[str, set[str]]]:
             metrics.append((node.name, {matcher.name for matcher in node.matchers.matchers}))
         elif isinstance(node, promql_parser.AggregateExpr) and node.modifier:
             labels.update(node.modifier.labels)
-        elif isinstance(node, promql_parser.BinaryExpr) and node.modifier and node.modifier.matching:
+        elif (
+            isinstance(node, promql_parser.BinaryExpr) and node.modifier and node.modifier.matching
+        ):
             labels.update(node.modifier.matching.labels)
 
     promql_parser.walk(promql_parser.parse(expression), visit)

@@ -1,5 +1,6 @@
 """Pipeline files: parsed strictly, with errors that name the line and the nearest key."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from shared.pipeline import (
     load_pipeline,
     load_pipelines,
     parse_schedule,
+    slots_between,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -149,3 +151,35 @@ def test_any_text_is_a_pipeline_or_a_clear_error(tmp_path_factory, text: str) ->
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(PipelineError):
         load_pipeline(path)
+
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "until", "slots"),
+    [
+        ("5 * * * *", timedelta(minutes=6), timedelta(hours=1), 0),
+        ("5 * * * *", timedelta(minutes=6), timedelta(hours=1, minutes=5), 1),
+        ("5 * * * *", timedelta(minutes=6), timedelta(hours=3, minutes=6), 3),
+        ("5 * * * *", timedelta(), timedelta(days=30), 7),
+        ("0 9 * * 1-5", timedelta(days=4, hours=10), timedelta(days=7, hours=8), 0),
+        ("0 9 * * 1-5", timedelta(days=4, hours=10), timedelta(days=8, hours=10), 2),
+        ("every 20s", timedelta(seconds=21), timedelta(seconds=39), 0),
+        ("every 20s", timedelta(seconds=21), timedelta(seconds=61), 2),
+        ("every 20s", timedelta(hours=2), timedelta(), 0),
+    ],
+)
+def test_slots_between_two_times(
+    schedule: str, after: timedelta, until: timedelta, slots: int
+) -> None:
+    parsed = parse_schedule(schedule)
+    assert slots_between(parsed, MONDAY + after, MONDAY + until, most=7) == slots
+
+
+@given(minute=st.integers(0, 59), begin=st.integers(0, 10**5), minutes=st.integers(0, 500))
+def test_slots_of_a_cron_are_its_minutes(minute: int, begin: int, minutes: int) -> None:
+    after = MONDAY + timedelta(minutes=begin)
+    until = after + timedelta(minutes=minutes)
+    passed = sum((after + timedelta(minutes=i)).minute == minute for i in range(1, minutes + 1))
+    assert slots_between(parse_schedule(f"{minute} * * * *"), after, until, 100) == passed

@@ -1,0 +1,149 @@
+"""Counters: every record once, whenever it is committed, and for good."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo.errors import PyMongoError
+
+from services.exporter import metrics
+from services.exporter.totals import LATE, Totals
+from shared.records import Batch, Record
+from shared.store import Store
+
+PIPELINE = "air_quality"
+
+
+def commit(store: Store, age: timedelta = timedelta(), **fields: Any) -> str:
+    """A reading's record, committed now; its time is `age` earlier."""
+    batch = Batch(
+        id=f"ingest:{uuid4().hex}",
+        pipeline=PIPELINE,
+        trace_id="0" * 32,
+        recorded_at=datetime.now(UTC) - age,
+        outcome="nothing new",
+        rows_received=3,
+        rows=1,
+        rows_known=2,
+        source="a test",
+        handled_seconds=0.5,
+        attempts=3,
+    ).model_copy(update=fields)
+    assert store.record(batch)
+    return batch.id
+
+
+def expire(store: Store, *records: str) -> None:
+    store.collection(Batch).delete_many({"_id": {"$in": records}})
+
+
+def readings(totals: Totals) -> float:
+    return totals.look()[metrics.READINGS][(PIPELINE,)]
+
+
+@pytest.fixture
+def totals(store: Store) -> Totals:
+    return Totals(store, (PIPELINE,))
+
+
+def test_what_expires_stays_counted(store: Store, totals: Totals) -> None:
+    old = [commit(store, timedelta(days=30)) for _ in range(5)]
+    young = [commit(store) for _ in range(2)]
+    before = totals.look()
+    expire(store, *old, *young)
+    assert totals.look() == before
+    assert before[metrics.READINGS] == {(PIPELINE,): 7}
+    commit(store)
+    after = totals.look()
+    assert after[metrics.READINGS] == {(PIPELINE,): 8}
+    assert after[metrics.ROWS][PIPELINE, "known"] == 16
+    assert after[metrics.HANDLED]["ingest",] == 8
+    assert after[metrics.HANDLING_SECONDS]["ingest",] == 4
+    assert after[metrics.RETRIES]["ingest",] == 16
+
+
+def test_a_record_that_is_committed_late_counts_once(store: Store, totals: Totals) -> None:
+    commit(store)
+    assert readings(totals) == 1
+    commit(store, timedelta(minutes=4))  # its handler was slow, or its host's clock is
+    assert readings(totals) == 2
+    assert readings(totals) == 2
+
+
+def test_a_letter_given_up_again_counts_again(store: Store, totals: Totals) -> None:
+    from shared.records import DeadLetter
+
+    letter = DeadLetter(
+        id="publisher:1",
+        pipeline="unknown",
+        trace_id="0" * 32,
+        recorded_at=datetime.now(UTC),
+        stage="publisher",
+        kind="ModelPromoted",
+        reason="refused",
+        message={},
+        attempts=5,
+    )
+    store.bury(letter)
+    assert totals.look()[metrics.DEAD_LETTERS]["unknown", "publisher"] == 1
+    store.bury(letter.model_copy(update={"recorded_at": datetime.now(UTC) + timedelta(seconds=1)}))
+    found = totals.look()
+    assert found[metrics.DEAD_LETTERS]["unknown", "publisher"] == 2
+    assert found[metrics.RETRIES]["publisher",] == 8
+
+
+def test_records_of_other_pipelines_have_no_label(store: Store, totals: Totals) -> None:
+    commit(store, pipeline="taken_away")
+    assert set(totals.look()[metrics.READINGS]) == {(PIPELINE,)}
+
+
+def test_a_look_that_fails_half_way_counts_nothing_twice(
+    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store)
+    find = store.collection
+
+    def failing(kind: type[Record]) -> Any:
+        if kind is not Batch:
+            raise PyMongoError("gone")
+        return find(kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "collection", failing)
+        with pytest.raises(PyMongoError):
+            totals.look()
+    assert readings(totals) == 1
+
+
+Step = tuple[Literal["commit", "look", "expire"], int]
+steps = st.lists(
+    st.tuples(st.sampled_from(["commit", "commit", "look", "expire"]), st.integers(0, 9)),
+    max_size=25,
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(history=steps, before=st.integers(0, 5))
+def test_any_history_is_counted_once(store: Store, history: list[Step], before: int) -> None:
+    """Commits whose time is up to five minutes past, looks, and the expiry of what was seen."""
+    store.collection(Batch).delete_many({})
+    committed = [commit(store, timedelta(days=age + 1)) for age in range(before)]
+    totals, seen, highest = Totals(store, (PIPELINE,)), 0, 0.0
+    for what, number in history:
+        if what == "commit":
+            committed.append(commit(store, number * LATE / 10))
+        elif what == "expire":
+            expire(store, *committed[: min(number, seen)])
+        else:
+            counted = readings(totals)
+            assert counted == len(committed)
+            assert counted >= highest
+            seen, highest = len(committed), counted
+    assert readings(totals) == len(committed)
