@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from services.exporter import metrics
 from services.exporter.totals import LATE, Totals
-from shared.records import Batch, Record
+from shared.records import Batch, DeadLetter, Record
 from shared.store import Store
 
 PIPELINE = "air_quality"
@@ -73,9 +73,22 @@ def test_a_record_that_is_committed_late_counts_once(store: Store, totals: Total
     assert readings(totals) == 2
 
 
-def test_a_letter_given_up_again_counts_again(store: Store, totals: Totals) -> None:
-    from shared.records import DeadLetter
+def test_the_end_of_what_is_looked_at_again_is_that_of_the_query(
+    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store knows milliseconds, and a query for a time is one for its millisecond."""
 
+    class Standing(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2026, 1, 5, 12, 0, 0, 1_999, tzinfo=tz)
+
+    monkeypatch.setattr("services.exporter.totals.datetime", Standing)
+    commit(store, recorded_at=Standing.now(UTC) - LATE)
+    assert [readings(totals) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_letter_given_up_again_counts_again(store: Store, totals: Totals) -> None:
     letter = DeadLetter(
         id="publisher:1",
         pipeline="unknown",
