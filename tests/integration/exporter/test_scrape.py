@@ -27,6 +27,8 @@ from tests.e2e.conftest import wait_for
 from tests.integration.drift.loop import Loop, with_drift, with_gate
 from tests.integration.exporter.scrape import COMMAND, ROOT, Exporter, environment, exporting
 
+pytestmark = pytest.mark.timeout(240)  # servers come and go, beside other tests
+
 A = "air_quality"
 STATIONS = 60
 HOURS = 3
