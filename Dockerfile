@@ -47,6 +47,9 @@ RUN --mount=type=bind,source=requirements/beat.lock,target=/lock pip install --r
 FROM builder AS flower-environment
 RUN --mount=type=bind,source=requirements/flower.lock,target=/lock pip install --require-hashes -r /lock
 
+FROM builder AS exporter-environment
+RUN --mount=type=bind,source=requirements/exporter.lock,target=/lock pip install --require-hashes -r /lock
+
 FROM builder AS cli-environment
 RUN --mount=type=bind,source=requirements/cli.lock,target=/lock pip install --require-hashes -r /lock
 
@@ -62,11 +65,9 @@ ENV PATH=/opt/trimtab/bin:/app/bin:$PATH \
     LOG_FORMAT=json \
     HEARTBEAT_FILE=/tmp/alive
 ARG VERSION=0.1.0
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Trimtab" \
       org.opencontainers.image.description="A continuous-training loop for tabular models" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${PYTHON}"
 WORKDIR /app
 USER trimtab
@@ -116,6 +117,13 @@ COPY --from=flower-environment /opt/trimtab /opt/trimtab
 COPY --from=code /app /app
 STOPSIGNAL SIGTERM
 CMD ["celery", "-A", "shared.celery_app", "flower", "--address=0.0.0.0", "--port=5555", "--conf=/app/services/flower/configuration.py"]
+
+FROM runtime AS exporter
+COPY --from=exporter-environment /opt/trimtab /opt/trimtab
+COPY --from=code /app /app
+ENV EXPORTER_ADDRESS=0.0.0.0
+STOPSIGNAL SIGTERM
+CMD ["python", "-m", "services.exporter"]
 
 # The `trimtab` command, for operators; it is the simulated feed as well.
 FROM runtime AS cli

@@ -75,7 +75,7 @@ audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of m
 lock: ## Pin every dependency again, with hashes (needs uv)
 	@$(call pin,dev,pyproject.toml --extra dev --upgrade)
 	@$(call pin,embedded,pyproject.toml --extra embedded $(AS_TESTED))
-	@$(foreach service,ingest drift trainer publisher notifier flower, \
+	@$(foreach service,ingest drift trainer publisher notifier flower exporter, \
 	    $(call pin,$(service),pyproject.toml --extra $(service) $(AS_TESTED));)
 	@$(call pin,beat,pyproject.toml $(AS_TESTED))
 	@$(call pin,cli,pyproject.toml --extra ingest --extra drift --extra trainer --extra cli $(AS_TESTED))

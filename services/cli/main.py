@@ -246,10 +246,10 @@ def run_exporter(home: Home = DEFAULT_HOME) -> None:
     """Serve the running system's figures to Prometheus, until Ctrl-C."""
     from services.cli.embedded.addresses import settings_of
     from services.exporter.server import serve
-    from shared.logs import configure_logging
+    from shared.logs import start_logging
 
     settings = settings_of(home)
-    configure_logging(settings)
+    start_logging()
     with suppress(KeyboardInterrupt):
         serve(settings)
 

@@ -4,7 +4,7 @@ import signal
 import sys
 
 from services.exporter.server import serve
-from shared.logs import configure_logging
+from shared.logs import refuse_to_start, start_logging
 from shared.pipeline import PipelineError
 from shared.settings import SettingsError, settings
 
@@ -13,13 +13,11 @@ def main() -> None:
     """Run the exporter with the settings of the environment."""
     # A container's first process ignores SIGTERM unless it says what to do.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    start_logging()
     try:
-        current = settings()
-        configure_logging(current)
-        serve(current)
+        serve(settings())
     except (SettingsError, PipelineError) as error:
-        sys.stderr.write(f"trimtab: {error}\n")
-        sys.exit(2)
+        refuse_to_start(error)
     except KeyboardInterrupt:
         sys.exit(0)
 

@@ -107,8 +107,13 @@ def _effort(document: Document) -> Counted:
     if document.get("handled_seconds") is not None:
         yield metrics.HANDLED, stage, 1
         yield metrics.HANDLING_SECONDS, stage, document["handled_seconds"]
-    if retries := max((document.get("attempts") or 1) - 1, 0):
+    if retries := max(_tries(document) - 1, 0):
         yield metrics.RETRIES, stage, retries
+
+
+def _tries(document: Document) -> int:
+    """A dead letter counts its tries; beside any other record stands the try that came to it."""
+    return int(document.get("attempts") or document.get("handling", {}).get("attempt", 1))
 
 
 def _batch(document: Document) -> Counted:
@@ -149,7 +154,7 @@ def _nothing_else(_document: Document) -> Counted:
     yield from ()
 
 
-_EVERY: Final = ("pipeline", "recorded_at", "handled_seconds", "attempts")
+_EVERY: Final = ("pipeline", "recorded_at", "handled_seconds", "handling.attempt")
 _COUNTED: Final[dict[type[Record], tuple[Callable[[Document], Counted], tuple[str, ...]]]] = {
     Batch: (_batch, (*_EVERY, "sequence", "rows", "rows_known", "set_aside.rows")),
     ChunkCounts: (_nothing_else, _EVERY),
@@ -158,6 +163,6 @@ _COUNTED: Final[dict[type[Record], tuple[Callable[[Document], Counted], tuple[st
     ModelVersion: (_model, (*_EVERY, "decision", "restores")),
     Publication: (_publication, _EVERY),
     Notification: (_message, (*_EVERY, "channels")),
-    DeadLetter: (_letter, (*_EVERY, "stage")),
+    DeadLetter: (_letter, (*_EVERY, "attempts", "stage")),
 }
 """Kind of record -> what it counts as, and the fields that this takes."""

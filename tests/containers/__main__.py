@@ -122,8 +122,9 @@ def kill(system: System, service: str) -> None:
 def upgrade(system: System) -> None:
     """Images with another label take the place of the running ones."""
     before = system.pipeline()["checked"]
-    system.compose("build", "--build-arg", f"REVISION={time.time():.0f}")
-    system.compose("up", "-d")
+    newer = System(system.command, {"TRIMTAB_REVISION": f"{time.time():.0f}"})
+    newer.compose("build")
+    newer.compose("up", "-d")
     system.wait_for_batch_after(before, _STEP_SECONDS)
     system.wait_until_healthy(_START_SECONDS)
 

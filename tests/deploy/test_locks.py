@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 OF_IMAGES = [
-    *("beat", "cli", "drift", "flower", "ingest", "notifier", "publisher", "trainer"),
+    *("beat", "cli", "drift", "flower", "ingest", "notifier", "publisher", "trainer", "exporter"),
 ]
 LINE = re.compile(r"^([a-z0-9.-]+)(?:\[([a-z0-9,-]+)\])?==(\S+?)(?: ; .*)? \\$", re.M)
 

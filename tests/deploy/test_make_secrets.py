@@ -23,7 +23,7 @@ def test_every_start_is_with_other_passwords(tmp_path: Path) -> None:
     assert made == {
         *("redis_password", "redis_admin_password", "redis_users", "redis_url"),
         *("mongo_password", "mongo_root_password", "mongodb_uri"),
-        *("model_signing_key", "flower_password"),
+        *("model_signing_key", "flower_password", "grafana_password"),
     }
     assert all(first[name] != second[name] for name in made)
     assert all(re.fullmatch("[0-9a-f]{48}", first[name]) for name in made if "password" in name)

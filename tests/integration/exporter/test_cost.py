@@ -25,7 +25,7 @@ def document(number: int, **fields: Any) -> dict[str, Any]:
         "trace_id": "0" * 32,
         "recorded_at": datetime.now(UTC) - 2 * LATE - timedelta(minutes=HISTORY - number),
         "handled_seconds": 0.25,
-        "attempts": 1,
+        "handling": {"attempt": 1},
         "outbox": [],
         "outbox_open": False,
         "outbox_sent_at": None,

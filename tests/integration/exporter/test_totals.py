@@ -11,6 +11,8 @@ from pymongo.errors import PyMongoError
 
 from services.exporter import metrics
 from services.exporter.totals import LATE, Totals
+from shared.events import IngestionDue, first_event_fields
+from shared.outcome import Handling
 from shared.records import Batch, DeadLetter, Record
 from shared.store import Store
 
@@ -30,9 +32,10 @@ def commit(store: Store, age: timedelta = timedelta(), **fields: Any) -> str:
         rows_known=2,
         source="a test",
         handled_seconds=0.5,
-        attempts=3,
     ).model_copy(update=fields)
-    assert store.record(batch)
+    due = IngestionDue(**first_event_fields(PIPELINE, batch.id), slot=batch.recorded_at)
+    handling = Handling(event=due, attempt=3, begun_at=batch.recorded_at)
+    assert store.record(batch, handling=handling)
     return batch.id
 
 
