@@ -77,6 +77,14 @@ class Broker:
         beats: Any = self._redis.hgetall(_HEARTBEATS)
         return {part.decode(): datetime.fromisoformat(at.decode()) for part, at in beats.items()}
 
+    def forget_workers(self, silent_since: datetime) -> None:
+        """Forget workers that gave no sign since: each new container has another name."""
+        silent = [
+            part for part, at in self.last_alive().items() if "@" in part and at < silent_since
+        ]
+        if silent:
+            self._redis.hdel(_HEARTBEATS, *silent)
+
 
 def _event_of(message: bytes | str) -> Event | None:
     try:

@@ -18,6 +18,9 @@ from shared.records import (
 )
 from shared.store import Store
 
+WORKERS_KEPT: Final = timedelta(days=7)
+"""A worker that has been silent for so long was taken away, or has another name now."""
+
 _MAY_BE_UNDER_WAY: Final = timedelta(days=1)
 """Bytes are uploaded before the record that names them: younger ones are left alone."""
 

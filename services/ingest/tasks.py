@@ -1,10 +1,12 @@
 """The ingest worker: `celery -A services.ingest.tasks worker -Q ingest`."""
 
+from datetime import UTC, datetime
+
 from services.ingest.batch import ingest
 from shared.celery_app import app as app
 from shared.events import IngestionDue
 from shared.outcome import Outcome
-from shared.retention import remove_unnamed_blobs
+from shared.retention import WORKERS_KEPT, remove_unnamed_blobs
 from shared.stage import Resources
 from shared.tasks import RETENTION_TASK
 from shared.worker import StageTasks, resources
@@ -20,3 +22,4 @@ def on_ingestion_due(event: IngestionDue, resources: Resources) -> Outcome:
 @app.task(name=RETENTION_TASK)
 def run_retention() -> None:
     remove_unnamed_blobs(resources().store, resources().settings.retention_days)
+    resources().broker.forget_workers(silent_since=datetime.now(UTC) - WORKERS_KEPT)

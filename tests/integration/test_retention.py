@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import gridfs
 import pytest
 from bson import ObjectId
+from redis import Redis
 
+from services.cli.embedded.servers import Valkey
 from shared.events import IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.outcome import record_fields
@@ -17,10 +19,20 @@ from shared.records import (
     Reference,
     SetAside,
 )
-from shared.retention import remove_unnamed_blobs
+from shared.retention import WORKERS_KEPT, remove_unnamed_blobs
+from shared.stage import Resources
 from shared.store import Store
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
+
+
+def test_workers_that_are_gone_are_forgotten(resources: Resources, valkey: Valkey) -> None:
+    with Redis.from_url(valkey.url) as redis:
+        for part in ("drift@gone", "sweep"):
+            redis.hset("trimtab:heartbeats", part, LONG_AGO.isoformat())
+    resources.broker.note_alive("drift@here")
+    resources.broker.forget_workers(silent_since=datetime.now(UTC) - WORKERS_KEPT)
+    assert resources.broker.last_alive().keys() == {"drift@here", "sweep"}
 
 
 def due(number: int) -> IngestionDue:
