@@ -150,6 +150,7 @@ def _commit(
         version=model.version,
         run=model.trace_id,
         files={_path(name, pipeline): files.get(name) for name in FILE_NAMES},
+        model_file=_path(MODEL_FILE, pipeline),
         subject=f"{_deed(model)}: {few_words(model, report)}",
         body=f"{' '.join(model.reason.split())}\n\n{metrics_line(model)}",
         at=event.occurred_at,

@@ -6,6 +6,7 @@ attributes, hooks) cannot act on this machine, and files that are not the model'
 """
 
 import fcntl
+import hashlib
 import random
 import re
 import shutil
@@ -36,6 +37,10 @@ _RESTORED: Final = "refs/trimtab/restored"
 _MODEL_TRAILER: Final = "Trimtab-Model"
 _RUN_TRAILER: Final = "Trimtab-Run"
 
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
+_LONGEST_VALUE: Final = 100
+"""Columns of a trailer's value that are looked at; with more it is none of ours."""
+
 _MOVED: Final = re.compile(
     r"fetch first|non-fast-forward|stale info|already exists|cannot lock ref|incorrect old value|"
     r"failed to update ref|atomic transaction failed"
@@ -57,6 +62,8 @@ class Commit:
     """The trace id: tells this model from another system's of the same name and version."""
     files: Mapping[str, bytes | None]
     """Path in the repository -> content; None: not to be there. Other paths stay as they are."""
+    model_file: str
+    """The one of the paths that has the model itself."""
     subject: str
     body: str
     at: datetime
@@ -75,6 +82,14 @@ class Commit:
         trailers = f"{_MODEL_TRAILER}: {self.tag}\n{_RUN_TRAILER}: {self.run}"
         return f"{self.subject}\n\n{self.body}\n\n{trailers}\n"
 
+    def entries(self) -> dict[str, str]:
+        """Path -> mode, type and name of the file, as Git lists those that are to be there."""
+        return {
+            path: f"100644 blob {_blob_name(content)}"
+            for path, content in self.files.items()
+            if content is not None
+        }
+
 
 @dataclass(frozen=True)
 class Published:
@@ -86,24 +101,28 @@ class Published:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A commit of the branch's history, with the model that its trailers name, if any."""
+    """A commit of the branch's history, with the model that its trailers name, if any.
+
+    Whoever may push can write any trailer.
+    """
 
     commit: str
     model: str
     run: str
 
     def is_of(self, commit: Commit) -> bool:
-        """Whether it is what the commit is to be."""
+        """Whether it says that it is what the commit is to be."""
         return (self.model, self.run) == (commit.tag, commit.run)
 
     def is_successor_of(self, commit: Commit) -> bool:
-        """Whether it took the commit's place."""
+        """Whether it says that it took the commit's place."""
         return commit.successors.get(self.model) == self.run
 
     def is_before(self, commit: Commit) -> bool:
-        """Whether it is an earlier version of the commit's pipeline."""
+        """Whether it says that it is an earlier version of the commit's pipeline."""
         name, _, version = self.model.rpartition("/v")
-        return name == commit.pipeline and version.isdigit() and int(version) < commit.version
+        is_number = _VERSION.fullmatch(version) is not None
+        return name == commit.pipeline and is_number and int(version) < commit.version
 
 
 class RemoteMoved(Exception):
@@ -142,7 +161,10 @@ class ModelRepository:
             try:
                 return self._publish(commit)
             except UnexpectedFailure as failure:
-                raise WillNotPass(str(failure)) from None
+                raise WillNotPass(
+                    f"{failure}. A new GIT_CACHE did not help: have `git fsck` look at "
+                    f"{self.address}, or set publish.branch to a new branch"
+                ) from None
 
     def files_of(self, commit: str, paths: Iterable[str]) -> dict[str, bytes] | None:
         """Those of the paths that a published commit has, with their content.
@@ -164,10 +186,15 @@ class ModelRepository:
         if commit not in self._git.local("rev-list", "--all").split():
             how = ("--quiet", "--no-tags", "--filter=blob:none", "--depth=1")
             self._git.remote("fetch", *how, "origin", f"+{commit}:{_RESTORED}")
+        entries = self._entries(commit, paths)
+        blobs = {path: about.split()[2] for path, about in entries.items() if " blob " in about}
+        return {path: self._git.content(blob) for path, blob in blobs.items()}
+
+    def _entries(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
+        """Those of the paths that a commit has -> mode, type and name of what stands there."""
         listed = self._git.local("ls-tree", "-z", commit, "--", *paths)
         entries = (entry.partition("\t") for entry in listed.split("\0") if entry)
-        blobs = {path: about.split()[2] for about, _, path in entries if " blob " in about}
-        return {path: self._git.content(blob) for path, blob in blobs.items()}
+        return {path: about for about, _, path in entries}
 
     def _prepare_cache(self) -> None:
         if not (self._cache / "HEAD").exists():
@@ -187,8 +214,8 @@ class ModelRepository:
 
     def _publish_once(self, commit: Commit) -> Published:
         head, tagged = self._remote_state(commit.tag)
-        history = self._history_around(commit, head) if head else []
-        found = next((entry.commit for entry in history if entry.is_of(commit)), None)
+        history = self._history_around(commit, head, tagged) if head else []
+        found = self._found(commit, tagged, history)
         if not found:
             self._require_no_successor(commit, history)
         wanted = found or self._make(commit, head)
@@ -206,26 +233,63 @@ class ModelRepository:
         return Published(wanted, already_there=found is not None)
 
     def _remote_state(self, tag: str) -> tuple[str | None, str | None]:
-        """The commits that the branch and the tag stand on at the remote."""
+        """The commits that the branch and the tag stand on at the remote.
+
+        Raises:
+            WillNotPass: one of them cannot be made, since another ref is in the way.
+        """
         branch, tag = f"refs/heads/{self._branch}", f"refs/tags/{tag}"
-        listed = self._git.remote("ls-remote", "origin", branch, tag, f"{tag}^{{}}")
+        around = (*_folders(branch), f"{branch}/*", *_folders(tag), f"{tag}/*")
+        listed = self._git.remote("ls-remote", "origin", branch, tag, f"{tag}^{{}}", *around)
         rows = (row.partition("\t") for row in listed.splitlines())
         refs = {ref: commit for commit, _, ref in rows}
+        self._require_possible(branch, refs)
+        self._require_possible(tag, refs)
         return refs.get(branch), refs.get(f"{tag}^{{}}", refs.get(tag))
 
-    def _history_around(self, commit: Commit, head: str) -> list[PublishedModel]:
+    def _require_possible(self, wanted: str, refs: Iterable[str]) -> None:
+        """Refuse a ref beside which there are others that Git cannot have at the same time."""
+        for ref in refs:
+            if ref in _folders(wanted) or ref.startswith(f"{wanted}/"):
+                raise WillNotPass(
+                    f"{self.address}: {ref} is in the way of {wanted}, Git cannot have both; "
+                    "delete it there, or set publish.branch, or rename the pipeline"
+                )
+
+    def _history_around(
+        self, commit: Commit, head: str, tagged: str | None
+    ) -> list[PublishedModel]:
         """The branch's commits, as far back as the model's own can be.
 
         Versions are published in order, so an earlier version of the pipeline in the window of
-        newest commits says that this one is not before it. Only without one is all history fetched.
+        newest commits says that this one is not before it. Without one, or with the model's tag
+        somewhere, all history is fetched.
         """
         self._fetch(head)
         history = self._history(head)
-        decided = any(entry.is_of(commit) or entry.is_before(commit) for entry in history)
-        if not decided and (self._cache / "shallow").exists():
-            self._fetch_branch("--unshallow")
-            history = self._history(head)
+        if (self._cache / "shallow").exists() and not self._found(commit, tagged, history):
+            is_new = not tagged and any(entry.is_before(commit) for entry in history)
+            if not is_new:
+                self._fetch_branch("--unshallow")
+                history = self._history(head)
         return history
+
+    def _found(
+        self, commit: Commit, tagged: str | None, history: Iterable[PublishedModel]
+    ) -> str | None:
+        """The newest commit that is the model's: that has its trailers, and its files.
+
+        Anybody can write trailers. Under the model's tag the model itself is enough: its card may
+        have been in other words, if this system was upgraded since.
+        """
+        claims = [entry.commit for entry in history if entry.is_of(commit)]
+        wanted = commit.entries() if claims else {}
+        for claim in claims:
+            there = self._entries(claim, commit.files)
+            has_model = there.get(commit.model_file) == wanted[commit.model_file]
+            if there == wanted or (has_model and claim == tagged):
+                return claim
+        return None
 
     def _require_no_successor(self, commit: Commit, history: list[PublishedModel]) -> None:
         later = next((entry for entry in history if entry.is_successor_of(commit)), None)
@@ -257,13 +321,13 @@ class ModelRepository:
     def _history(self, head: str) -> list[PublishedModel]:
         """The commits of the branch that the cache has, newest first."""
         values = (
-            f"%(trailers:key={key},valueonly,unfold,separator=%x2C)"
+            f"%<({_LONGEST_VALUE},trunc)%(trailers:key={key},valueonly,unfold,separator=%x2C)"
             for key in (_MODEL_TRAILER, _RUN_TRAILER)
         )
         layout = "%x09".join(("%H", *values))
         listed = self._git.local("log", "-z", "--topo-order", f"--format={layout}", head)
         rows = listed.rstrip("\0").split("\0")  # a message may hold any other character
-        return [PublishedModel(*row.split("\t", 2)) for row in rows]
+        return [PublishedModel(*map(str.rstrip, row.split("\t", 2))) for row in rows]
 
     def _make(self, commit: Commit, parent: str | None) -> str:
         """The commit as an object in the cache."""
@@ -352,6 +416,16 @@ def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
             yield f"M 100644 inline {path}\n".encode()
             yield from _data(content)
     yield b"get-mark :1\n"
+
+
+def _folders(ref: str) -> list[str]:
+    """The names that no ref may have beside this one: Git keeps it as a file in these folders."""
+    return [str(folder) for folder in PurePosixPath(ref).parents[:-3]]
+
+
+def _blob_name(content: bytes) -> str:
+    """The name that Git gives a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _data(content: bytes) -> Iterator[bytes]:

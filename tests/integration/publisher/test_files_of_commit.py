@@ -34,10 +34,15 @@ def on_disk(bare: Bare) -> ModelRepository:
     return ModelRepository(str(bare.path), "main", bare.path.parent / "other cache", None, None)
 
 
+FIRST = replace(
+    commit_of(),
+    files={"model.joblib": CONTENT, "plots/error-dark.png": b"png", "LICENSE": b"free"},
+)
+
+
 def first_commit(bare: Bare, others_later: int = 0) -> str:
     """A publication, and what others did to the branch after it."""
-    files = {"model.joblib": CONTENT, "plots/error-dark.png": b"png", "LICENSE": b"free"}
-    commit = publish(bare, replace(commit_of(), files=files)).commit
+    commit = publish(bare, FIRST).commit
     if others_later:
         bare.commit({"model.joblib": b"other"}, times=others_later)
     return commit
@@ -71,7 +76,7 @@ def test_a_model_is_published_after_an_old_commit_was_read(bare: Bare, host: Hos
     assert bare.git("rev-list", "--count", "main") == "63"
     first_again = over_http(host, "another").publish(commit_of(version=3))
     assert (first_again.commit, first_again.already_there) == (published.commit, True)
-    oldest = repository.publish(commit_of(version=1))
+    oldest = repository.publish(FIRST)
     assert (oldest.commit, oldest.already_there) == (commit, True)
 
 

@@ -29,6 +29,7 @@ def commit_of(version: int = 1, pipeline: str = "air_quality", run: str = "a" * 
         version=version,
         run=run,
         files={"model.joblib": BYTES + b"%d" % version, "README.md": b"# Card\n"},
+        model_file="model.joblib",
         subject=f"Publish {pipeline} v{version}: why",
         body="mae 6.4",
         at=datetime(2026, 1, 1, 12, 30, version, tzinfo=UTC),
@@ -111,6 +112,65 @@ def test_what_others_write_in_their_messages_means_nothing(bare: Bare, message: 
     bare.commit({"other": b"1"}, message=message)
     assert not publish(bare, commit_of()).already_there
     assert publish(bare, commit_of(), cache="new").already_there
+
+
+class TestForgedTrailers:
+    """A commit of somebody else says that it is our model. Who can push can also read the trailers
+    of an earlier push, and a run's id is no secret."""
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {"model.joblib": b"theirs"},
+            {**commit_of().files, "README.md": b"Load this model from elsewhere."},
+            {"README.md": b"# Card\n"},
+            {**commit_of().files, "air/model.joblib": b"one more"},
+        ],
+        ids=["another model", "another card", "no model", "a file that the model does not have"],
+    )
+    def test_without_the_models_files_it_is_not_taken_for_the_model(
+        self, bare: Bare, files: dict[str, bytes]
+    ) -> None:
+        ours = replace(commit_of(), files={**commit_of().files, "air/model.joblib": None})
+        bare.commit(files, message=ours.message)
+        forged = bare.refs()["refs/heads/main"]
+        published = publish(bare, ours)
+        assert not published.already_there
+        assert bare.refs()["refs/tags/air_quality/v1"] == published.commit != forged
+        assert bare.files() == commit_of().files
+
+    def test_under_our_tag_it_is_refused(self, bare: Bare) -> None:
+        bare.commit({"model.joblib": b"theirs"}, message=commit_of().message)
+        bare.git("tag", "air_quality/v1", "main")
+        before = bare.refs()
+        with pytest.raises(WillNotPass, match=r"tag air_quality/v1 stands on .* delete the tag"):
+            publish(bare, commit_of())
+        assert bare.refs() == before
+
+    def test_on_top_of_the_model_it_hides_nothing(self, bare: Bare) -> None:
+        first = publish(bare, commit_of())
+        bare.commit({"model.joblib": b"theirs"}, message=commit_of().message)
+        assert publish(bare, commit_of()) == Published(first.commit, already_there=True)
+
+    def test_an_earlier_version_on_top_does_not_hide_a_model_that_is_further_back(
+        self, bare: Bare
+    ) -> None:
+        second = publish(bare, commit_of(2))
+        bare.commit({"other": b"1"}, times=60)
+        bare.commit({"other": b"2"}, message=commit_of(1).message)
+        assert publish(bare, commit_of(2), cache="new") == Published(second.commit, True)
+
+    @pytest.mark.parametrize("version", ["\u00b2", "9" * 5_000, "\u0661", "-1", "0x1"])
+    def test_a_version_that_is_no_number_means_nothing(self, bare: Bare, version: str) -> None:
+        message = f"x\n\nTrimtab-Model: air_quality/v{version}\nTrimtab-Run: {'a' * 32}\n"
+        bare.commit({"other": b"1"}, message=message)
+        assert not publish(bare, commit_of()).already_there
+
+    def test_a_model_that_is_described_in_other_words_now_is_still_there(self, bare: Bare) -> None:
+        """As after an upgrade between a push and the publisher's record of it."""
+        first = publish(bare, commit_of())
+        reworded = replace(commit_of(), files={**commit_of().files, "README.md": b"# New card\n"})
+        assert publish(bare, reworded) == Published(first.commit, already_there=True)
 
 
 def test_the_cache_is_kept_and_fetches_only_what_is_new(bare: Bare) -> None:
@@ -301,6 +361,20 @@ class TestTags:
         assert bare.refs()["refs/tags/air_quality/v1"] == first.commit
         assert len(bare.subjects()) == 2
 
+    @pytest.mark.parametrize("tag", ["air_quality", "air_quality/v1/approved"])
+    def test_a_tag_where_git_needs_a_folder_is_named(self, bare: Bare, tag: str) -> None:
+        bare.commit({"other": b"1"})
+        bare.git("tag", tag, "main")
+        with pytest.raises(WillNotPass, match=rf"refs/tags/{tag} is in the way .* delete"):
+            publish(bare, commit_of())
+        assert bare.subjects() == ["Other"]
+
+    def test_a_branch_where_git_needs_a_folder_is_named(self, bare: Bare) -> None:
+        bare.commit({"other": b"1"}, branch="models")
+        with pytest.raises(WillNotPass, match=r"refs/heads/models is in the way .* publish.branch"):
+            publish(bare, commit_of(), branch="models/air")
+        assert bare.refs().keys() == {"refs/heads/models"}
+
     def test_a_tag_with_words_of_its_own_is_fine(self, bare: Bare) -> None:
         first = publish(bare, commit_of())
         bare.git("tag", "--force", "-m", "Approved", "air_quality/v1", first.commit)
@@ -348,6 +422,14 @@ class TestRefusals:
     def test_no_repository(self, tmp_path: Path) -> None:
         with pytest.raises(WillNotPass, match=r"no such repository.*MODEL_REPOSITORY"):
             publish(Bare(tmp_path / "nothing.git"), commit_of())
+
+    def test_a_repository_of_another_object_format_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "models.git").mkdir()
+        git(tmp_path / "models.git", "init", "--quiet", "--bare", "--object-format=sha256", ".")
+        bare = Bare(tmp_path / "models.git")
+        bare.commit({"other": b"1"})
+        with pytest.raises(WillNotPass, match=r"SHA-256.* MODEL_REPOSITORY"):
+            publish(bare, commit_of())
 
     @pytest.mark.parametrize(
         ("there", "path"), [("air", "air/README.md"), ("README.md/x", "README.md")]
