@@ -61,8 +61,8 @@ _REFUSALS: Final = tuple(
          r"(error:|HTTP) 404",
          "no such repository, or no right to see it; check MODEL_REPOSITORY and GITHUB_TOKEN"),
         (r"mismatched algorithms",
-         "the repository names its objects by SHA-256; MODEL_REPOSITORY has to be one of Git's usual"
-         " format, SHA-1"),
+         "the repository names its objects by SHA-256; MODEL_REPOSITORY has to be one of Git's"
+         " usual format, SHA-1"),
         (r"branch is currently checked out", "MODEL_REPOSITORY has to be a bare repository"),
         (r"dubious ownership", "the repository belongs to another user; run the publisher as its"
          " owner, or give the folder to the publisher's user"),

@@ -191,10 +191,15 @@ class ModelRepository:
         return {path: self._git.content(blob) for path, blob in blobs.items()}
 
     def _entries(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
-        """Those of the paths that a commit has -> mode, type and name of what stands there."""
+        """Those of the paths that a commit has -> mode, type and name of what stands there.
+
+        Not every host looks at what it takes: in a broken tree a name can stand twice.
+        """
         listed = self._git.local("ls-tree", "-z", commit, "--", *paths)
-        entries = (entry.partition("\t") for entry in listed.split("\0") if entry)
-        return {path: about for about, _, path in entries}
+        entries: dict[str, str] = {}
+        for about, _, path in (entry.partition("\t") for entry in listed.split("\0") if entry):
+            entries[path] = "twice" if path in entries else about
+        return entries
 
     def _prepare_cache(self) -> None:
         if not (self._cache / "HEAD").exists():
@@ -326,19 +331,29 @@ class ModelRepository:
         )
         layout = "%x09".join(("%H", *values))
         listed = self._git.local("log", "-z", "--topo-order", f"--format={layout}", head)
-        rows = listed.rstrip("\0").split("\0")  # a message may hold any other character
-        return [PublishedModel(*map(str.rstrip, row.split("\t", 2))) for row in rows]
+        rows = listed.split("\0")  # a message may hold any other character
+        return [PublishedModel(*map(str.rstrip, row.split("\t", 2))) for row in rows if row]
 
     def _make(self, commit: Commit, parent: str | None) -> str:
-        """The commit as an object in the cache."""
+        """The commit as an object in the cache.
+
+        Raises:
+            WillNotPass: what is on the branch does not let it have its files.
+        """
         if parent:
             self._require_free(commit.files, parent)
         with tempfile.TemporaryFile(dir=self._cache) as stream:
             stream.writelines(fast_import_stream(commit, parent))
             stream.seek(0)
-            return self._git.local(
+            made = self._git.local(
                 "fast-import", "--quiet", "--force", "--date-format=raw", stdin=stream
             )
+        if self._entries(made, commit.files) != commit.entries():
+            raise WillNotPass(
+                f"{self.address}: the files of {self._branch} are not as Git keeps them, a name "
+                "stands twice: `git fsck` says where. Repair them there, or set publish.branch"
+            )
+        return made
 
     def _require_free(self, paths: Iterable[str], head: str) -> None:
         """Refuse to put a file where the branch has a folder, or a folder where it has a file."""

@@ -23,9 +23,11 @@ def main() -> int:
     options = parser.parse_args()
     print(f"{'reader':16} {'cases':>7} {'seconds':>8}  what became of them")
     failed = 0
+    weights = sum(target.weight for target in TARGETS)
     for target in TARGETS:
+        cases = -(-options.cases * target.weight // weights)
         began, outcomes = time.perf_counter(), Counter[str]()
-        fault = _fault(target, -(-options.cases // len(TARGETS)), options.seed, outcomes)
+        fault = _fault(target, cases, options.seed, outcomes)
         told = ", ".join(f"{word} {times:,}" for word, times in outcomes.most_common())
         seconds = time.perf_counter() - began
         print(f"{target.name:16} {outcomes.total():7,} {seconds:8.0f}  {told}", flush=True)
@@ -37,7 +39,9 @@ def main() -> int:
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Of this process, and of any that it has started."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(usage.ru_maxrss for usage in usages) / 1024
 
 
 def _fault(target: Target, cases: int, number: int, outcomes: Counter[str]) -> str | None:

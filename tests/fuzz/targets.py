@@ -2,6 +2,7 @@
 
 What comes out is a result, or an error of ours whose text says what was wrong. Of a table, every
 row is kept or refused with a reason. And it is done within two seconds, on any input of this size.
+The model repository has duties of its own.
 """
 
 import base64
@@ -30,7 +31,7 @@ from shared.pipeline import PipelineError, load_pipeline
 from shared.settings import SettingsError, read_settings
 from shared.transport import admitted
 from tests.conftest import AIR_QUALITY
-from tests.fuzz import inputs
+from tests.fuzz import inputs, model_repository
 
 LONGEST_SECONDS = 2.0
 """Of the processor's time, so that other processes do not count."""
@@ -50,6 +51,8 @@ class Target:
     inputs: st.SearchStrategy[Any]
     read: Callable[[Any], str]
     """Returns what became of the input, in a word or two; raises if a duty is not done."""
+    weight: int = 50
+    """How many of the cases it gets, beside the others: few if one takes long."""
 
 
 @contextmanager
@@ -166,6 +169,7 @@ TARGETS = (
     Target("pipeline file", inputs.pipelines, _pipeline),
     Target("message", inputs.messages(), _message),
     Target("settings", inputs.settings, _settings),
+    Target("model repository", model_repository.places(), model_repository.publish_to, weight=7),
 )
 
 

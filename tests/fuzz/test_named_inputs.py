@@ -24,6 +24,7 @@ from shared.failures import WillNotPass
 from shared.pipeline import CategoryColumn, NumberColumn, Pipeline, Schema, TimeColumn
 from shared.records import Batch
 from shared.store import Store
+from tests.integration.publisher.bare import Bare
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 SCHEMA = Schema(
@@ -213,6 +214,38 @@ def test_a_million_rows_are_read_and_sorted_out_within_two_gigabytes(tmp_path: P
         print(len(rows.valid), len(rows.refused))
     """
     assert limited(code, tmp_path, 2) == "999990 10"
+
+
+PUBLISH = """
+    import re, sys
+    from pathlib import Path
+    from services.publisher.repository import ModelRepository
+    from tests.fuzz.model_repository import commit_of
+    def most_mib():
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\\s*(\\d+)", status)[1]) // 1024
+    folder, before = Path(sys.argv[1]), most_mib()
+    repository = ModelRepository(str(folder / "models.git"), "main", folder / "cache", None, None)
+    repository.publish(commit_of(1))
+    grown = most_mib() - before
+    print("published" if grown < 30 else f"grown by {grown} MiB")
+"""
+
+
+class TestModelRepository:
+    """What others have committed before a model is published."""
+
+    def test_five_thousand_commits_with_trailers_like_ours(self, tmp_path: Path) -> None:
+        bare = Bare.make(tmp_path / "models.git")
+        forged = "x\n\nTrimtab-Model: air_quality/v7\nTrimtab-Run: " + "a" * 32
+        bare.commit({"other": b"1"}, times=5_000, message=forged)
+        assert limited(PUBLISH, tmp_path, 1) == "published"
+
+    def test_trailers_of_ten_megabytes(self, tmp_path: Path) -> None:
+        bare = Bare.make(tmp_path / "models.git")
+        long = "Trimtab-Model: " + "air_quality/v1 " * 700_000
+        bare.commit({"other": b"1"}, times=2, message=f"x\n\n{long}\nTrimtab-Run: {'a' * 32}")
+        assert limited(PUBLISH, tmp_path, 1) == "published"
 
 
 class TestCheck:

@@ -14,7 +14,10 @@ def test_every_input_has_its_outcome(target: Target) -> None:
     outcomes: Counter[str] = Counter()
 
     @settings(
-        max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=3 * target.weight,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     @given(target.inputs)
     def case(given_: Any) -> None:

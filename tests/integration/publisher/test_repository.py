@@ -442,6 +442,18 @@ class TestRefusals:
             publish(bare, replace(commit_of(), files={path: b"ours"}))
         assert bare.files() == {there: b"theirs"}
 
+    def test_a_name_that_stands_twice_on_the_branch(self, bare: Bare) -> None:
+        """Ours would be one of the two, and nobody could tell which a checkout takes."""
+        theirs = git(bare.path, "hash-object", "-w", "--stdin", stdin=b"theirs").decode().strip()
+        twice = (b"100644 model.joblib\0" + bytes.fromhex(theirs)) * 2
+        write = ("hash-object", "-t", "tree", "-w", "--literally", "--stdin")
+        tree = git(bare.path, *write, stdin=twice).decode().strip()
+        bare.git("update-ref", "refs/heads/main", bare.git("commit-tree", "-m", "x", tree))
+        before = bare.refs()
+        with pytest.raises(WillNotPass, match=r"stands twice: `git fsck` .* set publish\.branch"):
+            publish(bare, commit_of())
+        assert bare.refs() == before
+
 
 def _cut_head(cache: Path) -> None:
     (cache / "HEAD").write_bytes(b"")
