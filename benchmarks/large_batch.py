@@ -137,7 +137,7 @@ def _pipeline(folder: Path) -> Path:
 
 
 @contextmanager
-def _servers(folder: Path) -> Iterator[dict[str, str]]:
+def servers(folder: Path) -> Iterator[dict[str, str]]:
     mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
     try:
         mongo.start()
@@ -194,7 +194,7 @@ def measure(rows: int, rounds: int, folder: Path, console: Console) -> dict[int,
     """Number of workers -> seconds of each round; the first check of each is not counted."""
     _pipeline(folder)
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    with _servers(folder) as environment:
+    with servers(folder) as environment:
         settings = read_settings(
             **{name.lower(): value for name, value in environment.items()}, _env_file=None
         )
