@@ -9,14 +9,15 @@ FAULTS ?= 320
 MINUTES ?= inf
 CASES ?= 100000
 COMPOSE ?= docker compose --profile demo
+SECONDS ?= 120
 WITHOUT ?=
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test coverage lint format bench faults fuzz containers audit lock clean
+.PHONY: help demo run test coverage lint format bench faults fuzz fuzz-guided containers audit lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: .venv/embedded ## Play a short history through the whole system (FEED_REPLAY=FOLDER: recorded answers)
 	@$(BIN)/trimtab demo $(if $(FEED_REPLAY),--replay '$(FEED_REPLAY)')
@@ -52,6 +53,9 @@ faults: .venv/dev ## Play a history under faults (SEED, BATCHES, FAULTS, MINUTES
 fuzz: .venv/dev ## Throw hostile input at every reader (SEED, CASES)
 	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
+fuzz-guided: .venv/fuzz/done ## The same, led by the lines that are run (SEED, SECONDS for each reader)
+	@PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.fuzz.coverage_guided --seconds $(SECONDS) --seed $(SEED)
+
 containers: .venv/dev secrets .env ## Rehearse the compose file: kills, upgrade, restore, … (COMPOSE; removes the demo's volumes)
 	@$(BIN)/python -m tests.containers --compose '$(COMPOSE)'
 
@@ -81,6 +85,7 @@ lock: ## Pin every dependency again, with hashes (needs uv)
 	@$(call pin,cli,pyproject.toml --extra ingest --extra drift --extra trainer --extra cli $(AS_TESTED))
 	@$(call pin,build,requirements/build.in $(AS_TESTED))
 	@$(call pin,audit,requirements/audit.in --upgrade)
+	@$(call pin,fuzz,requirements/fuzz.in --upgrade)
 
 clean: ## Remove the environment and the state of demos and runs
 	@rm -rf .venv .trimtab
@@ -94,6 +99,12 @@ clean: ## Remove the environment and the state of demos and runs
 
 .venv/prometheus: # what cannot be had is said by its users
 	@command -v prometheus >/dev/null || deploy/prometheus/fetch.sh $@ || true
+
+.venv/fuzz/done: requirements/fuzz.lock .venv/dev
+	@rm -rf .venv/fuzz
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	    --target .venv/fuzz -r $<
+	@touch $@
 
 .venv/audit/done: requirements/audit.lock
 	@$(PYTHON) -m venv .venv/audit

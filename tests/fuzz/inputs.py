@@ -199,7 +199,7 @@ files = st.one_of(
 
 
 @cache
-def _foreign(stage: Stage) -> list[bytes]:
+def foreign_to(stage: Stage) -> list[bytes]:
     """The same list in every case: a case has to be the same when it is tried again."""
     event = dump_event(UNKNOWN_PIPELINE[stage])
     short = foreign(stage, event["type"], event).values()
@@ -214,7 +214,7 @@ def messages(draw: st.DrawFn) -> tuple[Stage, bytes]:
     if draw(st.booleans()):
         field = draw(st.sampled_from([*event, "another"]))
         return stage, message(stage, event["type"], event | {field: draw(values)})
-    return stage, draw(bent(_foreign(stage)))
+    return stage, draw(bent(foreign_to(stage)))
 
 
 NAMES = (

@@ -63,7 +63,7 @@ def in_time() -> Iterator[None]:
     assert seconds < LONGEST_SECONDS, f"took {seconds:.1f} s"
 
 
-def _says_something(error: BaseException) -> str:
+def says_something(error: BaseException) -> str:
     assert str(error).strip(), f"{type(error).__name__} says nothing"
     assert len(str(error)) < 5_000, f"{type(error).__name__} says too much"
     return "refused"
@@ -74,7 +74,7 @@ def _sorted_out(table: Any) -> str:
     try:
         rows = validate_rows(table, SCHEMA, NOW)
     except WillNotPass as error:
-        return _says_something(error)
+        return says_something(error)
     assert len(rows.valid) + len(rows.refused) == len(table)
     assert sum(rows.reasons.values()) == len(rows.refused)
     assert all(rows.refused["reason"])
@@ -91,7 +91,7 @@ def _feed(format_: str) -> Callable[[bytes], str]:
             try:
                 page = _read_page(text, query={"format": format_}, offset=0)
             except (WillPass, WillNotPass) as error:
-                return _says_something(error)
+                return says_something(error)
             return _sorted_out(page.rows)
 
     return read
@@ -103,7 +103,7 @@ def _file_to_ingest(given: tuple[str, bytes]) -> str:
         try:
             table = read_file(Path(file.name))
         except UnreadableTable as error:
-            return _says_something(error)
+            return says_something(error)
         return _sorted_out(table)
 
 
@@ -115,7 +115,7 @@ def _file_to_check(given: tuple[str, bytes]) -> str:
         try:
             report = check_files(reference, current, Stated())
         except BadInput as error:
-            return _says_something(error)
+            return says_something(error)
     assert json.loads(report.model_dump_json())
     return report.verdict
 
@@ -126,7 +126,7 @@ def _pipeline(content: bytes) -> str:
         try:
             load_pipeline(Path(file.name))
         except PipelineError as error:
-            return _says_something(error)
+            return says_something(error)
     return "read"
 
 
@@ -141,7 +141,7 @@ def _message(given: tuple[Stage, bytes]) -> str:
         try:
             parse_event(called_with.get("event"))
         except ValueError as error:
-            return _says_something(error)
+            return says_something(error)
     return "handled"
 
 

@@ -24,6 +24,18 @@ from shared.failures import WillNotPass
 from shared.pipeline import CategoryColumn, NumberColumn, Pipeline, Schema, TimeColumn
 from shared.records import Batch
 from shared.store import Store
+from tests.fuzz.git_objects import FILE
+from tests.fuzz.model_repository import (
+    LINK,
+    ODD_NAMES,
+    SUBMODULE,
+    TRAPS,
+    Foreign,
+    Place,
+    Ref,
+    commit_of,
+    publish_to,
+)
 from tests.integration.publisher.bare import Bare
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -232,8 +244,42 @@ PUBLISH = """
 """
 
 
+OURS = commit_of(2)
+THEIRS = (b"model.joblib", FILE, b"theirs")
+IN_A_FOLDER = commit_of(2, "models/")
+FORGED = Foreign(OURS.message.encode(), (THEIRS,))
+OUR_TAG = b"refs/tags/air_quality/v2"
+MERGES = (Foreign(b"a"), Foreign(b"b", parents=()), Foreign(b"c", parents=(1, 2)))
+ODD_FILES = (*((name, FILE, b"") for name in ODD_NAMES), *TRAPS)
+
+
 class TestModelRepository:
-    """What others have committed before a model is published."""
+    """What others have put there before a model is published."""
+
+    @pytest.mark.parametrize(
+        ("place", "outcome"),
+        [
+            (Place(OURS), "published"),
+            (Place(OURS, (FORGED,)), "published"),
+            (Place(OURS, (FORGED,), (Ref(OUR_TAG, "commit"),)), "refused: stands on"),
+            (Place(OURS, MERGES, (Ref(OUR_TAG, "blob", tags=2),)), "refused: stands on"),
+            (Place(OURS, (Foreign(b"x", ODD_FILES),)), "published"),
+            (Place(OURS, (Foreign(b"x", ((b"model.joblib", LINK, b"/etc"),)),)), "published"),
+            (Place(OURS, (Foreign(b"x", ((b"README.md", SUBMODULE, b""),)),)), "published"),
+            (Place(OURS, (Foreign(b"x", ((b"README.md/x", FILE, b""),)),)), "refused: in the way"),
+            (
+                Place(IN_A_FOLDER, (Foreign(b"x", ((b"models", FILE, b""),)),)),
+                "refused: in the way",
+            ),
+            (Place(OURS, MERGES, (Ref(b"refs/tags/air_quality", "blob"),)), "refused: in the way"),
+            (Place(OURS, MERGES, padding=60), "published"),
+            (Place(OURS, MERGES, shallow=True), "published"),
+            (Place(OURS, (Foreign(b"x", (THEIRS,), twice=True),)), "refused: broken"),
+            (Place(OURS, refs=(Ref(b"refs/heads/main", "blob"),)), "refused: broken"),
+        ],
+    )
+    def test_it_has_its_outcome(self, place: Place, outcome: str) -> None:
+        assert publish_to(place) == outcome
 
     def test_five_thousand_commits_with_trailers_like_ours(self, tmp_path: Path) -> None:
         bare = Bare.make(tmp_path / "models.git")
