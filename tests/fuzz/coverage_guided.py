@@ -103,7 +103,8 @@ def _found(name: str, seconds: int, seed: int) -> bool:
     cases = re.findall(r"^#(\d+)\s", done.stderr, re.MULTILINE) or ["0"]
     kept = re.findall(r" corp: (\d+)/", done.stderr) or ["0"]
     failed = done.returncode != 0
-    outcome = f"{bad}\n{done.stderr[-3_000:]}" if failed else "nothing"
+    summary = re.findall(r"^SUMMARY: .*", done.stderr, re.MULTILINE)
+    outcome = f"{bad} {summary or done.stderr[-2_000:]}" if failed else "nothing"
     print(f"{name:16} {int(cases[-1]):9,} {int(kept[-1]):6,}  {outcome}", flush=True)  # noqa: T201
     return failed
 
