@@ -96,6 +96,7 @@ HOSTILE: Final = (
     *(b"", b"\xb2", "\u00b2".encode(), b"9" * 5_000, b"v1,v2", b"\t", b"\0", b"\r", b"\x1e", b"\\"),
     *("\u2028".encode(), b"\xff\xfe", b"%H%x00", b"$(touch canary)", b"../..", b"a" * 70_000),
 )
+DIGITS: Final = ("\u00b2".encode(), "\u0661".encode(), b"9" * 5_000, b"-1", b"01", b"1e3", b"")
 TRAILERS: Final = (b"Trimtab-Model", b"Trimtab-Run", b"trimtab-model", b"TRIMTAB-RUN", b"Trimtab")
 BETWEEN: Final = (b": ", b": ", b":", b" : ", b"=", b":\t", b":\n ", b": \r\n ")
 ODD_NAMES: Final = (
@@ -119,7 +120,8 @@ TRAPS: Final = (
 def _values(commit: Commit) -> st.SearchStrategy[bytes]:
     tags = (commit.tag, *commit.successors, f"air_quality/v{commit.version - 1}", "parcels/v1")
     known = [text.encode() for text in (*tags, *tags, RUN, RUN, "b" * 32)]
-    return st.sampled_from(known) | st.sampled_from(HOSTILE) | st.binary(max_size=8)
+    numbers = [b"air_quality/v" + digits for digits in DIGITS]
+    return st.sampled_from(known) | st.sampled_from([*HOSTILE, *numbers]) | st.binary(max_size=8)
 
 
 @st.composite
@@ -159,7 +161,7 @@ def files(draw: st.DrawFn, commit: Commit) -> tuple[tuple[bytes, bytes, bytes], 
     for _ in range(draw(st.integers(0, 3))):
         parts = draw(st.lists(names, min_size=1, max_size=3))
         path = b"/".join(part.replace(b"/", b"_").replace(b"\0", b"_") for part in parts)
-        path = draw(st.sampled_from([path, path, *OUR_PLACES]))
+        path = draw(st.sampled_from([*[path] * 9, *OUR_PLACES]))
         mode = draw(st.sampled_from([FILE, FILE, b"100755", LINK, SUBMODULE, FOLDER]))
         chosen.append((path, mode, draw(_contents(commit))))
     chosen += draw(st.lists(st.sampled_from(TRAPS), max_size=2))
