@@ -18,10 +18,9 @@ from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
 
 from shared.artifacts import verify
+from shared.prediction import Floats, ask
 from shared.records import ModelVersion
 from shared.training import Metric, Training
-
-Floats = NDArray[np.float64]
 
 LEAST_PROBABILITY: Final = float(np.finfo(np.float64).eps)
 """What a class that the model does not know counts as, so that its loss is large and finite."""
@@ -64,9 +63,9 @@ def predict(model: Steps, rows: pd.DataFrame, training: Training) -> Predicted:
     For classification a table of shape (n_rows, n_classes), its columns the classes as texts.
     """
     if training.task == "regression":
-        return np.asarray(model.predict(rows), dtype=np.float64)
+        return np.asarray(ask(model, "predict", rows), dtype=np.float64)
     classes = [str(name) for name in model.classes_]
-    return pd.DataFrame(model.predict_proba(rows), columns=classes, index=rows.index)
+    return pd.DataFrame(ask(model, "predict_proba", rows), columns=classes, index=rows.index)
 
 
 def row_losses(predicted: Predicted, actual: pd.Series, metric: Metric) -> Floats:
