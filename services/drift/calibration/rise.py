@@ -28,7 +28,7 @@ MOST_PERMUTED: Final = 5_000
 """With more groups than this on either side, the statistic's normal limit is used."""
 
 _ENOUGH: Final = 100
-_AT_ONCE: Final = 250
+_AT_ONCE: Final = 50
 _ROUNDING: Final = 1e-12
 
 
