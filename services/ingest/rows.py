@@ -6,13 +6,15 @@ Every rule is one vectorised comparison over a column, but its verdict is on sin
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property, reduce
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from services.ingest.tables import FAULT
 from shared.failures import WillNotPass
@@ -33,7 +35,7 @@ _EARLIEST: Final = pd.Timestamp("1678-01-01", tz="UTC")
 
 _LONGEST_LIST: Final = 400
 
-Mask = pd.Series
+Mask = NDArray[np.bool_]
 Fault = tuple[Mask, str]
 """A reason to refuse a row, and the rows that it concerns."""
 
@@ -61,16 +63,19 @@ def validate_rows(table: pd.DataFrame, schema: Schema, now: datetime) -> Rows:
     Raises:
         WillNotPass: a column of the schema is not there: the source has changed its form.
     """
-    texts = named_by_schema(table, schema)
-    typed, faults = _typed(texts, schema)
-    found = [*_faults_of_form(texts), *faults, *_broken_rules(texts, typed, schema, now)]
-    reason = np.select([mask.to_numpy() for mask, _ in found], [text for _, text in found], "")
+    columns = _columns(table, schema)
+    typed, faults = _typed(columns, schema)
+    found = [*_faults_of_form(table), *faults, *_broken_rules(columns, typed, schema, now)]
+    reason = np.full(len(table), "", dtype=object)
+    for mask, text in reversed(found):
+        reason[mask] = text
     bad = reason != ""
     counts = pd.Series(reason[bad], dtype=object).value_counts()
-    refused = texts[list(schema.columns)][bad].assign(reason=reason[bad])
+    refused = {name: texts.take(bad) for name, texts in columns.items()}
+    valid = pd.DataFrame(typed, index=range(len(table)))
     return Rows(
-        valid=typed[~bad].reset_index(drop=True),
-        refused=refused.reset_index(drop=True),
+        valid=valid[~bad].reset_index(drop=True) if bad.any() else valid,
+        refused=pd.DataFrame(refused | {"reason": reason[bad]}, dtype=object),
         reasons={str(fault): int(rows) for fault, rows in counts.items()},
     )
 
@@ -81,6 +86,47 @@ def named_by_schema(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     Raises:
         WillNotPass: a column of the schema is not there: the source has changed its form.
     """
+    every = slice(None)
+    named = {name: texts.take(every) for name, texts in _columns(table, schema).items()}
+    if FAULT in table:
+        named[FAULT] = table[FAULT].to_numpy()
+    return pd.DataFrame(named, index=table.index, dtype=object)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A column of texts, of which many are equal: what is to be known of a text is found once."""
+
+    distinct: list[str | None]
+    """Stripped; None is a missing one. Two may be equal that were not before."""
+    of_row: NDArray[np.intp]
+    """For each row the position of its text."""
+
+    @classmethod
+    def of(cls, column: pd.Series, missing: tuple[str, ...]) -> "_Texts":
+        codes, values = pd.factorize(column, use_na_sentinel=True)
+        stripped = (value.strip() if isinstance(value, str) else None for value in values)
+        distinct = [None if text in missing else text for text in stripped]
+        return cls([*distinct, None], np.where(codes < 0, len(distinct), codes))
+
+    @cached_property
+    def given(self) -> Mask:
+        """Which rows have a text."""
+        return np.array([text is not None for text in self.distinct])[self.of_row]
+
+    def take(self, rows: Mask | slice) -> NDArray[np.object_]:
+        """The texts of some rows."""
+        return np.array(self.distinct, dtype=object)[self.of_row[rows]]
+
+    def where_not_given(self, other: "_Texts") -> "_Texts":
+        """This column, with the texts of another in the rows where it has none."""
+        behind = len(self.distinct) + other.of_row
+        of_row = np.where(self.given, self.of_row, behind)
+        return _Texts([*self.distinct, *other.distinct], of_row)
+
+
+def _columns(table: pd.DataFrame, schema: Schema) -> dict[str, _Texts]:
+    """The schema's columns, whichever of their names the source uses."""
     spellings = {
         name: [each for each in (name, *column.aliases) if each in table]
         for name, column in schema.columns.items()
@@ -91,86 +137,54 @@ def named_by_schema(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             f"the source has changed its form: no column {', '.join(missing)}; it has "
             f"{textwrap.shorten(published, _LONGEST_LIST)}. Name the new one in schema.columns"
         )
-    chosen = {
-        name: _first_given([_stripped(table[each], schema.missing) for each in found])
+    return {
+        name: reduce(
+            _Texts.where_not_given, (_Texts.of(table[each], schema.missing) for each in found)
+        )
         for name, found in spellings.items()
     }
-    if FAULT in table:
-        chosen[FAULT] = table[FAULT]
-    return pd.DataFrame(chosen, index=table.index)
 
 
-def _first_given(columns: list[pd.Series]) -> pd.Series:
-    first, *others = columns
-    for other in others:
-        first = first.where(first.notna(), other)
-    return first
-
-
-def _stripped(column: pd.Series, missing: tuple[str, ...]) -> pd.Series:
-    def strip(value: object) -> str | None:
-        text = value.strip() if isinstance(value, str) else None
-        return None if text in missing else text
-
-    return _each_once(column, strip, object)
-
-
-def _each_once(column: pd.Series, convert: Callable[[Any], object], dtype: Any) -> pd.Series:
-    """The column converted value by value, equal ones, of which there are many, only once.
-
-    What is missing is converted as None.
-    """
-    codes, values = pd.factorize(column, use_na_sentinel=True)
-    converted = np.empty(len(values) + 1, dtype=object)  # the last one is for -1, which is missing
-    converted[:] = [*(convert(value) for value in values), convert(None)]
-    spread: pd.Series = pd.Series(converted[codes], index=column.index, dtype=dtype)
-    return spread
-
-
-def _typed(texts: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[Fault]]:
+def _typed(columns: dict[str, _Texts], schema: Schema) -> tuple[dict[str, Any], list[Fault]]:
     """The values with their types; a text that has none is missing, and a fault of its row."""
-    typed: dict[str, pd.Series] = {}
+    typed: dict[str, Any] = {}
     faults: list[Fault] = []
     for name, column in schema.columns.items():
-        given = texts[name].notna()
+        texts = columns[name]
         match column:
             case NumberColumn():
-                typed[name] = _numbers(texts[name])
-                faults.append((given & typed[name].isna(), f"{name}: not a number"))
+                typed[name] = _numbers(texts)
+                faults.append((texts.given & np.isnan(typed[name]), f"{name}: not a number"))
             case TimeColumn():
-                typed[name], unclear = _times(texts[name], column)
+                typed[name], unclear = _times(texts, column)
                 faults.append((unclear, f"{name}: skipped or repeated by a change of the clocks"))
-                faults.append((given & typed[name].isna(), f"{name}: not a time"))
+                faults.append((texts.given & typed[name].isna(), f"{name}: not a time"))
             case CategoryColumn():
-                typed[name] = texts[name].astype("str")
-    return pd.DataFrame(typed, index=texts.index), faults
+                typed[name] = pd.array(texts.distinct, dtype="str").take(texts.of_row)
+    return typed, faults
 
 
-def _numbers(texts: pd.Series) -> pd.Series:
+def _numbers(texts: _Texts) -> NDArray[np.float64]:
     """Finite decimal numbers; anything else is missing."""
 
     def number(text: str | None) -> float:
         return float(text) if text and _NUMBER.fullmatch(text) else math.nan
 
-    numbers = _each_once(texts, number, "float64")
-    return numbers.where(np.isfinite(numbers))
+    numbers = np.array([number(text) for text in texts.distinct])
+    return np.where(np.isfinite(numbers), numbers, math.nan)[texts.of_row]
 
 
-def _times(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, Mask]:
+def _times(texts: _Texts, column: TimeColumn) -> tuple[Any, Mask]:
     """Points in time in the column's zone, and which texts name none or two of them.
 
     A text without a zone is local time there, and a change of the clocks leaves some local times
-    out and brings others twice. What fits none of the formats is missing. Each text is read once.
+    out and brings others twice. What fits none of the formats is missing.
     """
-    codes, values = pd.factorize(texts, use_na_sentinel=True)
-    found, unclear = _times_of(pd.Series([*values, None], dtype=object), column)
-    return (
-        found.take(codes).set_axis(texts.index),
-        unclear.take(codes).set_axis(texts.index),
-    )
+    found, unclear = _times_of(pd.Series(texts.distinct, dtype=object), column)
+    return found.array.take(texts.of_row), unclear.to_numpy()[texts.of_row]
 
 
-def _times_of(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, Mask]:
+def _times_of(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, pd.Series]:
     unread = texts.where(~texts.str.fullmatch(_NO_TIME, na=True))
     found = pd.Series(pd.NaT, index=texts.index, dtype=f"datetime64[us, {column.timezone}]")
     unclear = pd.Series(False, index=texts.index)
@@ -187,7 +201,7 @@ def _times_of(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, Mask]:
     return found, unclear
 
 
-def _states_zone(texts: pd.Series, form: str) -> Mask:
+def _states_zone(texts: pd.Series, form: str) -> pd.Series:
     if form == "ISO8601":
         return texts.str.contains(_ZONE, na=False)
     return pd.Series("%z" in form, index=texts.index)
@@ -200,19 +214,19 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series:
     return placed
 
 
-def _faults_of_form(texts: pd.DataFrame) -> Iterator[Fault]:
-    if FAULT in texts:
-        for fault in texts[FAULT].dropna().unique():
-            yield texts[FAULT] == fault, f"row: {fault}"
+def _faults_of_form(table: pd.DataFrame) -> Iterator[Fault]:
+    if FAULT in table:
+        for fault in table[FAULT].dropna().unique():
+            yield (table[FAULT] == fault).to_numpy(), f"row: {fault}"
 
 
 def _broken_rules(
-    texts: pd.DataFrame, typed: pd.DataFrame, schema: Schema, now: datetime
+    columns: dict[str, _Texts], typed: dict[str, Any], schema: Schema, now: datetime
 ) -> Iterator[Fault]:
     """Every rule of the schema, with the rows that break it."""
     for name, column in schema.columns.items():
         if column.required or name == schema.event_time:
-            yield texts[name].isna(), f"{name}: missing"
+            yield ~columns[name].given, f"{name}: missing"
         match column:
             case NumberColumn():
                 yield from _out_of_range(name, typed[name], column)
@@ -222,7 +236,9 @@ def _broken_rules(
         yield typed[lower] > typed[upper], f"{lower} above {upper}"
 
 
-def _out_of_range(name: str, numbers: pd.Series, column: NumberColumn) -> Iterator[Fault]:
+def _out_of_range(
+    name: str, numbers: NDArray[np.float64], column: NumberColumn
+) -> Iterator[Fault]:
     if column.minimum is not None:
         yield numbers < column.minimum, f"{name}: below {column.minimum:.15g}"
     if column.maximum is not None:
