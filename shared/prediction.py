@@ -19,18 +19,19 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.pipeline import Pipeline as Steps
+from sklearn.tree._tree import Tree
 from sklearn.utils.validation import check_array
 
 Floats = NDArray[np.float64]
 Question = Literal["predict", "predict_proba"]
 
-_FORESTS: Final = (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-"""Not classes derived from them, which may predict in another way."""
+_FORESTS: Final[dict[type, Question]] = {
+    ExtraTreesClassifier: "predict_proba",
+    ExtraTreesRegressor: "predict",
+    RandomForestClassifier: "predict_proba",
+    RandomForestRegressor: "predict",
+}
+"""Class -> what is the mean of its trees' answers. Classes derived from them may answer otherwise."""
 
 
 def ask(model: Steps, question: Question, rows: pd.DataFrame) -> Floats:
@@ -41,8 +42,9 @@ def ask(model: Steps, question: Question, rows: pd.DataFrame) -> Floats:
     features = np.hstack([_block(steps, rows[names]) for steps, names in _blocks(columns)])
     for step in model[1:-1] if len(model) > 2 else ():
         features = step.transform(features)
-    if type(estimator) in _FORESTS:
-        return _of_forest(estimator, question, features)
+    if _FORESTS.get(type(estimator)) == question:
+        mean = _mean_of_trees([tree.tree_ for tree in estimator.estimators_], features)
+        return mean if question == "predict_proba" else mean[:, 0]
     return np.asarray(getattr(estimator, question)(features))
 
 
@@ -63,18 +65,16 @@ def _block(steps: Steps, rows: pd.DataFrame) -> Any:
     return np.asarray(steps.transform(rows[~number.duplicated()]))[number]
 
 
-def _of_forest(forest: Any, question: Question, features: Any) -> Floats:
-    """The mean of the trees' answers, added in the trees' order as scikit-learn does.
+def _mean_of_trees(trees: list[Tree], features: Any) -> Floats:
+    """Their mean answer, of shape (n_rows, n_values), added in their order as scikit-learn does.
 
     Rows that the first tree puts in one leaf follow each other: their paths in the others are
     alike. It takes half the time.
     """
     values = check_array(features, dtype=np.float32, ensure_all_finite="allow-nan")
-    trees = forest.estimators_
-    order = np.argsort(trees[0].apply(values, check_input=False), kind="stable")
+    order = np.argsort(trees[0].apply(values), kind="stable")
     ordered = values[order]
-    answers = (getattr(tree, question)(ordered, check_input=False) for tree in trees)
-    mean = sum(answers) / len(trees)
+    mean = sum(tree.predict(ordered) for tree in trees) / len(trees)
     placed = np.empty_like(mean)
     placed[order] = mean
     return placed

@@ -78,7 +78,7 @@ class Store:
         self.database = database
         self._blobs = gridfs.GridFS(database, collection="blobs")
         self.cached_blob = lru_cache(maxsize=8)(self.blob)
-        self._verified_once = lru_cache(maxsize=8)(self._verify)
+        self._checked_once = lru_cache(maxsize=8)(self._checked)
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -139,22 +139,24 @@ class Store:
         """The bytes of a hash as a file, of which no more is read than its user asks for.
 
         When this process first opens them all are read, piece by piece, to check the hash. Those of
-        one piece are read once.
+        one piece are kept then.
 
         Raises:
             WillNotPass: they are not there, or are no longer what they were.
         """
-        file = self._stored(digest)
-        if file.length <= _PIECE_BYTES:
-            return BytesIO(self.cached_blob(digest))
-        self._verified_once(digest)
-        return cast("BinaryIO", file)
+        one_piece = self._checked_once(digest)
+        if one_piece is not None:
+            return BytesIO(one_piece)
+        return cast("BinaryIO", self._stored(digest))
 
-    def _verify(self, digest: Sha256) -> None:
-        file, found = self._stored(digest), hashlib.sha256()
+    def _checked(self, digest: Sha256) -> bytes | None:
+        """The bytes, which are what they were; None if they are of several pieces."""
+        file, found, first = self._stored(digest), hashlib.sha256(), None
         while piece := file.read(_PIECE_BYTES):
             found.update(piece)
+            first = piece if first is None else first
         _require_unaltered(digest, found.hexdigest())
+        return first if file.length <= _PIECE_BYTES else None
 
     def _stored(self, digest: Sha256) -> gridfs.GridOut:
         try:
