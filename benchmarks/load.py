@@ -2,7 +2,9 @@
 
 In turn, on the same broker: real workers of both stages on a real store, each batch 3,300 new rows
 of an HTTP source; and two workers that only pass on messages of the same size, in as many hops.
-Run: `python -m benchmarks.load`, or with `--batches 10000` for memory, broker and latency.
+Run: `python -m benchmarks.load`; with `--beside CHECKOUT` for the workers of another commit in the
+same rounds; with `--pipelines 2` for that many, which do not wait for each other's checks; with
+`--batches 10000` for memory, broker and latency.
 """
 
 import argparse
@@ -32,7 +34,7 @@ from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import worker_command
 from shared.celery_app import celery_app
 from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
-from shared.records import Batch, DriftReport, ModelVersion
+from shared.records import Batch, DriftReport
 from shared.settings import Settings, read_settings
 from shared.stage import Resources
 from shared.store import NUMBERED
@@ -102,11 +104,12 @@ class Feed:
 
 
 class Load:
-    """The real workers, given ticks and watched from outside."""
+    """The real workers, given ticks of all pipelines in turn and watched from outside."""
 
     def __init__(self, resources: Resources, workers: dict[str, Process]) -> None:
         self._resources = resources
         self._workers = workers
+        self._pipelines = sorted(resources.pipelines)
         self._ticks = 0
 
     def play(self, batches: int) -> float:
@@ -116,7 +119,8 @@ class Load:
         started = time.perf_counter()
         for _ in range(batches):
             self._ticks += 1
-            fields = first_event_fields("air_quality", "load", self._ticks)
+            pipeline = self._pipelines[self._ticks % len(self._pipelines)]
+            fields = first_event_fields(pipeline, "load", self._ticks)
             event = IngestionDue(**fields, slot=datetime.now(UTC))
             self._resources.broker.send_to("ingest", event)
         while reports.estimated_document_count() < wanted:
@@ -124,6 +128,17 @@ class Load:
                 raise SystemExit("the batches are not checked; see the workers' logs")
             time.sleep(0.02)
         return time.perf_counter() - started
+
+    def begin(self) -> None:
+        """Let every pipeline have its first model, and every worker be warm."""
+        self.play(len(self._pipelines))
+        deadline = time.monotonic() + 120
+        for pipeline in self._pipelines:
+            while not self._resources.store.reference(pipeline):
+                if time.monotonic() > deadline:
+                    raise SystemExit("no first model after two minutes; see the trainer's log")
+                time.sleep(0.1)
+        self.play(20)
 
     def memory(self) -> dict[str, float]:
         """MB that each worker's processes hold, the parent's and its children's."""
@@ -174,14 +189,17 @@ def _memory(worker: Process) -> float:
     return total
 
 
-def _prepare(folder: Path, url: str) -> None:
-    """The default pipeline with the feed as its source; the schedule is left to this program."""
+def _prepare(folder: Path, url: str, pipelines: int) -> None:
+    """The default pipeline so many times, with the feed as its source, and no clock."""
     definition = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))
     definition["schedule"] = "0 0 1 1 *"
     definition["source"] = {"kind": "http", "url": url, "format": "csv"}
     Repo.init(folder / "models.git", bare=True, initial_branch="main").close()
-    (folder / "pipelines").mkdir()
-    (folder / "pipelines" / PIPELINE.name).write_text(yaml.safe_dump(definition), encoding="utf-8")
+    (folder / "pipelines").mkdir(parents=True)
+    for number in range(1, pipelines + 1):
+        definition["name"] = f"air_quality_{number}"
+        file = folder / "pipelines" / f"{number}.yaml"
+        file.write_text(yaml.safe_dump(definition), encoding="utf-8")
 
 
 @contextmanager
@@ -223,34 +241,62 @@ def _passing_command(queue: str) -> list[str]:
     ]
 
 
-def _wait_for_first_model(resources: Resources) -> None:
-    deadline = time.monotonic() + 120
-    while not resources.store.reference("air_quality"):
-        if time.monotonic() > deadline:
-            raise SystemExit("no first model after two minutes; see the trainer's log")
-        time.sleep(0.1)
-    if not resources.store.newest(ModelVersion, {"decision": "promoted"}, "version"):
-        raise SystemExit("there is a reference without a model")
+def _settings(environment: dict[str, str]) -> Settings:
+    return read_settings(**{key.lower(): value for key, value in environment.items()})
 
 
-def _compare(load: Load, bare: Bare, batches: int, console: Console) -> None:
-    """Rounds of both in turn."""
-    rates: list[float] = []
-    bare_rates: list[float] = []
+@contextmanager
+def _system(
+    folder: Path, url: str, pipelines: int, checkout: Path | None = None
+) -> Iterator[tuple[Load, dict[str, str]]]:
+    """All workers on servers of their own, of this checkout or of another, and their environment.
+
+    Checks of several pipelines are shared by as many processes; the other stages have one each.
+    """
+    elsewhere = ["env", "-C", str(checkout)] if checkout else []
+    with ExitStack() as stack:
+        _prepare(folder, url, pipelines)
+        environment = stack.enter_context(_servers(folder))
+        settings = _settings(environment)
+        resources = Resources.connect(settings, celery_app(lambda: settings))
+        stack.callback(resources.close)
+        processes = {"drift": str(pipelines)}
+        workers: dict[str, Process] = {}
+        for stage in STAGES:
+            command = [*elsewhere, *worker_command(stage), "-c", processes.get(stage, "1")]
+            workers[stage] = stack.enter_context(_worker(stage, command, folder, environment))
+        load = Load(resources, workers)
+        load.begin()
+        yield load, environment
+
+
+def _compare(load: Load, others: Load | None, bare: Bare, batches: int, console: Console) -> None:
+    """Rounds of all in turn."""
+    own: list[float] = []
+    theirs: list[float] = []
+    passed: list[float] = []
     for number in range(ROUNDS):
-        rates.append(batches / load.play(batches))
-        bare_rates.append(10 * batches / bare.play(10 * batches))
-        console.print(f"round {number + 1}: {rates[-1]:.1f} batches/s, bare {bare_rates[-1]:.0f}")
-    ratios = [own / bare for own, bare in zip(rates, bare_rates, strict=True)]
+        own.append(batches / load.play(batches))
+        if others:
+            theirs.append(batches / others.play(batches))
+        passed.append(10 * batches / bare.play(10 * batches))
+        console.print(f"round {number + 1}: {own[-1]:.1f} batches/s, bare {passed[-1]:.0f}")
     table = Table("figure", "median", "least", "most")
     for name, values, form in (
-        ("ingest and drift, batches/s", rates, ".1f"),
-        ("bare Celery, messages through both hops/s", bare_rates, ".1f"),
-        ("ratio, round by round", ratios, ".3f"),
+        ("ingest and drift, batches/s", own, ".1f"),
+        ("the other checkout, batches/s", theirs, ".1f"),
+        ("bare Celery, messages through both hops/s", passed, ".1f"),
+        ("÷ bare Celery, round by round", _ratios(own, passed), ".3f"),
+        ("÷ the other checkout, round by round", _ratios(own, theirs), ".2f"),
     ):
-        shown = (statistics.median(values), min(values), max(values))
-        table.add_row(name, *(format(value, form) for value in shown))
+        if values:
+            shown = (statistics.median(values), min(values), max(values))
+            table.add_row(name, *(format(value, form) for value in shown))
     console.print(table)
+
+
+def _ratios(values: list[float], others: list[float]) -> list[float]:
+    return [value / other for value, other in zip(values, others, strict=False)]
 
 
 def _go_on(load: Load, batches: int, redis: Redis, console: Console) -> None:
@@ -283,36 +329,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, help="go on for so many, without bare Celery")
     parser.add_argument("--rows", type=int, default=3300, help="of each batch")
+    parser.add_argument("--pipelines", type=int, default=1, help="that take turns")
+    parser.add_argument("--beside", type=Path, help="another checkout, whose workers take turns")
     arguments = parser.parse_args()
     console = Console(width=120)
     with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         feed = Feed(arguments.rows)
         stack.callback(feed.close)
-        _prepare(folder, feed.url)
-        environment = stack.enter_context(_servers(folder))
-        settings = read_settings(**{key.lower(): value for key, value in environment.items()})
-        resources = Resources.connect(settings, celery_app(lambda: settings))
-        stack.callback(resources.close)
+        load, environment = stack.enter_context(
+            _system(folder / "own", feed.url, arguments.pipelines)
+        )
         redis = Redis.from_url(environment["REDIS_URL"])
-        workers: dict[str, Process] = {
-            stage: stack.enter_context(
-                _worker(stage, [*worker_command(stage), "-c", "1"], folder, environment)
-            )
-            for stage in STAGES
-        }
-        load = Load(resources, workers)
-        load.play(1)
-        _wait_for_first_model(resources)
-        load.play(20)
         if arguments.batches:
             _go_on(load, arguments.batches, redis, console)
             return
+        others = None
+        if arguments.beside:
+            others, _ = stack.enter_context(
+                _system(folder / "beside", feed.url, arguments.pipelines, arguments.beside)
+            )
         for queue in QUEUES:
             stack.enter_context(_worker(queue, _passing_command(queue), folder, environment))
-        bare = Bare(settings, redis)
+        bare = Bare(_settings(environment), redis)
         bare.play(50)
-        _compare(load, bare, ROUND_BATCHES, console)
+        _compare(load, others, bare, ROUND_BATCHES, console)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ _FORESTS: Final[dict[type, Question]] = {
     RandomForestClassifier: "predict_proba",
     RandomForestRegressor: "predict",
 }
-"""Class -> what is the mean of its trees' answers. Classes derived from them may answer otherwise."""
+"""Class -> which of its answers is the mean of its trees'. Derived classes may answer otherwise."""
 
 
 def ask(model: Steps, question: Question, rows: pd.DataFrame) -> Floats:

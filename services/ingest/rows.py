@@ -236,9 +236,7 @@ def _broken_rules(
         yield typed[lower] > typed[upper], f"{lower} above {upper}"
 
 
-def _out_of_range(
-    name: str, numbers: NDArray[np.float64], column: NumberColumn
-) -> Iterator[Fault]:
+def _out_of_range(name: str, numbers: NDArray[np.float64], column: NumberColumn) -> Iterator[Fault]:
     if column.minimum is not None:
         yield numbers < column.minimum, f"{name}: below {column.minimum:.15g}"
     if column.maximum is not None:

@@ -58,7 +58,7 @@ def test_a_column_that_is_missing_is_told_as_the_model_does(
     rows: pd.DataFrame, air_quality: Pipeline
 ) -> None:
     model = fitted(air_quality, "random_forest", "regression", rows)
-    with pytest.raises(ValueError, match="columns are missing: {'latitude'}"):
+    with pytest.raises(ValueError, match=r"columns are missing: .*'latitude'"):
         ask(model, "predict", rows.drop(columns="latitude"))
 
 
