@@ -191,9 +191,9 @@ def _times_of(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, pd.Serie
     for form in column.formats:
         if unread.isna().all():
             break
-        states_zone = _states_zone(unread, form)
-        instants = _parsed(unread.where(states_zone), form)
-        local = _parsed(unread.where(~states_zone), form).dt.tz_localize(None)
+        states_zone, read = _states_zone(unread, form), _parsed(unread, form)
+        instants = read.where(states_zone)
+        local = read.where(~states_zone).dt.tz_localize(None)
         placed = local.dt.tz_localize(column.timezone, ambiguous="NaT", nonexistent="NaT")
         unclear |= local.notna() & placed.isna()
         found = found.fillna(placed).fillna(instants.dt.tz_convert(column.timezone))
