@@ -19,7 +19,6 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.pipeline import Pipeline as Steps
-from sklearn.tree._tree import Tree
 from sklearn.utils.validation import check_array
 
 Floats = NDArray[np.float64]
@@ -40,7 +39,7 @@ def ask(model: Steps, question: Question, rows: pd.DataFrame) -> Floats:
     if not _can_be_split(columns, rows):
         return np.asarray(getattr(model, question)(rows))
     features = np.hstack([_block(steps, rows[names]) for steps, names in _blocks(columns)])
-    for step in model[1:-1] if len(model) > 2 else ():
+    for _, step in model.steps[1:-1]:
         features = step.transform(features)
     if _FORESTS.get(type(estimator)) == question:
         mean = _mean_of_trees([tree.tree_ for tree in estimator.estimators_], features)
@@ -65,7 +64,7 @@ def _block(steps: Steps, rows: pd.DataFrame) -> Any:
     return np.asarray(steps.transform(rows[~number.duplicated()]))[number]
 
 
-def _mean_of_trees(trees: list[Tree], features: Any) -> Floats:
+def _mean_of_trees(trees: list[Any], features: Any) -> Floats:
     """Their mean answer, of shape (n_rows, n_values), added in their order as scikit-learn does.
 
     Rows that the first tree puts in one leaf follow each other: their paths in the others are
@@ -74,7 +73,7 @@ def _mean_of_trees(trees: list[Tree], features: Any) -> Floats:
     values = check_array(features, dtype=np.float32, ensure_all_finite="allow-nan")
     order = np.argsort(trees[0].apply(values), kind="stable")
     ordered = values[order]
-    mean = sum(tree.predict(ordered) for tree in trees) / len(trees)
+    mean: Floats = sum(tree.predict(ordered) for tree in trees) / len(trees)
     placed = np.empty_like(mean)
     placed[order] = mean
     return placed

@@ -18,9 +18,11 @@ from pydantic import SecretStr
 from sklearn.pipeline import Pipeline as Steps
 
 from shared.artifacts import verify
-from shared.prediction import Floats, ask
+from shared.prediction import ask
 from shared.records import ModelVersion
 from shared.training import Metric, Training
+
+Floats = NDArray[np.float64]
 
 LEAST_PROBABILITY: Final = float(np.finfo(np.float64).eps)
 """What a class that the model does not know counts as, so that its loss is large and finite."""
