@@ -106,9 +106,12 @@ class Feed:
 class Load:
     """The real workers, given ticks of all pipelines in turn and watched from outside."""
 
-    def __init__(self, resources: Resources, workers: dict[str, Process]) -> None:
+    def __init__(
+        self, resources: Resources, workers: dict[str, Process], servers: list[Process]
+    ) -> None:
         self._resources = resources
         self._workers = workers
+        self._servers = servers
         self._pipelines = sorted(resources.pipelines)
         self._ticks = 0
 
@@ -144,6 +147,10 @@ class Load:
         """MB that each worker's processes hold, the parent's and its children's."""
         return {name: _memory(worker) for name, worker in self._workers.items()}
 
+    def cpu_seconds(self) -> float:
+        """What the workers, the store and the broker have used of the cores so far."""
+        return sum(map(_cpu_seconds, [*self._workers.values(), *self._servers]))
+
     def latencies(self) -> list[float]:
         """Seconds that ingest's and drift's handlers took together, by batch."""
         store = self._resources.store
@@ -176,17 +183,28 @@ class Bare:
 
 
 def _memory(worker: Process) -> float:
-    pids, total = [worker.pid], 0.0
+    sizes = (text.partition("VmRSS:")[2].split()[0] for text in _read_all(worker, "status"))
+    return sum(map(int, sizes)) / 1024
+
+
+def _cpu_seconds(process: Process) -> float:
+    """In user and system mode, of a process and its children."""
+    fields = (text.rpartition(")")[2].split() for text in _read_all(process, "stat"))
+    return sum(int(user) + int(system) for *_, user, system in (each[:13] for each in fields)) / (
+        os.sysconf("SC_CLK_TCK")
+    )
+
+
+def _read_all(process: Process, file: str) -> Iterator[str]:
+    """What the kernel's file about a process says, and of each of its children."""
+    pids = [str(process.pid)]
     while pids:
-        pid = pids.pop()
+        folder = Path(f"/proc/{pids.pop()}")
         try:
-            status = Path(f"/proc/{pid}/status").read_text()
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            pids += (folder / "task" / folder.name / "children").read_text().split()
+            yield (folder / file).read_text()
         except OSError:
             continue
-        total += int(status.partition("VmRSS:")[2].split()[0]) / 1024
-        pids += map(int, children)
-    return total
 
 
 def _prepare(folder: Path, url: str, pipelines: int) -> None:
@@ -203,12 +221,13 @@ def _prepare(folder: Path, url: str, pipelines: int) -> None:
 
 
 @contextmanager
-def _servers(folder: Path) -> Iterator[dict[str, str]]:
+def _servers(folder: Path) -> Iterator[tuple[dict[str, str], list[Process]]]:
+    """Their addresses with the rest of the environment, and their processes."""
     mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
     try:
         mongo.start()
         valkey.start()
-        yield {
+        environment = {
             "MONGODB_URI": mongo.uri,
             "REDIS_URL": valkey.url,
             "PIPELINES": str(folder / "pipelines"),
@@ -217,6 +236,7 @@ def _servers(folder: Path) -> Iterator[dict[str, str]]:
             "GIT_CACHE": str(folder / "git"),
             "LOG_LEVEL": "WARNING",
         }
+        yield environment, [server.process for server in (mongo, valkey) if server.process]
     finally:
         for server in (mongo, valkey):
             if server.process:
@@ -256,7 +276,7 @@ def _system(
     elsewhere = ["env", "-C", str(checkout)] if checkout else []
     with ExitStack() as stack:
         _prepare(folder, url, pipelines)
-        environment = stack.enter_context(_servers(folder))
+        environment, servers = stack.enter_context(_servers(folder))
         settings = _settings(environment)
         resources = Resources.connect(settings, celery_app(lambda: settings))
         stack.callback(resources.close)
@@ -265,34 +285,50 @@ def _system(
         for stage in STAGES:
             command = [*elsewhere, *worker_command(stage), "-c", processes.get(stage, "1")]
             workers[stage] = stack.enter_context(_worker(stage, command, folder, environment))
-        load = Load(resources, workers)
+        load = Load(resources, workers, servers)
         load.begin()
         yield load, environment
 
 
 def _compare(load: Load, others: Load | None, bare: Bare, batches: int, console: Console) -> None:
     """Rounds of all in turn."""
-    own: list[float] = []
-    theirs: list[float] = []
+    own: list[tuple[float, float]] = []
+    theirs: list[tuple[float, float]] = []
     passed: list[float] = []
     for number in range(ROUNDS):
-        own.append(batches / load.play(batches))
+        own.append(_round(load, batches))
         if others:
-            theirs.append(batches / others.play(batches))
+            theirs.append(_round(others, batches))
         passed.append(10 * batches / bare.play(10 * batches))
-        console.print(f"round {number + 1}: {own[-1]:.1f} batches/s, bare {passed[-1]:.0f}")
+        console.print(f"round {number + 1}: {own[-1][0]:.1f} batches/s, bare {passed[-1]:.0f}")
+    rates, cpu = _columns(own)
+    their_rates, their_cpu = _columns(theirs)
     table = Table("figure", "median", "least", "most")
     for name, values, form in (
-        ("ingest and drift, batches/s", own, ".1f"),
-        ("the other checkout, batches/s", theirs, ".1f"),
+        ("ingest and drift, batches/s", rates, ".1f"),
+        ("the other checkout, batches/s", their_rates, ".1f"),
         ("bare Celery, messages through both hops/s", passed, ".1f"),
-        ("÷ bare Celery, round by round", _ratios(own, passed), ".3f"),
-        ("÷ the other checkout, round by round", _ratios(own, theirs), ".2f"),
+        ("÷ bare Celery, round by round", _ratios(rates, passed), ".3f"),
+        ("÷ the other checkout, round by round", _ratios(rates, their_rates), ".2f"),
+        ("CPU of workers, store and broker, ms a batch", cpu, ".0f"),
+        ("the other checkout, ms a batch", their_cpu, ".0f"),
+        ("÷ the other checkout, round by round", _ratios(cpu, their_cpu), ".2f"),
     ):
         if values:
             shown = (statistics.median(values), min(values), max(values))
             table.add_row(name, *(format(value, form) for value in shown))
     console.print(table)
+
+
+def _round(load: Load, batches: int) -> tuple[float, float]:
+    """Batches a second, and milliseconds of CPU a batch."""
+    before = load.cpu_seconds()
+    rate = batches / load.play(batches)
+    return rate, 1000 * (load.cpu_seconds() - before) / batches
+
+
+def _columns(rounds: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [rate for rate, _ in rounds], [cpu for _, cpu in rounds]
 
 
 def _ratios(values: list[float], others: list[float]) -> list[float]:
