@@ -34,7 +34,7 @@ from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import worker_command
 from shared.celery_app import celery_app
 from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
-from shared.records import Batch, DriftReport
+from shared.records import Batch, DriftReport, Record
 from shared.settings import Settings, read_settings
 from shared.stage import Resources
 from shared.store import NUMBERED
@@ -151,6 +151,10 @@ class Load:
         """What the workers, the store and the broker have used of the cores so far."""
         return sum(map(_cpu_seconds, [*self._workers.values(), *self._servers]))
 
+    def handled_seconds(self, kind: type[Record]) -> list[float]:
+        """How long the handler took for each record of a kind."""
+        return [record.handled_seconds or 0.0 for record in self._resources.store.find(kind, {})]
+
     def latencies(self) -> list[float]:
         """Seconds that ingest's and drift's handlers took together, by batch."""
         store = self._resources.store
@@ -266,7 +270,7 @@ def _settings(environment: dict[str, str]) -> Settings:
 
 
 @contextmanager
-def _system(
+def running_system(
     folder: Path, url: str, pipelines: int, checkout: Path | None = None
 ) -> Iterator[tuple[Load, dict[str, str]]]:
     """All workers on servers of their own, of this checkout or of another, and their environment.
@@ -374,7 +378,7 @@ def main() -> None:
         feed = Feed(arguments.rows)
         stack.callback(feed.close)
         load, environment = stack.enter_context(
-            _system(folder / "own", feed.url, arguments.pipelines)
+            running_system(folder / "own", feed.url, arguments.pipelines)
         )
         redis = Redis.from_url(environment["REDIS_URL"])
         if arguments.batches:
@@ -383,7 +387,7 @@ def main() -> None:
         others = None
         if arguments.beside:
             others, _ = stack.enter_context(
-                _system(folder / "beside", feed.url, arguments.pipelines, arguments.beside)
+                running_system(folder / "beside", feed.url, arguments.pipelines, arguments.beside)
             )
         for queue in QUEUES:
             stack.enter_context(_worker(queue, _passing_command(queue), folder, environment))
