@@ -219,7 +219,7 @@ def _prepare(folder: Path, url: str, pipelines: int) -> None:
     Repo.init(folder / "models.git", bare=True, initial_branch="main").close()
     (folder / "pipelines").mkdir(parents=True)
     for number in range(1, pipelines + 1):
-        definition["name"] = f"air_quality_{number}"
+        definition["name"] = definition["publish"]["directory"] = f"air_quality_{number}"
         file = folder / "pipelines" / f"{number}.yaml"
         file.write_text(yaml.safe_dump(definition), encoding="utf-8")
 
