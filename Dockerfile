@@ -64,6 +64,7 @@ ENV PATH=/opt/trimtab/bin:/app/bin:$PATH \
     MPLCONFIGDIR=/tmp \
     LOG_FORMAT=json \
     HEARTBEAT_FILE=/tmp/alive
+ARG PYTHON
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Trimtab" \
       org.opencontainers.image.description="A continuous-training loop for tabular models" \

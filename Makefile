@@ -56,14 +56,8 @@ fuzz: .venv/dev ## Throw hostile input at every reader (SEED, CASES)
 fuzz-guided: .venv/fuzz/done ## The same, led by the lines that are run (SEED, SECONDS for each reader)
 	@PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.fuzz.coverage_guided --seconds $(SECONDS) --seed $(SEED)
 
-containers: .venv/dev secrets .env ## Rehearse the compose file: kills, upgrade, restore, … (COMPOSE; removes the demo's volumes)
+containers: .venv/dev ## Rehearse the compose file: kills, upgrade, restore, … (COMPOSE)
 	@$(BIN)/python -m tests.containers --compose '$(COMPOSE)'
-
-secrets:
-	@sh deploy/make-secrets.sh
-
-.env:
-	@cp .env.example $@
 
 audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of materials (bom.json, CycloneDX)
 	@.venv/audit/bin/cyclonedx-py requirements requirements/embedded.lock --pyproject pyproject.toml \

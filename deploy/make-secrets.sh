@@ -5,7 +5,8 @@
 # Files of accounts elsewhere (GitHub, Discord, …) are made empty: write yours into them.
 set -eu
 umask 077
-folder=${1:-secrets}
+folder=${1:-${SECRETS_FOLDER:-$(sed -n 's/^SECRETS_FOLDER=//p' .env 2>/dev/null || :)}}
+folder=${folder:-secrets}
 
 # Only their owner can enter the folder; inside, containers read the files as another user.
 mkdir -p "$folder"
@@ -18,6 +19,7 @@ write() { # NAME: keeps the file itself, which a container may have mounted
 
 made_at_random() {
     [ -s "$folder/$1" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' | write "$1"
+    [ -s "$folder/$1" ] || { echo "$folder/$1 is empty: is there no od?" >&2 && exit 1; }
 }
 
 given() {

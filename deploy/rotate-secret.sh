@@ -8,7 +8,8 @@
 # COMPOSE is the compose command if it is not `docker compose`.
 set -eu
 cd "$(dirname "$0")/.."
-secrets=${SECRETS_FOLDER:-secrets}
+secrets=${SECRETS_FOLDER:-$(sed -n 's/^SECRETS_FOLDER=//p' .env 2>/dev/null || :)}
+secrets=${secrets:-secrets}
 
 compose() {
     ${COMPOSE:-docker compose} "$@"
@@ -29,10 +30,16 @@ restart_clients() {
     done
 }
 
+restart_those_who_load_models() {
+    for service in drift publisher trainer; do
+        compose restart "$service"
+    done
+}
+
 load_redis_users() {
     # shellcheck disable=SC2016  # expanded in the container
     compose exec -T redis sh -c \
-        'REDISCLI_AUTH=$(cat /run/secrets/redis_admin_password) redis-cli --user admin acl load'
+        'REDISCLI_AUTH=$(cat /run/secrets/redis_admin_password) redis-cli -e --user admin acl load'
 }
 
 case ${1:-} in
@@ -54,16 +61,14 @@ mongo_password)
     restart_clients
     ;;
 model_signing_key)
-    old=$(head -n 1 "$secrets/model_signing_key")
-    make_anew model_signing_key
-    new=$(cat "$secrets/model_signing_key")
-    for keys in "$old $new" "$new $old"; do # everybody knows the new one before anybody seals with it
-        printf '%s\n' "${keys% *}" "${keys#* }" >"$secrets/model_signing_key"
-        compose restart drift
-        compose restart publisher
-        compose restart trainer
-    done
-    echo "the old key is the second line; remove it when no model that it sealed is needed any more"
+    old=$(cat "$secrets/model_signing_key")
+    new=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    # Everybody knows the new one before anybody seals with it.
+    printf '%s\n%s\n' "$old" "$new" >"$secrets/model_signing_key"
+    restart_those_who_load_models
+    printf '%s\n%s\n' "$new" "$old" >"$secrets/model_signing_key"
+    restart_those_who_load_models
+    echo "the old keys are below; remove them when no model that they sealed is needed any more"
     ;;
 flower_password)
     make_anew flower_password

@@ -122,7 +122,8 @@ class Settings(LogSettings):
     """Everything that differs between one installation and another."""
 
     redis_url: RedisUrl
-    mongodb_uri: MongoUri
+    mongodb_uri: MongoUri | None = None
+    """Beat and Flower do without."""
     mongodb_database: str = "drift_detection"
     pipelines: Path = Path("pipelines")
     """The folder of pipeline files."""

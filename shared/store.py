@@ -40,7 +40,7 @@ from shared.records import (
     Reference,
     RetiredReference,
 )
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 
 Document = dict[str, Any]
 R = TypeVar("R", bound=Record)
@@ -82,7 +82,13 @@ class Store:
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
-        """The store at MONGODB_URI; the connection is made at the first use."""
+        """The store at MONGODB_URI; the connection is made at the first use.
+
+        Raises:
+            SettingsError: MONGODB_URI is not set.
+        """
+        if settings.mongodb_uri is None:
+            raise SettingsError("MONGODB_URI is not set")
         client: MongoClient[Document] = MongoClient(
             settings.mongodb_uri.get_secret_value(),
             tz_aware=True,

@@ -1,9 +1,10 @@
 """Rehearse the compose file: `make containers`, with the images built from this checkout.
 
 Starts the demo from nothing, lets a drift play through to its commit, and then does to it what
-years do: kills each container, scales, upgrades in place, takes it down and up again. After each
-step the loop has to go on, and at the end nothing may be missing. It removes the volumes of the
-demo at its beginning and at its end.
+years do: kills each container, scales, upgrades in place, takes it down and up again, replaces
+secrets, restores a backup. After each step the loop has to go on, and at the end nothing may be
+missing. All of it happens in a project, with images, ports and secrets of its own, beside whatever
+else runs here.
 """
 
 import argparse
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx
 
+from services.cli.embedded.process import free_port
 from tests.containers.system import PARTS, ROOT, NotSeen, System, wait_until
 
 KILLED: Final = ("redis", "mongo", *PARTS, "flower", "git", "feed")
@@ -31,18 +34,32 @@ _STEP_SECONDS: Final = 240
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.containers", description=__doc__)
     parser.add_argument("--compose", default="docker compose --profile demo", help="the command")
-    parser.add_argument("--keep", action="store_true", help="leave the system running")
     options = parser.parse_args()
-    system = System(tuple(shlex.split(options.compose)))
-    try:
-        rehearse(system)
-    except NotSeen as failure:
-        print(f"FAILED: {failure}")
-        return 1
-    finally:
-        if not options.keep:
+    with TemporaryDirectory(prefix="trimtab-rehearsal-") as folder:
+        system = of_its_own(shlex.split(options.compose), Path(folder) / "secrets")
+        try:
+            rehearse(system)
+        except NotSeen as failure:
+            print(f"FAILED: {failure}")
+            return 1
+        finally:
             system.compose("down", "-v")
     return 0
+
+
+def of_its_own(compose: list[str], secrets: Path) -> System:
+    """A system that shares nothing with another of this machine."""
+    script = ROOT / "deploy" / "make-secrets.sh"
+    subprocess.run(["sh", str(script), str(secrets)], check=True, stdout=subprocess.DEVNULL)
+    command = (*compose, "-p", "trimtab-rehearsal", "--env-file", ".env.example")
+    environment = {
+        "SETTINGS_FILE": ".env.example",
+        "SECRETS_FOLDER": str(secrets),
+        "TRIMTAB_VERSION": "rehearsal",
+        "FLOWER_PORT": str(free_port()),
+        "GRAFANA_PORT": str(free_port()),
+    }
+    return System(command, environment)
 
 
 def rehearse(system: System) -> None:
@@ -51,7 +68,7 @@ def rehearse(system: System) -> None:
     timed("build", lambda: build(system))
     timed("up: every part healthy", lambda: start(system))
     timed("drift at the fifth hour of 30 s: new champion published", lambda: played(system))
-    timed("Flower answers, with its password only", look_at_flower)
+    timed("Flower answers, with its password only", lambda: look_at_flower(system))
     timed("three drift workers", lambda: scale(system))
     for service in KILLED:
         timed(
@@ -96,11 +113,11 @@ def played(system: System) -> str:
     return f"batch {pipeline['checked']}, champion v{pipeline['champion']}"
 
 
-def look_at_flower() -> None:
-    address = f"http://127.0.0.1:{os.environ.get('FLOWER_PORT', '5555')}/api/workers"
+def look_at_flower(system: System) -> None:
+    address = f"http://127.0.0.1:{system.environment['FLOWER_PORT']}/api/workers"
     if (refused := httpx.get(address, timeout=30)).status_code != httpx.codes.UNAUTHORIZED:
         raise NotSeen(f"Flower without a password: {refused.status_code}")
-    password = (ROOT / "secrets" / "flower_password").read_text().strip()
+    password = system.secret("flower_password").read_text().strip()
     httpx.get(address, auth=("trimtab", password), timeout=30).raise_for_status()
 
 
@@ -122,7 +139,9 @@ def kill(system: System, service: str) -> None:
 def upgrade(system: System) -> None:
     """Images with another label take the place of the running ones."""
     before = system.pipeline()["checked"]
-    newer = System(system.command, {"TRIMTAB_REVISION": f"{time.time():.0f}"})
+    newer = replace(
+        system, environment=system.environment | {"TRIMTAB_REVISION": f"{time.time():.0f}"}
+    )
     newer.compose("build")
     newer.compose("up", "-d")
     system.wait_for_batch_after(before, _STEP_SECONDS)
@@ -146,19 +165,19 @@ def rotate(system: System) -> str:
     script = ROOT / "deploy" / "rotate-secret.sh"
     rotated = ("redis_password", "mongo_password", "flower_password", "model_signing_key")
     for secret in rotated:
-        old = (ROOT / "secrets" / secret).read_text()
+        old = system.secret(secret).read_text()
         subprocess.run(
             ["sh", str(script), secret],
-            env=os.environ | {"COMPOSE": shlex.join(system.command)},
+            env=os.environ | system.environment | {"COMPOSE": shlex.join(system.command)},
             check=True,
             capture_output=True,
             timeout=_START_SECONDS,
         )
-        if (ROOT / "secrets" / secret).read_text() == old:
+        if system.secret(secret).read_text() == old:
             raise NotSeen(f"{secret} is what it was")
     system.wait_for_batch_after(before["checked"] + 1, _STEP_SECONDS)
     system.wait_until_healthy(_START_SECONDS)
-    look_at_flower()
+    look_at_flower(system)
     version = str(before["champion"])
     load = ("models", "load", version, "--output", "/tmp/model.joblib")  # noqa: S108 - of a container
     return system.operator("cli", *load).strip()
@@ -168,12 +187,12 @@ def second_host(system: System) -> None:
     """The only drift worker is in another project, with no network in common with the first."""
     address = own_address()
     files = ("-f", "docker-compose.yml", "-f", "deploy/servers-reachable.yml")
-    first = System((*system.command, *files), {"SERVERS_ADDRESS": address})
+    first = System((*system.command, *files), system.environment | {"SERVERS_ADDRESS": address})
     first.compose("up", "-d", "redis", "mongo")
     before = system.pipeline()["checked"]
     with TemporaryDirectory(prefix="trimtab-secrets-") as folder:
         secrets = Path(folder, "secrets")
-        shutil.copytree(ROOT / "secrets", secrets)
+        shutil.copytree(system.secret("redis_url").parent, secrets)
         for name, server in (("redis_url", "redis"), ("mongodb_uri", "mongo")):
             text = (secrets / name).read_text()
             (secrets / name).write_text(text.replace(f"@{server}:", f"@{address}:"))
@@ -185,7 +204,9 @@ def second_host(system: System) -> None:
             "-f",
             "deploy/worker-host.yml",
         )
-        second = System((*system.command, *project), {"SECRETS_FOLDER": str(secrets)})
+        second = System(
+            (*system.command, *project), system.environment | {"SECRETS_FOLDER": str(secrets)}
+        )
         try:
             system.compose("stop", "drift")
             second.compose("up", "-d", "--no-deps", "drift")
@@ -207,7 +228,8 @@ def restore(system: System) -> str:
     """The store's copy, in a system whose every volume is new."""
     with TemporaryDirectory(prefix="trimtab-backup-") as folder:
         archive = Path(folder, "backup.tar")
-        system.save(archive, "exec", "-T", "mongo", "sh", "/deploy/backup.sh")
+        copy = ("mongosh", "--quiet", "--norc", "/deploy/backup.js")
+        system.save(archive, "exec", "-T", "mongo", *copy)
         before = system.pipeline()
         size = archive.stat().st_size
         system.compose("down", "-v")

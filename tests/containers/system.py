@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,11 @@ class System:
 
     command: tuple[str, ...]
     """`docker compose`, or what takes its place."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
+
+    def secret(self, name: str) -> Path:
+        """The file of a secret."""
+        return Path(self.environment["SECRETS_FOLDER"], name)
 
     def compose(self, *arguments: str) -> str:
         """Run a compose command; returns what it printed.
@@ -52,7 +56,7 @@ class System:
         done = subprocess.run(
             [*self.command, *arguments],
             cwd=ROOT,
-            env=os.environ | dict(self.environment),
+            env=os.environ | self.environment,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -20,6 +20,20 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LONG_RUNNING = sorted(set(SERVICES) - {"cli"})
 OF_IMAGES = {"pipelines", "git_cache", "heartbeat_file", "exporter_address", "exporter_port"}
+SECRETS = {
+    "redis": {"redis_users", "redis_admin_password"},
+    "mongo": {"mongo_root_password", "mongo_password"},
+    "ingest": {"redis_url", "mongodb_uri", "data_gov_in_api_key"},
+    "drift": {"redis_url", "mongodb_uri", "model_signing_key"},
+    "trainer": {"redis_url", "mongodb_uri", "model_signing_key"},
+    "publisher": {"redis_url", "mongodb_uri", "model_signing_key", "github_token"},
+    "notifier": {"redis_url", "mongodb_uri", "discord_webhook_url", "apprise_urls"},
+    "beat": {"redis_url"},
+    "flower": {"redis_url", "flower_password"},
+    "exporter": {"redis_url", "mongodb_uri"},
+    "cli": {"redis_url", "mongodb_uri", "model_signing_key"},
+    "grafana": {"grafana_password"},
+}
 OUTSIDE = {"ingest", "publisher", "notifier"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
@@ -106,6 +120,22 @@ def test_a_secret_that_is_named_is_mounted(name: str) -> None:
     assert named <= set(SERVICES[name].get("secrets", []))
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_has_no_more_secrets_than_it_needs(name: str) -> None:
+    assert set(SERVICES[name].get("secrets", [])) == SECRETS.get(name, set())
+
+
+def test_nobody_is_root() -> None:
+    """An image of ours ends as its own user; another's is told to."""
+    for stage in DOCKERFILE.split("\nFROM ")[1:]:
+        users = re.findall(r"^USER (\S+)$", stage, re.MULTILINE)
+        builds = stage.startswith(("${PYTHON} AS builder", "builder AS"))
+        assert builds or users[-1:] != ["root"]
+    assert re.search(r"^USER trimtab$", DOCKERFILE.partition(" AS runtime\n")[2], re.MULTILINE)
+    for service in SERVICES.values():
+        assert "build" in service or int(service["user"].partition(":")[0]) > 0
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_images_worker_is_the_embedded_one(stage: str) -> None:
     celery = ["celery", *worker_command(stage)[len([sys.executable, "-m", "celery"]) :]]
@@ -132,7 +162,8 @@ def test_bases_are_pinned_and_images_are_made_of_targets(name: str) -> None:
 
 
 def test_dockerfile_pins_its_bases_and_installs_by_hash() -> None:
-    assert re.findall(r"^ARG (?:PYTHON|DEBIAN)=\w+:\d+\.\d+\S*$", DOCKERFILE, re.M)
+    bases = re.findall(r"^ARG (PYTHON|DEBIAN)=\w+:\d+\.\d+\S*$", DOCKERFILE, re.MULTILINE)
+    assert bases == ["PYTHON", "DEBIAN"]
     installs = re.findall(r"pip install .*", DOCKERFILE)
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
 

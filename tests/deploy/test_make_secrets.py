@@ -53,6 +53,21 @@ def test_a_new_password_is_in_what_is_made_of_it_and_in_the_same_file(tmp_path: 
     assert (tmp_path / "redis_url").stat().st_ino == mounted
 
 
+def test_the_applications_user_of_redis_may_not_administer_it(tmp_path: Path) -> None:
+    users = make(tmp_path)["redis_users"].splitlines()
+    assert users[0] == "user default off"
+    assert [user.split()[1] for user in users if "+@admin" in user or user.endswith("+@all")] == [
+        "admin"
+    ]
+    assert "-@admin -@dangerous +info" in next(user for user in users if " trimtab " in user)
+
+
+def test_the_folder_can_be_named_in_the_settings(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FLOWER_PORT=1\nSECRETS_FOLDER=elsewhere\n")
+    subprocess.run(["sh", str(SCRIPT)], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert (tmp_path / "elsewhere" / "redis_url").exists()
+
+
 def test_addresses_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path)
     for name in ("REDIS_URL", "MONGODB_URI", "MODEL_SIGNING_KEY", "GITHUB_TOKEN", "APPRISE_URLS"):

@@ -31,6 +31,7 @@ def start(command: list[str], environment: dict[str, str]) -> "subprocess.Comple
     ("stage", "missing", "says"),
     [
         ("drift", "REDIS_URL", "REDIS_URL"),
+        ("notifier", "MONGODB_URI", "MONGODB_URI is not set; the notifier worker needs it"),
         (
             "drift",
             "MODEL_SIGNING_KEY",
