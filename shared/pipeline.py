@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from yaml.constructor import ConstructorError
 
 from shared.drift import ColumnTest, Drift
 from shared.events import Name
@@ -362,9 +363,11 @@ def load_pipeline(path: Path) -> Pipeline:
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PipelineError(f"{path}: {error}") from None
+    except RecursionError:
+        raise PipelineError(f"{path}: a value is nested too deeply, or within itself") from None
     if not isinstance(content, dict):
         raise PipelineError(f"{path}: a pipeline is a mapping of keys, with at least 'name'")
     _refuse_duplicate_keys(path, root)
@@ -403,19 +406,38 @@ def load_pipelines(folder: Path) -> dict[str, Pipeline]:
     return pipelines
 
 
-def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise PipelineError(
-                    f"{path}:{key.start_mark.line + 1}: key {key.value!r} stands twice"
-                )
-            seen.add(key.value)
-            _refuse_duplicate_keys(path, value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicate_keys(path, item)
+class _Loader(yaml.SafeLoader):
+    """YAML's own. A number or time that Python cannot make is an error with its line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            problem = f"no value that can be used: {error}"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
+
+
+def _refuse_duplicate_keys(path: Path, root: yaml.Node | None) -> None:
+    """Look at each node once: aliases lead to the same one any number of times, or back to it."""
+    waiting, known = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in known:
+            continue
+        known.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            _require_different(path, [key for key, _ in node.value])
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _require_different(path: Path, keys: list[yaml.Node]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key.value in seen:
+            raise PipelineError(f"{path}:{key.start_mark.line + 1}: key {key.value!r} stands twice")
+        seen.add(key.value)
 
 
 def _fault(path: Path, root: yaml.Node | None, fault: Any) -> str:

@@ -72,6 +72,10 @@ TOKENS = (
     ),
     *(b"!!python/object/apply:os.system [id]", b"<<: *a", b"%", b"\x1f\x8b", b"PAR1", b"9" * 5000),
 )
+YAML_TOKENS = (
+    *(b" 2026-13-45", b" 0x_", b" 1:99:99", b"[" * 2_000, b" &a [*a]", b" &a {<<: *a}", b"? [a]"),
+    b"\na: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
+)
 
 values = st.one_of(
     st.sampled_from(HOSTILE_TEXTS),
@@ -100,7 +104,7 @@ GOOD_ROW = {
 
 
 @st.composite
-def bent(draw: st.DrawFn, examples: list[bytes]) -> bytes:
+def bent(draw: st.DrawFn, examples: list[bytes], tokens: tuple[bytes, ...] = TOKENS) -> bytes:
     """An example with up to six cuts, copies, swaps and insertions."""
     content = bytearray(draw(st.sampled_from(examples)))
     for _ in range(draw(st.integers(0, 6))):
@@ -112,7 +116,7 @@ def bent(draw: st.DrawFn, examples: list[bytes]) -> bytes:
             case 1:
                 content[at:at] = content[at:upto]
             case 2:
-                content[at:at] = draw(st.sampled_from(TOKENS))
+                content[at:at] = draw(st.sampled_from(tokens))
             case 3:
                 content[at:upto] = draw(st.binary(max_size=8))
             case _:
@@ -177,6 +181,7 @@ def _parquet() -> bytes:
 JSON_EXAMPLE = json.dumps({"status": "ok", "total": 1, "records": [GOOD_ROW]}).encode()
 CSV_EXAMPLE = (",".join(GOOD_ROW) + "\n" + ",".join(f'"{v}"' for v in GOOD_ROW.values())).encode()
 LIST_EXAMPLE = json.dumps([GOOD_ROW, GOOD_ROW]).encode()
+NUMBERS_EXAMPLE = json.dumps([{"value": 1.5, "kind": 2}, {"value": None, "kind": True}]).encode()
 LINES_EXAMPLE = b"\n".join(json.dumps(GOOD_ROW).encode() for _ in range(3))
 PIPELINE_EXAMPLES = [
     path.read_bytes()
@@ -188,10 +193,10 @@ PIPELINE_EXAMPLES = [
 
 feed_json = envelopes() | bent([JSON_EXAMPLE, LIST_EXAMPLE])
 feed_csv = csv_tables() | bent([CSV_EXAMPLE])
-pipelines = bent(PIPELINE_EXAMPLES)
+pipelines = bent(PIPELINE_EXAMPLES, (*TOKENS, *YAML_TOKENS))
 files = st.one_of(
     st.tuples(st.just(".csv"), csv_tables() | bent([CSV_EXAMPLE])),
-    st.tuples(st.just(".json"), bent([LIST_EXAMPLE]) | envelopes()),
+    st.tuples(st.just(".json"), bent([LIST_EXAMPLE, NUMBERS_EXAMPLE]) | envelopes()),
     st.tuples(st.just(".jsonl"), bent([LINES_EXAMPLE])),
     st.tuples(st.just(".parquet"), bent([_parquet()])),
     st.tuples(st.just(".csv.gz"), bent([base64.b64decode("H4sIAAAAAAAC/8vMK0ktSkwGAAAA")])),

@@ -253,9 +253,10 @@ def _record(line: str, number: int) -> dict[str, Any]:
 
 
 def _table_of_list(text: bytes) -> pa.Table:
+    decoded = text.decode("utf-8-sig")
     try:
-        records = json.loads(text.decode("utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError) as error:
+        records = json.loads(decoded)
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
         raise UnreadableFile(f"is not JSON: {error}") from None
     if not all(isinstance(record, dict) for record in records):
         raise UnreadableFile("is a JSON list, but not of objects")

@@ -182,6 +182,7 @@ def test_a_header_without_rows_is_a_table_without_rows(write: Write) -> None:
         ("a.json", b"[1, 2]", "not of objects"),
         ("a.json", b'[{"x": 1}', "is not JSON"),
         ("a.json", b"[" * 100_000, "is not JSON"),
+        ("a.json", b'[{"x": %s}]' % (b"9" * 5_000), "is not JSON: Exceeds the limit"),
         ("a.jsonl", b'{"x": 1}\n\n{"x": \n', "line 3: is not JSON"),
         ("a.jsonl", '{"x": "é"}\n'.encode("latin-1"), "not UTF-8"),
         ("a.jsonl", b"\n \n", "is empty"),

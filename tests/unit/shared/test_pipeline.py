@@ -1,6 +1,7 @@
 """Pipeline files: parsed strictly, with errors that name the line and the nearest key."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,38 @@ def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_other_content_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(PipelineError):
         load(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("9" * 5_000, "5000 digits"),
+        ("2026-13-45", "month must be in 1..12"),
+        ("0x_", "invalid literal"),
+        ("[" * 3_000, "nested too deeply, or within itself"),
+    ],
+)
+def test_value_that_cannot_be_made_is_refused(tmp_path: Path, value: str, says: str) -> None:
+    with pytest.raises(PipelineError, match=r"p\.yaml") as refusal:
+        load(TEXT.replace("seed: 42", f"seed: {value}"), tmp_path)
+    assert says in str(refusal.value)
+    assert len(str(refusal.value)) < 1_000
+
+
+@pytest.mark.parametrize("value", ["&a [*a]", "&a {b: *a}", "&a {<<: *a}"])
+def test_value_within_itself_is_refused_with_its_line(tmp_path: Path, value: str) -> None:
+    with pytest.raises(PipelineError, match=rf"p\.yaml:{line_of('seed: 42')}: training\.seed"):
+        load(TEXT.replace("seed: 42", f"seed: {value}"), tmp_path)
+
+
+@pytest.mark.timeout(10)
+def test_a_million_aliases_of_aliases_take_no_time(tmp_path: Path) -> None:
+    names = "abcdefghijkl"
+    nested = "".join(
+        f"{name}: &{name} [{', '.join([f'*{inner}'] * 9)}]\n" for inner, name in pairwise(names)
+    )
+    with pytest.raises(PipelineError, match="l: unknown key"):
+        load(f"a: &a [x]\n{nested}{TEXT}", tmp_path)
 
 
 def test_two_pipelines_may_not_publish_to_one_place(tmp_path: Path) -> None:
