@@ -90,8 +90,8 @@ def _event_of(message: bytes | str) -> Event | None:
     try:
         _, called_with, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
         return parse_event(called_with["event"])
-    except (ValueError, KeyError, TypeError):  # no event of ours: the stage's worker will judge it
-        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # no event of ours: the stage's worker will judge it
 
 
 def describe(event: Event) -> str:

@@ -25,6 +25,7 @@ from services.cli.check import BadInput, Stated, check_files
 from services.ingest.data_gov_in import _read_page
 from services.ingest.rows import validate_rows
 from services.ingest.tables import UnreadableTable, read_file
+from shared.broker import _event_of
 from shared.events import Stage, parse_event
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import PipelineError, load_pipeline
@@ -133,6 +134,7 @@ def _pipeline(content: bytes) -> str:
 def _message(given: tuple[Stage, bytes]) -> str:
     stage, lying = given
     with in_time():
+        _event_of(lying)  # as `trimtab status` looks at it; it may be none
         envelope = json.loads(admitted(stage, lying))
         (_, called_with, _) = json.loads(base64.b64decode(envelope["body"]))
         if envelope["headers"]["task"].endswith(".bury"):
