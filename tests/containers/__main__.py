@@ -93,7 +93,7 @@ def timed(what: str, step: Callable[[], Any]) -> None:
 
 
 def build(system: System) -> None:
-    system.compose("build")
+    system.compose("--profile", "cli", "build")
 
 
 def start(system: System) -> None:
@@ -142,7 +142,7 @@ def upgrade(system: System) -> None:
     newer = replace(
         system, environment=system.environment | {"TRIMTAB_REVISION": f"{time.time():.0f}"}
     )
-    newer.compose("build")
+    newer.compose("--profile", "cli", "build")
     newer.compose("up", "-d")
     system.wait_for_batch_after(before, _STEP_SECONDS)
     system.wait_until_healthy(_START_SECONDS)
