@@ -73,7 +73,7 @@ TOKENS = (
     *(b"!!python/object/apply:os.system [id]", b"<<: *a", b"%", b"\x1f\x8b", b"PAR1", b"9" * 5000),
 )
 YAML_TOKENS = (
-    *(b" 2026-13-45", b" 0x_", b" 1:99:99", b"[" * 2_000, b" &a [*a]", b" &a {<<: *a}", b"? [a]"),
+    *(b" 2026-13-45", b" 0x_", b" 1:99:99", b"[" * 400, b" &a [*a]", b" &a {<<: *a}", b"? [a]"),
     b"\na: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
 )
 
