@@ -81,6 +81,27 @@ def test_the_same_rows_give_the_same_bytes_in_every_process(
         assert run(FIT, AIR_QUALITY, window, *keys, **environment) == here
 
 
+LOAD_AND_FIT = f"""
+import joblib, sys
+joblib.load(sys.argv.pop())
+{FIT}
+"""
+
+
+def test_the_bytes_do_not_depend_on_what_the_process_has_loaded(
+    air_quality: Pipeline, tmp_path: Path
+) -> None:
+    """A loaded object that is the first of its class leaves its attributes' names there."""
+    pipeline = with_training(air_quality, parameters={"n_estimators": 3})
+    rows = batch_rows(raw_rows(20), pipeline).dropna()
+    window, model = tmp_path / "window.parquet", tmp_path / "model.joblib"
+    window.write_bytes(to_parquet(rows))
+    model.write_bytes(dump_model(fitted(rows, pipeline)))
+    keys = pipeline.training.model_dump_json()
+    untouched = run(FIT, AIR_QUALITY, window, keys)
+    assert run(LOAD_AND_FIT, AIR_QUALITY, window, keys, model) == untouched
+
+
 PREDICT = """
 import importlib.util, json, sys
 

@@ -37,13 +37,44 @@ def test_the_model_comes_back(model: Steps, rows: pd.DataFrame) -> None:
     np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
 
 
-def test_the_bytes_do_not_depend_on_which_equal_parts_are_one_object(model: Steps) -> None:
-    part = "".join(["the same ", "text"])
-    apart = Steps([*model.steps]).set_params(memory=None)
-    apart.__dict__ |= {"first": part, "second": "".join(["the same ", "text"])}
-    together = Steps([*model.steps]).set_params(memory=None)
-    together.__dict__ |= {"first": part, "second": part}
-    assert dump_model(apart) == dump_model(together)
+def new_text() -> str:
+    return "".join(["the same ", "text"])
+
+
+def new_type() -> np.dtype[np.void]:
+    return np.dtype([("number", "i4")])
+
+
+def with_parts(model: Steps, *parts: object) -> Steps:
+    changed = Steps([*model.steps])
+    changed.__dict__ |= {f"part_{at}": part for at, part in enumerate(parts)}
+    return changed
+
+
+def test_the_bytes_do_not_depend_on_which_equal_texts_are_one_object(model: Steps) -> None:
+    text = new_text()
+    apart = dump_model(with_parts(model, new_text(), new_text()))
+    assert apart == dump_model(with_parts(model, text, text))
+
+
+def test_the_bytes_do_not_depend_on_which_equal_types_are_one_object(model: Steps) -> None:
+    kind = new_type()
+    apart = dump_model(with_parts(model, new_type(), np.zeros(2, new_type())))
+    assert apart == dump_model(with_parts(model, kind, np.zeros(2, kind)))
+
+
+def test_the_bytes_do_not_depend_on_which_texts_of_arrays_are_one_object(model: Steps) -> None:
+    text = new_text()
+    array = np.array([text, text], dtype=object)
+    others = [np.array([new_text(), new_text()], dtype=object) for _ in range(2)]
+    assert dump_model(with_parts(model, *others)) == dump_model(with_parts(model, array, array))
+
+
+def test_objects_of_an_array_come_back_in_its_shape(model: Steps) -> None:
+    names = np.array([["a", "b", "a"], ["c", 1, None]], dtype=object, order="F")
+    loaded = joblib.load(io.BytesIO(dump_model(with_parts(model, names)))).part_0
+    np.testing.assert_array_equal(loaded, names)
+    assert loaded.flags.f_contiguous
 
 
 def test_joblib_alone_can_read_the_bytes(model: Steps, rows: pd.DataFrame) -> None:
