@@ -376,7 +376,7 @@ def test_watching_the_data_alone_takes_no_key_and_no_scikit_learn(
     outcome = check_batch(loop.ingest(stations=STATIONS), loop.pipeline, store, None)
     assert isinstance(outcome.record, DriftReport)
     assert outcome.record.performance is None
-    assert list(tasks._required([loop.pipeline])) == []
+    assert all(name != "model_signing_key" for name, _ in tasks._required([loop.pipeline]))
     code = "import sys, services.drift.tasks; print({'sklearn', 'joblib'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],
