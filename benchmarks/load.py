@@ -95,7 +95,8 @@ class Feed:
         ]
         for station in range(self._stations):
             place = f"India,State_{station % 5},City {station % 12},Station {station}"
-            at = f"{8 + station * 0.04:.6f},{69 + station * 0.04:.6f}"
+            away = station % 2000 * 0.04
+            at = f"{8 + away:.6f},{69 + away:.6f}"
             for pollutant in POLLUTANTS:
                 low, spread = rng.gamma(4, 6), rng.gamma(2, 12)
                 values = f"{low:.0f},{low + spread:.0f},{low + spread / 2:.0f}"
