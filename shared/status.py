@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from shared.broker import Broker
 from shared.events import STAGES, Event, Stage
@@ -16,16 +16,13 @@ from shared.records import DeadLetter
 from shared.stage import Resources
 from shared.store import COLLECTIONS, Store
 from shared.sweep import MISSED_SWEEPS, SWEEP, unsettled
-from shared.work import Work
+from shared.work import Work, WorkState, state_of
 
 BEAT: Final = "beat"
 PARTS: Final[tuple[str, ...]] = (*STAGES, BEAT, SWEEP)
 """What has to be alive: a worker of each stage, beat, and the sweep."""
 
 SILENT_AFTER: Final = timedelta(seconds=30)
-
-WorkState = Literal["leases", "waiting", "later", "left"]
-"""In hand; waiting for another effect; for a later try; left by a worker, for the sweep."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +88,7 @@ def under_way(work: Work) -> dict[WorkState, int]:
     now = datetime.now(UTC)
     counts: dict[WorkState, int] = {"leases": 0, "waiting": 0, "later": 0, "left": 0}
     for document in work.all():
-        if document.get("lease_until", now) > now:
-            counts["leases"] += 1
-        elif "waiting_for" in document:
-            counts["waiting"] += 1
-        elif "next_attempt_at" in document:
-            counts["later"] += 1
-        else:
-            counts["left"] += 1
+        counts[state_of(document, now)] += 1
     return counts
 
 

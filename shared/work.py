@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import structlog
@@ -20,6 +20,9 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from shared.events import Event, Stage, dump_event, parse_event
 
 log = structlog.get_logger(__name__)
+
+WorkState = Literal["leases", "waiting", "later", "left"]
+"""In hand; waiting for another effect; for a later try; left by a worker, for the sweep."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +154,12 @@ class Work:
 
 def _stage_and_event(document: dict[str, Any]) -> tuple[Stage, Event]:
     return document["stage"], parse_event(document["event"])
+
+
+def state_of(document: dict[str, Any], now: datetime) -> WorkState:
+    """What an effect that was begun waits for."""
+    if document.get("lease_until", now) > now:
+        return "leases"
+    if "waiting_for" in document:
+        return "waiting"
+    return "later" if "next_attempt_at" in document else "left"

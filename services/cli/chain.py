@@ -19,6 +19,7 @@ from shared.outcome import Handling
 from shared.records import Batch, DeadLetter, Record, RetiredReference
 from shared.stage import Resources
 from shared.store import COLLECTIONS, Document
+from shared.work import state_of
 
 State = Literal[
     "done",
@@ -226,12 +227,13 @@ class _Assembly:
 
     def _outstanding(self, work: Document) -> tuple[State, str]:
         error = work.get("last_error", "")
-        if work.get("lease_until", self._now) > self._now:
-            return "in hand", error
-        if "waiting_for" in work:
-            return "waits", f"for {work['waiting_for']}"
-        if at := work.get("next_attempt_at"):
-            return "tried later", f"at {at:%H:%M:%S} UTC, after {error}"
+        match state_of(work, self._now):
+            case "leases":
+                return "in hand", error
+            case "waiting":
+                return "waits", f"for {work['waiting_for']}"
+            case "later":
+                return "tried later", f"at {work['next_attempt_at']:%H:%M:%S} UTC, after {error}"
         return "queued" if self._is_queued(work["_id"]) else "left", error
 
     def _whereabouts(self, effect: str) -> State:

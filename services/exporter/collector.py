@@ -18,7 +18,6 @@ from shared.events import STAGES, Stage
 from shared.stage import Resources
 from shared.status import (
     Waiting,
-    WorkState,
     count_open_letters,
     parts,
     queued,
@@ -26,6 +25,7 @@ from shared.status import (
     unfinished,
     unsent,
 )
+from shared.work import WorkState
 
 _GIVEN_UP_SECONDS: Final = 60.0
 """A question to the store ends after this, if the connection is as good as dead."""
