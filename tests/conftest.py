@@ -52,6 +52,16 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A broker that a test may end."""
+    server = Valkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    assert server.process
+    server.process.stop()
+
+
+@pytest.fixture
 def store(mongo: Mongo) -> Iterator[Store]:
     """An empty store with its indexes, in a database of its own."""
     name = f"test_{uuid4().hex}"

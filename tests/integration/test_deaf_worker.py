@@ -20,16 +20,6 @@ PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A broker that a test may end."""
-    server = Valkey(tmp_path / "valkey")
-    server.start()
-    yield server
-    assert server.process
-    server.process.stop()
-
-
-@pytest.fixture
 def environment(own_valkey: Valkey, mongo: Mongo) -> dict[str, str]:
     return {"REDIS_URL": own_valkey.url, "MONGODB_URI": mongo.uri}
 

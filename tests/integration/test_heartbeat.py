@@ -17,21 +17,12 @@ FRESH_SECONDS = 6.0
 """Signs of life come every two seconds."""
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "valkey")
-    server.start()
-    yield server
-    assert server.process
-    server.process.stop()
-
-
 @pytest.fixture(params=["notifier", "beat"])
 def part(
-    request: pytest.FixtureRequest, broker: Valkey, mongo: Mongo, tmp_path: Path
+    request: pytest.FixtureRequest, own_valkey: Valkey, mongo: Mongo, tmp_path: Path
 ) -> Iterator[Process]:
     settings = {
-        "REDIS_URL": broker.url,
+        "REDIS_URL": own_valkey.url,
         "MONGODB_URI": mongo.uri,
         "HEARTBEAT_FILE": str(tmp_path / "alive"),
     }
@@ -56,13 +47,13 @@ def wait_until_fresh(file: Path) -> None:
 
 
 @pytest.mark.usefixtures("part")
-def test_file_ages_while_the_broker_is_silent(broker: Valkey, tmp_path: Path) -> None:
+def test_file_ages_while_the_broker_is_silent(own_valkey: Valkey, tmp_path: Path) -> None:
     file = tmp_path / "alive"
     wait_until_fresh(file)
-    assert broker.process
-    assert broker.process.pid
-    os.kill(broker.process.pid, signal.SIGSTOP)
+    assert own_valkey.process
+    assert own_valkey.process.pid
+    os.kill(own_valkey.process.pid, signal.SIGSTOP)
     time.sleep(FRESH_SECONDS + 2)
     assert age(file) > FRESH_SECONDS
-    os.kill(broker.process.pid, signal.SIGCONT)
+    os.kill(own_valkey.process.pid, signal.SIGCONT)
     wait_until_fresh(file)

@@ -243,15 +243,6 @@ def own_mongo(tmp_path: Path) -> Iterator[Mongo]:
     server.process.stop()
 
 
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "valkey")
-    server.start()
-    assert server.process
-    yield server
-    server.process.stop()
-
-
 OF_THE_BROKER = {"trimtab_queue_messages", "trimtab_part_alive", "trimtab_oldest_event_age_seconds"}
 OF_THE_STORE = {"trimtab_unfinished_events", "trimtab_unsent_records", "trimtab_unchecked_batches"}
 COUNTERS = {"trimtab_readings_total", "trimtab_rows_total", "trimtab_dead_letters_total"}
