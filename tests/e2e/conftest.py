@@ -33,9 +33,10 @@ class Command:
         self.mark = uuid4().hex
         settings = {name: value for name, value in os.environ.items() if name not in GIVEN}
         self.environment = settings | {"TRIMTAB_TEST_MARK": self.mark, "COLUMNS": "140"}
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "services.cli.main", *arguments],
             cwd=ROOT,
             env=self.environment | environment,
@@ -45,6 +46,8 @@ class Command:
             # Tests that run in the background of a shell are given SIGINT ignored, and pass it on.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
+        self._started.append(process)
+        return process
 
     def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         process = self.start(*arguments, **environment)
@@ -82,6 +85,8 @@ class Command:
                 os.kill(pid, 9)
             except ProcessLookupError:
                 continue
+        for process in self._started:
+            process.communicate()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float) -> Any:

@@ -42,6 +42,8 @@ def test_every_panel_shows_data(
         exporting(given, tmp_path) as exporter,
         watching(BINARY, exporter.address.removeprefix("http://"), tmp_path) as prometheus,
     ):
+        # A figure rises from what was seen before.
+        assert wait_for(lambda: values(prometheus, "trimtab_batches_total"), 30)
         for _ in range(HOURS):
             loop.tick()
             loop.work()

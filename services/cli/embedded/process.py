@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _POLL_SECONDS: Final = 0.02
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class StartFailed(Exception):
@@ -48,7 +49,7 @@ class Process:
             StartFailed: the program cannot be run.
         """
         parent = os.getpid()
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _ends_later():
             try:
                 self._popen = subprocess.Popen(
                     self._command,
@@ -57,7 +58,7 @@ class Process:
                     stderr=log,
                     env=self._environment,
                     start_new_session=True,
-                    preexec_fn=lambda: _before_exec(parent),  # noqa: PLW1509 - two system calls
+                    preexec_fn=lambda: _before_exec(parent),  # noqa: PLW1509 - a few system calls
                 )
             except OSError as error:
                 raise StartFailed(f"{self.name}: cannot run {self._command[0]}: {error}") from None
@@ -110,6 +111,16 @@ class Process:
             self._popen.wait()
 
 
+@contextmanager
+def _ends_later() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM: Python drops what their handlers raise while it forks."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _before_exec(parent: int) -> None:
     """In the child: be ended by the kernel when the parent goes, and leave no core file.
 
@@ -119,6 +130,7 @@ def _before_exec(parent: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
 
 def free_port(preferred: int = 0) -> int:

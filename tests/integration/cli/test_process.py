@@ -19,9 +19,26 @@ from services.cli.embedded.process import (
     wait_until_listening,
 )
 from services.cli.embedded.servers import mongod_binary, secret_file
+from tests.e2e.conftest import ROOT
 
 FOREVER = "import time; time.sleep(60)"
 CHILD = f"subprocess.Popen([sys.executable, '-c', {FOREVER!r}])"
+INTERRUPTED_FORK = """
+import os, signal, sys
+from pathlib import Path
+from services.cli.embedded.process import Process
+
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(getattr(signal, sys.argv[1])))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+process = Process("a part", ["sleep", "60"], Path(sys.argv[2]))
+try:
+    process.start()
+except (KeyboardInterrupt, SystemExit) as end:
+    print(type(end).__name__, process.exit_status)
+finally:
+    process.stop()
+    print(process.exit_status)
+"""
 FAMILY = f"import subprocess, sys; print({CHILD}.pid, flush=True); {FOREVER}"
 
 
@@ -56,6 +73,21 @@ def test_program_that_never_listens_is_given_up(tmp_path: Path) -> None:
         wait_until_listening(process, free_port(), seconds=0.2)
     process.stop()
     assert process.exit_status == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")]
+)
+def test_an_end_that_comes_while_it_forks_is_not_lost(name: str, end: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_FORK, name, str(tmp_path / "log")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.stdout.split() == [end, "None", f"-{signal.SIGTERM.value}"], done.stderr
 
 
 def test_stop_ends_the_children_as_well(tmp_path: Path) -> None:
