@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,13 +125,22 @@ def test_cluster_that_does_not_answer_may_answer_later(air_quality: Pipeline) ->
         fitted(air_quality, nobody)
 
 
+def end_while_it_works(address: str, group: int) -> None:
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as watcher:
+        while not any(watcher.processing().values()):
+            time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+
+
 @pytest.mark.filterwarnings("default")
 def test_cluster_that_is_lost_during_a_fit_may_come_back(
     air_quality: Pipeline, tmp_path: Path
 ) -> None:
     with cluster_in(tmp_path) as (address, group):
         cluster = settings_with(trainer_joblib_backend="dask", trainer_dask_scheduler=address)
-        end = threading.Timer(3, os.killpg, (group, signal.SIGKILL))
+        end = threading.Thread(target=end_while_it_works, args=(address, group))
         end.start()
         with pytest.raises(WillPass, match=r"TRAINER_DASK_SCHEDULER: tcp://.* has failed"):
             fitted(air_quality, cluster, trees=5_000)

@@ -132,9 +132,17 @@ class Loop:
 
 
 @pytest.fixture
-def loop(store: Store, settings: Settings, air_quality: Pipeline) -> Loop:
+def whole_loop(store: Store, settings: Settings, air_quality: Pipeline) -> Loop:
     quick = with_training(air_quality, parameters={"n_estimators": 8})
     return Loop(store, settings, quick)
+
+
+@pytest.fixture
+def loop(whole_loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Loop:
+    """Without what takes most of the time: another process for each model, and its pictures."""
+    monkeypatch.setattr("services.trainer.train.why_not_usable", lambda *_: None)
+    monkeypatch.setattr("services.trainer.train.render_plots", lambda *_: {})
+    return whole_loop
 
 
 Hour = Callable[..., pd.DataFrame]
@@ -305,9 +313,13 @@ def test_the_report_that_asked_for_the_model_is_named(loop: Loop, hour: Hour) ->
     assert loop.train(loop.request(batch))[0].drift_report == report.id
 
 
-def test_a_challenger_that_learnt_the_drift_replaces_the_champion(loop: Loop, hour: Hour) -> None:
-    loop.train(loop.request(loop.ingest(1, hour(9))))
-    model, event = loop.train(loop.request(loop.ingest(2, hour(15, level=150, lean=0.9))))
+def test_a_challenger_that_learnt_the_drift_replaces_the_champion(
+    whole_loop: Loop, hour: Hour
+) -> None:
+    whole_loop.train(whole_loop.request(whole_loop.ingest(1, hour(9))))
+    model, event = whole_loop.train(
+        whole_loop.request(whole_loop.ingest(2, hour(15, level=150, lean=0.9)))
+    )
     assert isinstance(event, ModelPromoted)
     assert (event.model_version, event.replaced_version) == (2, 1)
     assert model.champion_version == model.metrics["champion"]["version"] == 1
@@ -321,7 +333,9 @@ def test_a_challenger_that_learnt_the_drift_replaces_the_champion(loop: Loop, ho
         for name in ("predictions", "error_by_segment", "feature_importance")
         for theme in ("light", "dark")
     }
-    assert all(loop.store.blob(digest).startswith(b"\x89PNG") for digest in model.plots.values())
+    assert all(
+        whole_loop.store.blob(digest).startswith(b"\x89PNG") for digest in model.plots.values()
+    )
 
 
 def test_a_worse_challenger_is_rejected_and_the_champion_stays(loop: Loop, hour: Hour) -> None:
