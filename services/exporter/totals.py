@@ -69,17 +69,18 @@ class Totals:
         since, seen = self._since[kind], self._seen[kind]
         young_since = _stored(datetime.now(UTC) - LATE)
         count, fields = _COUNTED[kind]
-        found: list[tuple[Family, tuple[str, ...], float]] = []
+        risen: defaultdict[Sample, float] = defaultdict(float)
         young: set[tuple[str, datetime]] = set()
         query = {"pipeline": {"$in": [*self._pipelines, UNKNOWN]}, "recorded_at": {"$gte": since}}
         for document in self._store.collection(kind).find(query, dict.fromkeys(fields, 1)):
             known_by = (document["_id"], document["recorded_at"])
             if known_by not in seen:
-                found += [*count(document), *_effort(document)]
+                for family, labels, amount in (*count(document), *_effort(document)):
+                    risen[family, labels] += amount
             if document["recorded_at"] >= young_since:
                 young.add(known_by)
-        for family, labels, amount in found:
-            self._counts[family, labels] += amount
+        for sample, amount in risen.items():
+            self._counts[sample] += amount
         self._since[kind], self._seen[kind] = young_since, young
 
 
