@@ -3,7 +3,7 @@
 This module imports nothing but Pydantic, so that a check from the command line starts at once.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +16,10 @@ Verdict = Literal[
 ]
 
 CellKind = Literal["number", "category", "missing", "pair"]
+
+
+P_VALUES: Final = ("ks", "chi2")
+"""Tests of the policy `columns` that give a p-value: small ones are drift."""
 
 
 class ColumnTest(BaseModel):

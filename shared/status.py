@@ -32,7 +32,7 @@ class Part:
     alive: bool
     last_seen: datetime | None
     workers: dict[str, datetime]
-    """Every worker that ever gave a sign of life, and when it last did."""
+    """Every worker that gave a sign of life within a week, and when it last did."""
 
 
 @dataclass(frozen=True)

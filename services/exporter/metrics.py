@@ -16,7 +16,7 @@ MOST_SEGMENTS: Final = 20
 """So many of each pipeline are served, those with the largest effects."""
 LONGEST_LABEL: Final = 80
 """Characters that are kept of a value that comes from data."""
-MOST_SLOTS: Final = 10
+MOST_SLOTS: Final = 1000
 """Slots without a batch are counted no further."""
 
 Kind = Literal["counter", "gauge"]
@@ -136,13 +136,15 @@ DRIFT_THRESHOLD: Final = Family(
     "trimtab_drift_threshold",
     "gauge",
     ("pipeline",),
-    "What decides: policy calibrated compares the p-value with it, the others the drift score.",
+    "What decides: policy calibrated compares the p-value with it, the others the drift score. "
+    "Not for a check that compared nothing.",
 )
 FEATURE_DRIFT: Final = Family(
     "trimtab_feature_drift_score",
     "gauge",
     ("pipeline", "feature"),
-    f"The newest check's drift score of a feature. {_FEATURES}",
+    f"The newest check's drift score of a feature. {_FEATURES} Not for columns that are "
+    "compared by a p-value (ks, chi2).",
 )
 SEGMENT_EFFECT: Final = Family(
     "trimtab_segment_drift_effect_ratio",
@@ -154,7 +156,7 @@ SEGMENT_P: Final = Family(
     "trimtab_segment_drift_p_value",
     "gauge",
     ("pipeline", "feature", "segment"),
-    f"Its p-value, as if nothing else had been looked at. {_SEGMENTS}",
+    f"The p-value of that change, as if nothing else had been looked at. {_SEGMENTS}",
 )
 OPEN_DRIFT: Final = Family(
     "trimtab_open_drift_checks",
@@ -201,7 +203,7 @@ CHECKS_ABOVE: Final = Family(
     "gauge",
     ("pipeline",),
     "The newest checks in a row in which the champion's error lay above that interval, "
-    "among the last 10.",
+    "of those among the last 20 that measured it.",
 )
 REJECTIONS: Final = Family(
     "trimtab_rejections_in_a_row", "gauge", ("pipeline",), "Models rejected since the champion."
@@ -211,6 +213,12 @@ PUBLISHED: Final = Family(
     "gauge",
     ("pipeline",),
     "The newest version on the model repository.",
+)
+UNPUBLISHED: Final = Family(
+    "trimtab_unpublished_promotions",
+    "gauge",
+    ("pipeline",),
+    "Promoted versions later than the newest one on the model repository.",
 )
 
 # What the system is doing, from the store.
@@ -258,7 +266,8 @@ QUEUE_AGE: Final = Family(
     "trimtab_oldest_event_age_seconds",
     "gauge",
     ("stage",),
-    "The age of the oldest event that waits for the stage, in the broker or in the store; 0: none.",
+    "The time since the oldest event happened that the stage has not settled, whether it waits in "
+    "the broker or in the store or is in hand; 0: none.",
 )
 
 # The exporter itself.

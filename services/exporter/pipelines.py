@@ -10,18 +10,19 @@ from typing import Any, Final, get_args
 
 from services.exporter import metrics
 from services.exporter.metrics import Family, Samples, label
-from shared.drift import PerformanceFinding, Verdict
+from shared.drift import P_VALUES, PerformanceFinding, Verdict
 from shared.events import Sha256
 from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
 from shared.records import Batch, DriftReport, ModelVersion, Publication
-from shared.store import NUMBERED, Store
+from shared.store import NUMBERED, Document, Store
 
-_CHECKS_LOOKED_AT: Final = 10
+_CHECKS_LOOKED_AT: Final = 20
+"""Where targets come in batches of their own, half of them have an error."""
 
 Sample = tuple[Family, tuple[str, ...], float]
 Cells = dict[tuple[str, str], tuple[float, float | None]]
-"""(feature, segment) -> its largest effect and smallest p-value. An empty segment: all rows."""
+"""(feature, segment) -> its largest effect, and that one's p-value. An empty segment: all rows."""
 
 
 class PipelineFigures:
@@ -60,6 +61,7 @@ class PipelineFigures:
         yield from self._arrival(pipeline, batch, reports)
         if reports:
             yield from _check(reports[0])
+            yield from _features(pipeline, reports[0])
             yield from self._cells_of(reports[0])
         yield metrics.OPEN_DRIFT, (), self._open_drift(pipeline.name, reports)
         yield from self._model(pipeline.name, reports)
@@ -93,6 +95,7 @@ class PipelineFigures:
         published = self._store.newest(Publication, {"pipeline": pipeline}, "model_version")
         decided = newest.version if newest else 0
         yield metrics.REJECTIONS, (), decided - (champion.version if champion else 0)
+        yield metrics.UNPUBLISHED, (), self._promoted_after(pipeline, published)
         if published:
             yield metrics.PUBLISHED, (), published.model_version
         if champion:
@@ -103,9 +106,13 @@ class PipelineFigures:
                 yield metrics.CHAMPION_TRAINED, (), at
             yield from _errors(champion.version, reports)
 
+    def _promoted_after(self, pipeline: str, published: Publication | None) -> int:
+        query: Document = {"pipeline": pipeline, "decision": "promoted"}
+        if published:
+            query["version"] = {"$gt": published.model_version}
+        return self._store.collection(ModelVersion).count_documents(query)
+
     def _cells_of(self, report: DriftReport) -> Iterator[Sample]:
-        for feature, score in _largest(report.feature_drifts):
-            yield metrics.FEATURE_DRIFT, (label(feature),), score
         if report.details is None:
             return
         try:
@@ -126,11 +133,20 @@ def _check(report: DriftReport) -> Iterator[Sample]:
     yield metrics.NEWEST_CHECK, (), report.timestamp.timestamp()
     for verdict in get_args(Verdict):
         yield metrics.VERDICT, (verdict,), float(verdict == report.verdict)
-    yield metrics.DRIFT_THRESHOLD, (), report.threshold
+    if report.p is not None or report.drift_score is not None:
+        yield metrics.DRIFT_THRESHOLD, (), report.threshold
     if report.drift_score is not None:
         yield metrics.DRIFT_SCORE, (), report.drift_score
     if report.p is not None:
         yield metrics.DRIFT_P, (), report.p
+
+
+def _features(pipeline: Pipeline, report: DriftReport) -> Iterator[Sample]:
+    test = pipeline.drift.column_test
+    if report.policy == "columns" and {test.number, test.category} & set(P_VALUES):
+        return  # small ones would be the drifted ones
+    for feature, score in _largest(report.feature_drifts):
+        yield metrics.FEATURE_DRIFT, (label(feature),), score
 
 
 def _largest(scores: dict[str, float]) -> list[tuple[str, float]]:
@@ -149,10 +165,7 @@ def bounded_cells(cells: list[dict[str, Any]]) -> Cells:
     found: Cells = {}
     for cell in single:
         if cell["column"] in features and cell["segment"] in segments:
-            place = (cell["column"], cell["segment"] or "")
-            effect, p = found.get(place, (0.0, None))
-            smallest = min((each for each in (p, cell["p"]) if each is not None), default=None)
-            found[place] = (max(effect, cell["effect"]), smallest)
+            found.setdefault((cell["column"], cell["segment"] or ""), (cell["effect"], cell["p"]))
     return found
 
 
@@ -165,7 +178,6 @@ def _errors(champion: int, reports: list[DriftReport]) -> Iterator[Sample]:
         and report.performance.model_version == champion
         and report.performance.error is not None
     ]
-    yield metrics.CHECKS_ABOVE, (), _above_in_a_row(findings)
     if not findings:
         return
     newest = findings[0]
@@ -173,6 +185,7 @@ def _errors(champion: int, reports: list[DriftReport]) -> Iterator[Sample]:
     if newest.error_at_promotion is not None:
         yield metrics.PROMOTION_ERROR, (newest.metric,), newest.error_at_promotion
     if newest.interval_at_promotion:
+        yield metrics.CHECKS_ABOVE, (), _above_in_a_row(findings)
         for bound, value in zip(("lower", "upper"), newest.interval_at_promotion, strict=True):
             yield metrics.PROMOTION_ERROR_BOUND, (newest.metric, bound), value
 

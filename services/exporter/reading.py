@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS: Final = 4.0
 """A scrape waits no longer than this; Prometheus gives it as long as its interval, ten at most."""
+LATE_SECONDS: Final = 30.0
+"""An answer that came too late for its scrape is given to those of so long."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Source:
     """The store or the broker. One question at a time is under way, whoever waits for its answer.
 
     The question has a thread of its own, so that nothing in it can hold up a scrape. One that
-    comes too late for its scrape goes on: the first look at a large store may take longer.
+    comes too late for its scrape goes on, and its answer is that of a later scrape: a large store,
+    or a long backlog, may take longer.
     """
 
     def __init__(self, name: str, ask: Callable[[], Samples]) -> None:
@@ -39,14 +42,16 @@ class Source:
         self._ask = ask
         self._lock = Lock()
         self._under_way: Future[Reading] | None = None
+        self._late: tuple[float, Reading] | None = None
         self._failure: str | None = None
 
     def begin(self) -> "Future[Reading]":
         """Ask, unless a question is under way already."""
         with self._lock:
             if self._under_way is None or self._under_way.done():
-                self._under_way = Future()
-                Thread(target=self._run, args=(self._under_way,), daemon=True).start()
+                question: Future[Reading] = Future()
+                Thread(target=self._run, args=(question,), daemon=True).start()
+                self._under_way = question
             return self._under_way
 
     def answer(self, question: "Future[Reading]", deadline: float) -> Reading:
@@ -54,9 +59,14 @@ class Source:
         try:
             reading = question.result(max(deadline - time.monotonic(), 0))
         except TimeoutError:
-            reading = Reading({}, ANSWER_SECONDS, f"no answer in {ANSWER_SECONDS:g} s")
+            reading = self._answered_late()
         self._log_change(reading.failure)
         return reading
+
+    def _answered_late(self) -> Reading:
+        if self._late and time.monotonic() - self._late[0] < LATE_SECONDS:
+            return self._late[1]
+        return Reading({}, ANSWER_SECONDS, f"no answer in {ANSWER_SECONDS:g} s")
 
     def _run(self, question: "Future[Reading]") -> None:
         began = time.monotonic()
@@ -65,7 +75,10 @@ class Source:
         except Exception as error:  # noqa: BLE001 - whatever it is, the other source is served
             # The error's text may hold an address; its name says enough.
             samples, failure = {}, type(error).__name__
-        question.set_result(Reading(samples, time.monotonic() - began, failure))
+        ended = time.monotonic()
+        reading = Reading(samples, ended - began, failure)
+        self._late = (ended, reading) if reading.seconds > ANSWER_SECONDS else None
+        question.set_result(reading)
 
     def _log_change(self, failure: str | None) -> None:
         if failure == self._failure:

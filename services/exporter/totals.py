@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
+from pymongo import ASCENDING
+
 from services.exporter import metrics
 from services.exporter.metrics import Family, Samples
 from shared.drift import Verdict
@@ -29,6 +31,8 @@ from shared.records import (
 from shared.store import Store
 
 LATE: Final = timedelta(minutes=5)
+_SLICE: Final = 10_000
+"""Records that are counted for good at once: a look that is ended goes on behind them."""
 UNKNOWN: Final = "unknown"
 """The pipeline of a dead letter that came in place of an event."""
 
@@ -38,6 +42,8 @@ _OF_PIPELINES: Final = (metrics.READINGS, metrics.BATCHES, metrics.PUBLICATIONS)
 Document = dict[str, Any]
 Sample = tuple[Family, tuple[str, ...]]
 Counted = Iterator[tuple[Family, tuple[str, ...], float]]
+Known = tuple[str, datetime]
+"""A record's id and time, by which one that was counted is known again."""
 
 
 class Totals:
@@ -48,9 +54,7 @@ class Totals:
         self._pipelines = pipelines
         self._counts = defaultdict(float, dict.fromkeys(_at_zero(pipelines), 0.0))
         self._since = dict.fromkeys(_COUNTED, datetime.fromtimestamp(0, UTC))
-        self._seen: dict[type[Record], set[tuple[str, datetime]]] = {
-            kind: set() for kind in _COUNTED
-        }
+        self._seen: dict[type[Record], set[Known]] = {kind: set() for kind in _COUNTED}
 
     def look(self) -> Samples:
         """Count the records that were not there at the last look.
@@ -66,22 +70,38 @@ class Totals:
         return samples
 
     def _look_at(self, kind: type[Record]) -> None:
-        since, seen = self._since[kind], self._seen[kind]
         young_since = _stored(datetime.now(UTC) - LATE)
+        while self._count_older(kind, young_since):
+            pass
+        self._seen[kind] = set(self._count(kind, {}))
+
+    def _count_older(self, kind: type[Record], young_since: datetime) -> bool:
+        """Count a slice of what cannot come late any more; says whether there is another."""
+        read = self._count(kind, {"$lt": young_since}, _SLICE)
+        is_full = len(read) == _SLICE
+        since = read[-1][1] if is_full else young_since
+        self._seen[kind] = {known for known in (*self._seen[kind], *read) if known[1] >= since}
+        self._since[kind] = since
+        return is_full
+
+    def _count(self, kind: type[Record], until: Document, most: int = 0) -> list[Known]:
+        """Count what was not seen yet, oldest first, all of it or none; returns what was read."""
         count, fields = _COUNTED[kind]
         risen: defaultdict[Sample, float] = defaultdict(float)
-        young: set[tuple[str, datetime]] = set()
-        query = {"pipeline": {"$in": [*self._pipelines, UNKNOWN]}, "recorded_at": {"$gte": since}}
-        for document in self._store.collection(kind).find(query, dict.fromkeys(fields, 1)):
-            known_by = (document["_id"], document["recorded_at"])
-            if known_by not in seen:
+        read: list[Known] = []
+        query = {
+            "pipeline": {"$in": [*self._pipelines, UNKNOWN]},
+            "recorded_at": {"$gte": self._since[kind]} | until,
+        }
+        found = self._store.collection(kind).find(query, dict.fromkeys(fields, 1))
+        for document in found.sort("recorded_at", ASCENDING).limit(most):
+            read.append((document["_id"], document["recorded_at"]))
+            if read[-1] not in self._seen[kind]:
                 for family, labels, amount in (*count(document), *_effort(document)):
                     risen[family, labels] += amount
-            if document["recorded_at"] >= young_since:
-                young.add(known_by)
         for sample, amount in risen.items():
             self._counts[sample] += amount
-        self._since[kind], self._seen[kind] = young_since, young
+        return read
 
 
 def _stored(at: datetime) -> datetime:

@@ -13,11 +13,10 @@ from services.drift.policies.finding import Finding, Window, without_verdict
 from services.drift.report.cell_findings import cells_by_effect
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.wording import figure
-from shared.drift import ColumnTest, Drift
+from shared.drift import P_VALUES, ColumnTest, Drift
 
 _BINS: Final = 10
 _SMALLEST_SHARE: Final = 1e-4
-_P_VALUES: Final = ("ks", "chi2")
 
 Distance = Callable[[Floats, Floats], float]
 """From two vectors of counts over the same bins."""
@@ -50,7 +49,7 @@ def _drifted(profile: Profile, name: str, value: float, test: ColumnTest) -> boo
     number = name in profile.binning.numbers
     method = test.number if number else test.category
     threshold = test.number_threshold if number else test.category_threshold
-    return value < threshold if method in _P_VALUES else value >= threshold
+    return value < threshold if method in P_VALUES else value >= threshold
 
 
 def _figures(profile: Profile, batch: Window, test: ColumnTest) -> dict[str, float]:

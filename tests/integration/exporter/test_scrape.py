@@ -14,7 +14,10 @@ from redis import Redis
 
 from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.status import status
+from services.exporter import metrics
+from services.exporter.pipelines import PipelineFigures
 from services.exporter.reading import ANSWER_SECONDS
+from shared.drift import ColumnTest
 from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
 from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
@@ -160,6 +163,43 @@ def test_drift_ends_with_a_promotion(
     assert scrape("trimtab_open_drift_checks", pipeline=A) == 0
     assert scrape("trimtab_champion_version", pipeline=A) == 2
     assert scrape("trimtab_champion_error", pipeline=A, metric="mae") is None  # not checked yet
+
+
+def test_promotions_that_are_not_on_the_repository_are_counted(
+    exporter: Exporter, store: Store, air_quality: Pipeline
+) -> None:
+    loop = Loop(store, air_quality)
+    loop.begin(stations=STATIONS)
+    scrape = exporter.scrape()
+    assert scrape("trimtab_published_version", pipeline=A) is None
+    assert scrape("trimtab_unpublished_promotions", pipeline=A) == 1
+
+
+def test_a_check_without_a_reference_has_no_threshold(
+    exporter: Exporter, store: Store, air_quality: Pipeline
+) -> None:
+    loop = Loop(store, air_quality)
+    loop.check(loop.ingest(stations=STATIONS))
+    scrape = exporter.scrape()
+    assert scrape("trimtab_newest_check_verdict", pipeline=A, verdict="no reference") == 1
+    assert scrape("trimtab_drift_threshold", pipeline=A) is None
+    assert scrape("trimtab_champion_checks_above_interval", pipeline=A) is None
+
+
+@pytest.mark.parametrize(("number", "is_score"), [("ks", False), ("jensen_shannon", True)])
+def test_p_values_of_columns_are_not_served_as_scores(
+    number: str, is_score: bool, store: Store, air_quality: Pipeline
+) -> None:
+    pipeline = with_drift(
+        air_quality, policy="columns", column_test=ColumnTest.model_validate({"number": number})
+    )
+    loop = Loop(store, pipeline)
+    loop.begin(stations=STATIONS)
+    report = loop.check(loop.ingest(level=150, stations=STATIONS))
+    assert report.feature_drifts
+    served = PipelineFigures(store, {A: pipeline}).read()
+    assert (metrics.FEATURE_DRIFT in served) == is_score
+    assert served[metrics.DRIFT_SCORE][A,] == report.drift_score
 
 
 def test_checks_above_the_interval_are_counted_from_the_newest(

@@ -76,6 +76,43 @@ def test_a_record_that_is_committed_late_counts_once(store: Store, totals: Total
     assert readings(totals) == 2
 
 
+def test_a_long_history_is_counted_slice_by_slice(
+    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.exporter.totals._SLICE", 4)
+    for days in (9, 9, 8, 7, 7, 7, 6, 5, 4):
+        commit(store, timedelta(days=days))
+    for _ in range(6):
+        commit(store)
+    assert readings(totals) == 15
+    commit(store, timedelta(minutes=4))
+    assert readings(totals) == 16
+
+
+def test_a_look_that_is_ended_goes_on_behind_what_it_counted(
+    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.exporter.totals._SLICE", 4)
+    for days in range(10, 1, -1):
+        commit(store, timedelta(days=days))
+    slices = iter([True, False])
+
+    def ended(totals: Totals, *arguments: Any) -> list[Any]:
+        if not next(slices, True):
+            raise PyMongoError("the time is up")
+        return count(totals, *arguments)
+
+    count = Totals._count
+    with monkeypatch.context() as patch:
+        patch.setattr(Totals, "_count", ended)
+        with pytest.raises(PyMongoError):
+            totals.look()
+    store.collection(Batch).delete_many(
+        {"recorded_at": {"$lt": datetime.now(UTC) - timedelta(days=7, hours=1)}}
+    )
+    assert readings(totals) == 9  # the three that went since were counted
+
+
 def test_the_end_of_what_is_looked_at_again_is_that_of_the_query(
     store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
