@@ -26,6 +26,14 @@ given() {
     [ -e "$folder/$1" ] || write "$1" </dev/null
 }
 
+address() { # NAME: one that a person wrote, of a server elsewhere or with TLS, stays
+    if [ -s "$folder/$1" ] && ! grep -qE '^[a-z]+://trimtab:[^@]*@(redis:6379/0|mongo:27017/[?]authSource=admin)$' "$folder/$1"; then
+        echo "$folder/$1 stays as you wrote it" >&2
+        return
+    fi
+    write "$1"
+}
+
 secret() {
     tr -d '\n' <"$folder/$1"
 }
@@ -46,8 +54,8 @@ user health on nopass -@all +ping
 user trimtab on >$(secret redis_password)$old ~* &* +@all -@admin -@dangerous +info
 user admin on >$(secret redis_admin_password) ~* &* +@all
 END
-printf 'redis://trimtab:%s@redis:6379/0' "$(secret redis_password)" | write redis_url
+printf 'redis://trimtab:%s@redis:6379/0' "$(secret redis_password)" | address redis_url
 printf 'mongodb://trimtab:%s@mongo:27017/?authSource=admin' "$(secret mongo_password)" |
-    write mongodb_uri
+    address mongodb_uri
 
 echo "secrets are in $folder; accounts elsewhere: data_gov_in_api_key, github_token, discord_webhook_url, apprise_urls"

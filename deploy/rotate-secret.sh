@@ -15,6 +15,14 @@ compose() {
     ${COMPOSE:-docker compose} "$@"
 }
 
+require_own() { # NAME ADDRESS: a server of somebody else has its passwords from there
+    # shellcheck disable=SC2254  # a pattern
+    case $(cat "$secrets/$1") in
+    $2) ;;
+    *) echo "$secrets/$1 is not of this project's server; change the password there, then in it" >&2 && exit 1 ;;
+    esac
+}
+
 make_anew() {
     : >"$secrets/$1"
     derive
@@ -22,6 +30,12 @@ make_anew() {
 
 derive() {
     sh deploy/make-secrets.sh "$secrets" >/dev/null
+}
+
+take() { # NAME: the old value stays until there is a new one
+    new=$(cat)
+    [ -n "$new" ] || { echo "nothing came on standard input; $1 stays as it is" >&2 && exit 1; }
+    printf '%s' "$new" >"$secrets/$1"
 }
 
 restart_clients() {
@@ -44,6 +58,7 @@ load_redis_users() {
 
 case ${1:-} in
 redis_password)
+    require_own redis_url 'redis://trimtab:*@redis:6379/0'
     cat "$secrets/redis_password" >"$secrets/redis_password_old"
     make_anew redis_password # both are good now
     load_redis_users
@@ -54,6 +69,7 @@ redis_password)
     load_redis_users
     ;;
 mongo_password)
+    require_own mongodb_uri 'mongodb://trimtab:*@mongo:27017/*'
     # Connections that are open stay open. A new one with the old password fails, its event is
     # taken up again by the sweep.
     make_anew mongo_password
@@ -74,9 +90,9 @@ flower_password)
     make_anew flower_password
     compose restart flower
     ;;
-data_gov_in_api_key) cat >"$secrets/$1" && compose restart ingest ;;
-github_token) cat >"$secrets/$1" && compose restart publisher ;;
-discord_webhook_url | apprise_urls) cat >"$secrets/$1" && compose restart notifier ;;
+data_gov_in_api_key) take "$1" && compose restart ingest ;;
+github_token) take "$1" && compose restart publisher ;;
+discord_webhook_url | apprise_urls) take "$1" && compose restart notifier ;;
 *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
     exit 2

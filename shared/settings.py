@@ -23,6 +23,9 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; the text names it."""
 
 
+_ESCAPE: Final = "/, ?, #, @ and % of a password are written %2F, %3F, %23, %40 and %25"
+
+
 def _has_scheme(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         scheme = value.get_secret_value().partition("://")[0]
@@ -36,9 +39,10 @@ def _has_scheme(*schemes: str) -> AfterValidator:
 def _verified_tls(value: SecretStr) -> SecretStr:
     """Options of the address that would let anybody pose as the broker are refused."""
     try:
-        query = parse_qs(urlsplit(value.get_secret_value()).query)
-    except ValueError:
-        raise ValueError("is not an address that can be read") from None
+        address = urlsplit(value.get_secret_value())
+        query, _ = parse_qs(address.query), address.port
+    except ValueError:  # whose text may hold a part of the password
+        raise ValueError(f"is not an address that can be read: {_ESCAPE}") from None
     for option, wanted in (("ssl_cert_reqs", "required"), ("ssl_check_hostname", "true")):
         if query.get(option, [wanted])[0].lower() != wanted:
             raise ValueError(f"{option} has to be {wanted!r}: anybody could pose as the broker")

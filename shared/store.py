@@ -14,7 +14,7 @@ import gridfs
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from shared.artifacts import sha256
 from shared.events import (
@@ -85,18 +85,24 @@ class Store:
         """The store at MONGODB_URI; the connection is made at the first use.
 
         Raises:
-            SettingsError: MONGODB_URI is not set.
+            SettingsError: MONGODB_URI is not set, or no address.
         """
         if settings.mongodb_uri is None:
             raise SettingsError("MONGODB_URI is not set")
-        client: MongoClient[Document] = MongoClient(
-            settings.mongodb_uri.get_secret_value(),
-            tz_aware=True,
-            serverSelectionTimeoutMS=5_000,
-            appname="trimtab",
-            w="majority",
-            journal=True,
-        )
+        try:
+            client: MongoClient[Document] = MongoClient(
+                settings.mongodb_uri.get_secret_value(),
+                tz_aware=True,
+                serverSelectionTimeoutMS=5_000,
+                appname="trimtab",
+                w="majority",
+                journal=True,
+            )
+        except (ValueError, PyMongoError):  # whose text may hold a part of the password
+            raise SettingsError(
+                "MONGODB_URI is not an address that can be read: /, ?, #, @ and % of a password "
+                "are written %2F, %3F, %23, %40 and %25"
+            ) from None
         return cls(client[settings.mongodb_database])
 
     def prepare(self, retention_days: int) -> None:

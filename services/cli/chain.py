@@ -31,6 +31,7 @@ State = Literal[
     "queued",
     "not queued",
     "not sent",
+    "not kept",
 ]
 
 KINDS: Final = tuple(kind for kind in COLLECTIONS if kind is not RetiredReference)
@@ -98,7 +99,7 @@ class Chain:
     @property
     def pipeline(self) -> str:
         """The pipeline that it belongs to."""
-        first = self.steps[0]
+        first = self.begins[0]
         found = first.event or first.record
         assert found  # noqa: S101 - one of them is what led to the step
         return found.pipeline
@@ -106,7 +107,7 @@ class Chain:
     @property
     def origin(self) -> str:
         """What it began with, in words."""
-        first = self.steps[0]
+        first = self.begins[0]
         match first.event:
             case IngestionDue(slot=slot):
                 due = f"due {slot:%Y-%m-%d %H:%M:%S} UTC"
@@ -130,6 +131,8 @@ class _Sent:
     by: str
     """The effect whose outbox it is in."""
     is_sent: bool
+    is_settled: bool
+    """By everyone for whom the outbox has an event."""
 
 
 def chain_of(resources: Resources, trace_id: str) -> Chain:
@@ -142,7 +145,7 @@ class _Assembly:
 
     def __init__(self, resources: Resources, trace_id: str) -> None:
         store, query = resources.store, {"trace_id": trace_id}
-        self._broker = resources.broker
+        self._store, self._broker = store, resources.broker
         self._now = datetime.now(UTC)
         # First what is under way: what is done in between is then found as done.
         self._work: dict[str, Document] = {
@@ -168,7 +171,8 @@ class _Assembly:
                 is_sent = document["outbox_sent_at"] is not None
                 for stage in ROUTES[event.type]:
                     effect = effect_id(stage, event.event_id)
-                    yield effect, _Sent(event, document["_id"], is_sent)
+                    is_settled = is_sent and not document["outbox_open"]
+                    yield effect, _Sent(event, document["_id"], is_sent, is_settled)
 
     def begins(self) -> list[Step]:
         """The steps that no other led to, with those below them."""
@@ -230,7 +234,7 @@ class _Assembly:
         match state_of(work, self._now):
             case "leases":
                 return "in hand", error
-            case "waiting":
+            case "waiting" if not self._store.is_settled(work["waiting_for"]):
                 return "waits", f"for {work['waiting_for']}"
             case "later":
                 return "tried later", f"at {work['next_attempt_at']:%H:%M:%S} UTC, after {error}"
@@ -238,7 +242,10 @@ class _Assembly:
 
     def _whereabouts(self, effect: str) -> State:
         """Of the message about an event that no worker has begun."""
-        if effect in self._sent and not self._sent[effect].is_sent:
+        sent = self._sent.get(effect)
+        if sent and sent.is_settled:
+            return "not kept"
+        if sent and not sent.is_sent:
             return "not sent"
         return "queued" if self._is_queued(effect) else "not queued"
 

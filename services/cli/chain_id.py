@@ -67,7 +67,7 @@ def _beginning_with(resources: Resources, digits: str) -> set[str]:
     places = [
         {"trace_id": begins},
         *({"_id": {"$regex": f"^{stage}:{digits}"}} for stage in STAGES),
-        {"outbox_open": True, "outbox.event_id": begins},
+        _in_an_outbox(begins),
     ]
     store = resources.store
     found = _traces(store, Publication, {"commit": begins})
@@ -80,10 +80,17 @@ def _beginning_with(resources: Resources, digits: str) -> set[str]:
     }
 
 
+def _in_an_outbox(event_id: Document) -> Document:
+    # The index of open outboxes is by the time of sending; without a word of it all are read.
+    return {"outbox_open": True, "outbox_sent_at": {"$exists": True}, "outbox.event_id": event_id}
+
+
 def _of_effect(resources: Resources, beginning: str) -> set[str]:
+    digits = beginning.rpartition(":")[2]
+    places = [{"_id": {"$regex": f"^{beginning}"}}, _in_an_outbox({"$regex": f"^{digits}"})]
     found: set[str] = set()
     for kind in KINDS:
-        found |= _traces(resources.store, kind, {"_id": {"$regex": f"^{beginning}"}})
+        found |= _traces(resources.store, kind, {"$or": places})
     return found | {
         work["event"]["trace_id"]
         for work in resources.work.all()

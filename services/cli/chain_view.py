@@ -23,17 +23,19 @@ _STATES: Final = {
     "queued": ("in the queue of its stage", "yellow"),
     "not queued": ("taken up just now, or lost: the sweep sends it again", "yellow"),
     "not sent": ("not sent yet: the sweep sends it", "yellow"),
+    "not kept": ("done; what came of it is no longer kept", "dim"),
 }
 
 
 def chain_tree(chain: Chain) -> Tree:
     """The chain from what it began with, each step below the one that led to it."""
+    at = chain.begins[0].at
     heading = Text.assemble(
-        ("Trace ", "bold"), (chain.trace_id, "bold"), f"  pipeline {chain.pipeline}\n",
-        f"{chain.steps[0].at:%Y-%m-%d %H:%M:%S} UTC: {chain.origin}",
+        ("Trace ", "bold"), (chain.trace_id, "bold"), f"  pipeline {printable(chain.pipeline)}\n",
+        f"{at:%Y-%m-%d %H:%M:%S} UTC: {printable(chain.origin)}",
     )  # fmt: skip
     tree = Tree(heading, guide_style="dim")
-    _hang(tree, chain.begins, chain.steps[0].at.date())
+    _hang(tree, chain.begins, at.date())
     return tree
 
 

@@ -1,5 +1,6 @@
 """Dead letters: what they say, and how they are sent again or dismissed."""
 
+from services.notifier.message import printable
 from shared.events import parse_event
 from shared.failures import WillNotPass
 from shared.records import DeadLetter
@@ -62,6 +63,6 @@ def in_words(letters: list[DeadLetter]) -> str:
         return "no dead letters"
     return "\n".join(
         f"{letter.id}\n  {letter.recorded_at:%Y-%m-%d %H:%M:%S} UTC, pipeline {letter.pipeline}, "
-        f"{letter.kind}, tries: {letter.attempts}\n  {letter.reason}"
+        f"{letter.kind}, tries: {letter.attempts}\n  {printable(letter.reason)}"
         for letter in letters
     )

@@ -88,7 +88,7 @@ def _request(event: RollbackRequested, resources: Resources) -> None:
     effect = effect_id("trainer", event.event_id)
     resources.work.reopen(effect, "trainer", event)
     resources.store.collection(DeadLetter).update_one(
-        {"_id": effect, "state": "open"}, {"$set": {"state": "replayed"}}
+        {"_id": effect, "state": {"$ne": "replayed"}}, {"$set": {"state": "replayed"}}
     )
     with suppress(*BROKER_ERRORS):  # the sweep will send it
         resources.broker.send(event)

@@ -19,6 +19,9 @@ LONGEST_LABEL: Final = 80
 MOST_SLOTS: Final = 1000
 """Slots without a batch are counted no further."""
 
+MOST_UNPUBLISHED: Final = 100
+"""Promotions that are not published are counted no further."""
+
 Kind = Literal["counter", "gauge"]
 Values = dict[tuple[str, ...], float]
 """Label values, in the order of the family's labels -> the value."""
@@ -218,7 +221,8 @@ UNPUBLISHED: Final = Family(
     "trimtab_unpublished_promotions",
     "gauge",
     ("pipeline",),
-    "Promoted versions later than the newest one on the model repository.",
+    "Promoted versions later than the newest one on the model repository; "
+    f"{MOST_UNPUBLISHED} stands for as many or more.",
 )
 
 # What the system is doing, from the store.

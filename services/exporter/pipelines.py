@@ -110,7 +110,9 @@ class PipelineFigures:
         query: Document = {"pipeline": pipeline, "decision": "promoted"}
         if published:
             query["version"] = {"$gt": published.model_version}
-        return self._store.collection(ModelVersion).count_documents(query)
+        return self._store.collection(ModelVersion).count_documents(
+            query, limit=metrics.MOST_UNPUBLISHED
+        )
 
     def _cells_of(self, report: DriftReport) -> Iterator[Sample]:
         if report.details is None:

@@ -64,8 +64,9 @@ class Source:
         return reading
 
     def _answered_late(self) -> Reading:
-        if self._late and time.monotonic() - self._late[0] < LATE_SECONDS:
-            return self._late[1]
+        late = self._late
+        if late and time.monotonic() - late[0] < LATE_SECONDS:
+            return late[1]
         return Reading({}, ANSWER_SECONDS, f"no answer in {ANSWER_SECONDS:g} s")
 
     def _run(self, question: "Future[Reading]") -> None:

@@ -70,7 +70,8 @@ class Totals:
         return samples
 
     def _look_at(self, kind: type[Record]) -> None:
-        young_since = _stored(datetime.now(UTC) - LATE)
+        # Not before the last look's, whose marks are gone: clocks may step back.
+        young_since = max(_stored(datetime.now(UTC) - LATE), self._since[kind])
         while self._count_older(kind, young_since):
             pass
         self._seen[kind] = set(self._count(kind, {}))

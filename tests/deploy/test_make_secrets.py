@@ -1,5 +1,6 @@
 """`deploy/make-secrets.sh`: random, once, in files that only their owner reaches."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -51,6 +52,49 @@ def test_a_new_password_is_in_what_is_made_of_it_and_in_the_same_file(tmp_path: 
     assert second["redis_url"] == "redis://trimtab:new@redis:6379/0"
     assert f"user trimtab on >new >{first['redis_password']} " in second["redis_users"]
     assert (tmp_path / "redis_url").stat().st_ino == mounted
+
+
+def test_an_address_that_a_person_wrote_stays(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    own = {
+        "redis_url": "rediss://trimtab:p@redis.example.org:6379/0",
+        "mongodb_uri": made["mongodb_uri"].replace("@mongo:", "@10.0.0.5:"),
+    }
+    for name, address in own.items():
+        (tmp_path / name).write_text(address)
+    assert make(tmp_path) == made | own
+
+
+def rotate(folder: Path, name: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["sh", str(SCRIPT.with_name("rotate-secret.sh")), name],
+        input=given,
+        env={"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(folder), "COMPOSE": "echo"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_new_value_that_never_came_replaces_nothing(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "github_token").write_text("mine")
+    done = rotate(tmp_path, "github_token")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "github_token stays as it is" in done.stderr
+    assert (tmp_path / "github_token").read_text() == "mine"
+    done = rotate(tmp_path, "github_token", "new\n")
+    assert (done.returncode, done.stdout) == (0, "restart publisher\n")
+    assert (tmp_path / "github_token").read_text() == "new"
+
+
+def test_the_password_of_a_server_elsewhere_is_not_replaced_here(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    (tmp_path / "redis_url").write_text("rediss://trimtab:p@redis.example.org:6379/0")
+    done = rotate(tmp_path, "redis_password")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (tmp_path / "redis_password").read_text() == made["redis_password"]
 
 
 def test_the_applications_user_of_redis_may_not_administer_it(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Bytes without a record go; all others stay."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import gridfs
 import pytest
 from bson import ObjectId
 from redis import Redis
 
+from services.cli.embedded.addresses import connected
 from services.cli.embedded.servers import Valkey
 from shared.events import IngestionDue, first_event_fields
 from shared.failures import WillNotPass
@@ -22,6 +24,7 @@ from shared.records import (
 from shared.retention import WORKERS_KEPT, remove_unnamed_blobs
 from shared.stage import Resources
 from shared.store import Store
+from tests.conftest import AIR_QUALITY
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 
@@ -164,3 +167,19 @@ def test_rest_of_a_broken_upload_goes(store: Store) -> None:
     assert remove_unnamed_blobs(store, retention_days=30) == 1
     assert store.database["blobs.chunks"].count_documents({}) == 0
     assert not gridfs.GridFS(store.database, collection="blobs").exists(broken)
+
+
+def test_a_command_does_not_change_how_long_records_are_kept(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = resources.settings
+    monkeypatch.setenv("REDIS_URL", given.redis_url.get_secret_value())
+    monkeypatch.setenv("MONGODB_URI", given.mongodb_uri.get_secret_value())  # type: ignore[union-attr]
+    monkeypatch.setenv("MONGODB_DATABASE", given.mongodb_database)
+    monkeypatch.setenv("PIPELINES", str(AIR_QUALITY.parent))
+    monkeypatch.setenv("RETENTION_DAYS", "2")
+    resources.store.prepare(1000)
+    with connected(tmp_path) as from_a_shell:
+        assert from_a_shell.store.newest(Batch, {"pipeline": "air_quality"}, "sequence") is None
+    indexes = resources.store.collection(Batch).index_information()
+    assert indexes["retention"]["expireAfterSeconds"] == 1000 * 24 * 3600

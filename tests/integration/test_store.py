@@ -8,6 +8,7 @@ from shared.events import BatchIngested, IngestionDue, caused_fields, first_even
 from shared.failures import WillNotPass
 from shared.outcome import record_fields
 from shared.records import Batch
+from shared.settings import SettingsError, read_settings
 from shared.store import Conflict, Store
 
 
@@ -92,3 +93,13 @@ def test_altered_blob_is_not_opened(store: Store) -> None:
     store.database["blobs.chunks"].update_one({"n": 3}, {"$set": {"data": b"b" * length}})
     with pytest.raises(WillNotPass, match="altered"):
         store.blob_file(digest)
+
+
+def test_no_part_of_a_password_that_is_not_escaped_is_told() -> None:
+    wrong = read_settings(
+        redis_url="redis://broker", mongodb_uri="mongodb://trimtab:sec/ret@host/x"
+    )
+    with pytest.raises(SettingsError, match="MONGODB_URI is not an address") as refused:
+        Store.connect(wrong)
+    assert "sec" not in str(refused.value)
+    assert refused.value.__cause__ is None

@@ -41,7 +41,10 @@ def settings_of(home: Path) -> Settings:
 
 @contextmanager
 def connected(home: Path) -> Iterator[Resources]:
-    """The connections to the system that runs in `home` or where the environment says."""
+    """The connections to the system that runs in `home` or where the environment says.
+
+    How long records are kept is for the workers' settings to say, so the store is not prepared.
+    """
     settings = settings_of(home)
-    with closing(Resources.connect(settings, celery_app(lambda: settings))) as resources:
+    with closing(Resources.attach(settings, celery_app(lambda: settings))) as resources:
         yield resources

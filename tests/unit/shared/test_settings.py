@@ -115,3 +115,15 @@ def test_allowed_estimators_are_separated_by_white_space(environment: pytest.Mon
         "lightgbm.LGBMRegressor",
         "xgboost.XGBRegressor",
     )
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://:sec/ret@broker:6379/0", "redis://:sec?ret@broker:6379/0"]
+)
+def test_no_part_of_a_password_that_is_not_escaped_is_told(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", address)
+    with pytest.raises(SettingsError, match="REDIS_URL") as refused:
+        read_settings()
+    assert "sec" not in str(refused.value).lower().replace("secret", "")
