@@ -59,6 +59,8 @@ COLLECTIONS: Final[dict[type[Record], str]] = {
 
 NUMBERED: Final = {"$gte": 1}
 """What a query says of a number that only some records have, so that its index can be used."""
+MEASURED: Final = {"$gte": 0}
+"""The same of an error."""
 
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
 # What a champion's successors look back to, however long it was the champion.
@@ -383,6 +385,12 @@ _INDEXES_OF: Final = {
             "sequence",
             name="incident",
             partialFilterExpression={"incident": NUMBERED},
+        ),
+        _of_pipeline(
+            "performance.model_version",
+            "sequence",
+            name="performance",
+            partialFilterExpression={"performance.error": MEASURED},
         ),
     ],
     "references": [_of_pipeline("version", name="number", unique=True)],

@@ -206,7 +206,7 @@ CHECKS_ABOVE: Final = Family(
     "gauge",
     ("pipeline",),
     "The newest checks in a row in which the champion's error lay above that interval, "
-    "of those among the last 20 that measured it.",
+    "of the last 10 that measured it.",
 )
 REJECTIONS: Final = Family(
     "trimtab_rejections_in_a_row", "gauge", ("pipeline",), "Models rejected since the champion."

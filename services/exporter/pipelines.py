@@ -15,10 +15,9 @@ from shared.events import Sha256
 from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
 from shared.records import Batch, DriftReport, ModelVersion, Publication
-from shared.store import NUMBERED, Document, Store
+from shared.store import MEASURED, NUMBERED, Document, Store
 
-_CHECKS_LOOKED_AT: Final = 20
-"""Where targets come in batches of their own, half of them have an error."""
+_ERRORS_LOOKED_AT: Final = 10
 
 Sample = tuple[Family, tuple[str, ...], float]
 Cells = dict[tuple[str, str], tuple[float, float | None]]
@@ -50,26 +49,19 @@ class PipelineFigures:
         batch = self._store.newest(
             Batch, {"pipeline": pipeline.name, "sequence": NUMBERED}, "sequence"
         )
-        reports = list(
-            self._store.find(
-                DriftReport,
-                {"pipeline": pipeline.name},
-                newest_by="sequence",
-                limit=_CHECKS_LOOKED_AT,
-            )
-        )
-        yield from self._arrival(pipeline, batch, reports)
-        if reports:
-            yield from _check(reports[0])
-            yield from _features(pipeline, reports[0])
-            yield from self._cells_of(reports[0])
-        yield metrics.OPEN_DRIFT, (), self._open_drift(pipeline.name, reports)
-        yield from self._model(pipeline.name, reports)
+        report = self._store.newest(DriftReport, {"pipeline": pipeline.name}, "sequence")
+        yield from self._arrival(pipeline, batch, report)
+        if report:
+            yield from _check(report)
+            yield from _features(pipeline, report)
+            yield from self._cells_of(report)
+        yield metrics.OPEN_DRIFT, (), self._open_drift(pipeline.name, report)
+        yield from self._model(pipeline.name)
 
     def _arrival(
-        self, pipeline: Pipeline, batch: Batch | None, reports: list[DriftReport]
+        self, pipeline: Pipeline, batch: Batch | None, report: DriftReport | None
     ) -> Iterator[Sample]:
-        checked = reports[0].sequence if reports else 0
+        checked = report.sequence if report else 0
         yield metrics.UNCHECKED, (), max((batch.sequence or 0) - checked, 0) if batch else 0
         if batch:
             yield metrics.NEWEST_BATCH, (), batch.recorded_at.timestamp()
@@ -79,9 +71,8 @@ class PipelineFigures:
             slots = slots_between(schedule, since, datetime.now(UTC), metrics.MOST_SLOTS)
             yield metrics.SLOTS_WITHOUT_BATCH, (), slots
 
-    def _open_drift(self, pipeline: str, reports: list[DriftReport]) -> int:
+    def _open_drift(self, pipeline: str, newest: DriftReport | None) -> int:
         """An incident belongs to a reference; a promotion replaces that."""
-        newest = reports[0] if reports else None
         if newest is None or newest.incident is None:
             return 0
         reference = self._store.reference(pipeline)
@@ -89,7 +80,7 @@ class PipelineFigures:
             return 0
         return newest.sequence - newest.incident + 1
 
-    def _model(self, pipeline: str, reports: list[DriftReport]) -> Iterator[Sample]:
+    def _model(self, pipeline: str) -> Iterator[Sample]:
         champion = self._store.champion(pipeline)
         newest = self._store.newest(ModelVersion, {"pipeline": pipeline}, "version")
         published = self._store.newest(Publication, {"pipeline": pipeline}, "model_version")
@@ -104,7 +95,18 @@ class PipelineFigures:
             if trained := champion.metrics.get("trained_at"):
                 at = datetime.fromisoformat(trained).timestamp()
                 yield metrics.CHAMPION_TRAINED, (), at
-            yield from _errors(champion.version, reports)
+            yield from _errors(self._findings(pipeline, champion.version))
+
+    def _findings(self, pipeline: str, champion: int) -> list[PerformanceFinding]:
+        """The champion's errors on the newest batches that had targets, newest first."""
+        query = {"pipeline": pipeline, "performance.model_version": champion}
+        reports = self._store.find(
+            DriftReport,
+            query | {"performance.error": MEASURED},
+            newest_by="sequence",
+            limit=_ERRORS_LOOKED_AT,
+        )
+        return [report.performance for report in reports if report.performance]
 
     def _promoted_after(self, pipeline: str, published: Publication | None) -> int:
         query: Document = {"pipeline": pipeline, "decision": "promoted"}
@@ -171,15 +173,8 @@ def bounded_cells(cells: list[dict[str, Any]]) -> Cells:
     return found
 
 
-def _errors(champion: int, reports: list[DriftReport]) -> Iterator[Sample]:
+def _errors(findings: list[PerformanceFinding]) -> Iterator[Sample]:
     """The champion's error on the newest batch that has a target, and that at its promotion."""
-    findings = [
-        report.performance
-        for report in reports
-        if report.performance
-        and report.performance.model_version == champion
-        and report.performance.error is not None
-    ]
     if not findings:
         return
     newest = findings[0]

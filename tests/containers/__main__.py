@@ -29,6 +29,7 @@ from tests.containers.system import PARTS, ROOT, NotSeen, System, wait_until
 KILLED: Final = ("redis", "mongo", *PARTS, "flower", "git", "feed")
 _START_SECONDS: Final = 300
 _STEP_SECONDS: Final = 240
+_FEED_CLOCK: Final = "/var/lib/trimtab/began"
 
 
 def main() -> int:
@@ -226,9 +227,10 @@ def own_address() -> str:
 
 
 def restore(system: System) -> str:
-    """The store's copy, in a system whose every volume is new."""
+    """The store's copy, in a system whose every volume is new; the feed's clock goes on."""
     with TemporaryDirectory(prefix="trimtab-backup-") as folder:
-        archive = Path(folder, "backup.tar")
+        archive, clock = Path(folder, "backup.tar"), Path(folder, "began")
+        system.save(clock, "exec", "-T", "feed", "cat", _FEED_CLOCK)
         copy = ("mongosh", "--quiet", "--norc", "/deploy/backup.js")
         system.save(archive, "exec", "-T", "mongo", *copy)
         before = system.pipeline()
@@ -236,6 +238,8 @@ def restore(system: System) -> str:
         system.compose("down", "-v")
         unpack = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "tar", "mongo")
         system.feed(archive, *unpack, "-C", "/data/db", "-xf", "-")
+        unpack = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", "feed", "-c")
+        system.feed(clock, *unpack, f"cat > {_FEED_CLOCK}")
     system.compose("up", "-d")
     system.wait_for_batch_after(before["checked"], _START_SECONDS)
     after = system.pipeline()

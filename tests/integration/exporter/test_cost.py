@@ -14,7 +14,7 @@ from shared.store import COLLECTIONS
 from tests.e2e.conftest import wait_for
 
 HISTORY = 12_000
-MOST_DOCUMENTS = 20
+MOST_DOCUMENTS = 10
 """What one query may look at: the newest checks."""
 
 

@@ -209,7 +209,8 @@ def test_checks_above_the_interval_are_counted_from_the_newest(
     loop.begin(stations=STATIONS)
     for lean in (0.5, 0.9, 0.9):
         loop.go_round(loop.ingest(stations=STATIONS, lean=lean))
-    loop.go_round(loop.ingest(stations=STATIONS, target=False))
+    for _ in range(12):  # targets may come much more rarely than rows
+        loop.go_round(loop.ingest(stations=STATIONS, target=False))
     scrape = exporter.scrape()
     assert scrape("trimtab_champion_checks_above_interval", pipeline=A) == 2
     newest = store.newest(DriftReport, {"sequence": 4}, "sequence")
