@@ -317,6 +317,36 @@ def test_a_message_that_was_not_sent(
     assert state_of(run, asked)[0] == "not sent"
 
 
+def test_what_was_settled_and_has_expired_is_not_lost(
+    run: Run, resources: Resources, asked: RetrainRequested
+) -> None:
+    Redis.from_url(resources.settings.redis_url.get_secret_value()).flushdb()
+    resources.store.collection(DriftReport).update_many({}, {"$set": {"outbox_open": False}})
+    state, _, said = state_of(run, asked)
+    assert state == "not kept"
+    assert "done; what came of it is no longer kept" in said
+
+
+def test_what_waits_for_something_settled_is_left(
+    run: Run, resources: Resources, asked: RetrainRequested
+) -> None:
+    effect = effect_id("trainer", asked.event_id)
+    Redis.from_url(resources.settings.redis_url.get_secret_value()).flushdb()
+    resources.work.reopen(effect, "trainer", asked)
+    settled = resources.store.collection(DriftReport).find_one({}) or {}
+    waits = {"$set": {"waiting_for": settled["_id"]}}
+    resources.store.database["work"].update_one({"_id": effect}, waits)
+    assert state_of(run, asked)[0] == "left"
+
+
+def test_an_event_that_nobody_has_begun_is_found_by_its_id(
+    run: Run, resources: Resources, asked: RetrainRequested
+) -> None:
+    by_effect = effect_id("trainer", asked.event_id)
+    assert find_trace(resources, by_effect, None) == asked.trace_id
+    assert find_trace(resources, by_effect[:16], None) == asked.trace_id
+
+
 def test_an_event_in_hand(run: Run, resources: Resources, asked: RetrainRequested) -> None:
     seen = []
 
