@@ -99,12 +99,15 @@ def _as_text() -> list[Processor]:
 def _log_what_nobody_caught() -> None:
     logging.captureWarnings(True)
     sys.excepthook = lambda kind, error, trace: _uncaught((kind, error, trace))
-    threading.excepthook = lambda caught: _uncaught(
-        (caught.exc_type, caught.exc_value, caught.exc_traceback)
-    )
+    threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = lambda caught: _uncaught(
         (caught.exc_type, caught.exc_value, caught.exc_traceback)
     )
+
+
+def _uncaught_in_thread(caught: threading.ExceptHookArgs) -> None:
+    if caught.exc_type is not SystemExit:  # by which a thread may end itself
+        _uncaught((caught.exc_type, caught.exc_value, caught.exc_traceback))
 
 
 def _uncaught(exception: Any) -> None:

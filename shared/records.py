@@ -230,7 +230,7 @@ class Notification(Record):
 class DeadLetter(Record):
     """A message or event that a stage gave up on, for a person to replay or to dismiss."""
 
-    stage: Stage | None
+    stage: Stage
     kind: str
     reason: str
     message: Any

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import structlog
 from celery import Celery, current_task
@@ -287,7 +287,7 @@ def _work_failed(event: Event, letter: DeadLetter) -> WorkFailed:
         trace_id=event.trace_id,
         pipeline=event.pipeline,
         occurred_at=letter.recorded_at,
-        stage=cast("Stage", letter.stage),
+        stage=letter.stage,
         failed_event=event.type,
         dead_letter=letter.id,
         reason=letter.reason[:1000],

@@ -103,7 +103,7 @@ def unsent(store: Store) -> Waiting:
     return Waiting(len(found), min(found, default=None))
 
 
-def count_open_letters(store: Store) -> Counter[tuple[str, Stage | None]]:
+def count_open_letters(store: Store) -> Counter[tuple[str, Stage]]:
     """The dead letters that nobody has replayed or dismissed, by pipeline and stage."""
     letters = store.collection(DeadLetter).find({"state": "open"}, {"pipeline": 1, "stage": 1})
     return Counter((letter["pipeline"], letter["stage"]) for letter in letters)

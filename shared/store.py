@@ -4,7 +4,8 @@ A record and the events that it leads to are one document, so either both are th
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
@@ -290,13 +291,8 @@ class Store:
         An effect is settled when it has its record, or a dead letter that nobody has replayed. Its
         record is looked for in one place where the kind of its event is known.
         """
-        buried: Document = {"_id": effect, "state": {"$ne": "replayed"}}
-        stage = effect.partition(":")[0]
-        kinds = ROUTES if kind is None else {kind: ROUTES[kind]}
-        places = {routes[stage] for routes in kinds.values() if stage in routes}
-        queries = [(place, {"_id": effect}) for place in sorted(places)]
-        queries.append((COLLECTIONS[DeadLetter], buried))
-        for collection, query in queries:
+        for collection in _places(effect, kind):
+            query = {"_id": effect} | _settling(collection)
             document = self.database[collection].find_one(query, {"outbox": 1})
             if document:
                 return [parse_event(event) for event in document["outbox"]]
@@ -305,6 +301,20 @@ class Store:
     def is_settled(self, effect: str, kind: str | None = None) -> bool:
         """Whether nothing is left to do for an effect; `kind` is that of its event, if known."""
         return self.outbox_of(effect, kind) is not None
+
+    def settled(self, effects: Mapping[str, str | None]) -> set[str]:
+        """Those of many effects for which nothing is left to do; with their events' kinds."""
+        sought: dict[str, list[str]] = defaultdict(list)
+        for effect, kind in effects.items():
+            for collection in _places(effect, kind):
+                sought[collection].append(effect)
+        return {
+            document["_id"]
+            for collection, ids in sought.items()
+            for document in self.database[collection].find(
+                {"_id": {"$in": ids}} | _settling(collection), {"_id": 1}
+            )
+        }
 
     def bury(self, letter: DeadLetter, events: Iterable[Event] = ()) -> None:
         """Keep a dead letter; one that failed again after its replay takes its old place."""
@@ -328,6 +338,19 @@ class Store:
                     if pending:
                         return pending
         return None
+
+
+def _places(effect: str, kind: str | None) -> list[str]:
+    """The collections in which what settles an effect may be."""
+    stage = effect.partition(":")[0]
+    kinds = ROUTES if kind is None else {kind: ROUTES[kind]}
+    records = {routes[stage] for routes in kinds.values() if stage in routes}
+    return [*sorted(records), COLLECTIONS[DeadLetter]]
+
+
+def _settling(collection: str) -> Document:
+    """What makes a document of the collection settle its effect."""
+    return {"state": {"$ne": "replayed"}} if collection == COLLECTIONS[DeadLetter] else {}
 
 
 def _require_unaltered(digest: Sha256, found: str) -> None:

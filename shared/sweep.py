@@ -5,16 +5,16 @@ a stage are outstanding than messages wait in its queue, some message is gone.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from shared.events import ROUTES, Event, Stage, effect_id, parse_event
 from shared.stage import Resources
-from shared.store import COLLECTIONS
+from shared.store import COLLECTIONS, Document
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,11 @@ class Outstanding:
     stage: Stage
     event: Event
 
+    @property
+    def effect(self) -> str:
+        """The id of what the stage is to do about the event."""
+        return effect_id(self.stage, self.event.event_id)
+
 
 def sweep(resources: Resources) -> int:
     """One pass over the store; returns how many messages were sent."""
@@ -54,17 +59,45 @@ def sweep(resources: Resources) -> int:
 
 def unsettled(resources: Resources) -> list[Outstanding]:
     """Every event in the store that a stage has not settled, whoever has it in hand or waits."""
-    found: dict[str, Outstanding] = {}
     # The index of open outboxes is by the time of sending; without a word of it all are read.
     query = {"outbox_open": True, "outbox_sent_at": {"$exists": True}}
-    for name in COLLECTIONS.values():
-        for document in resources.store.database[name].find(query, {"outbox": 1}):
-            for each in _unsettled(resources, document["outbox"]):
-                found[effect_id(each.stage, each.event.event_id)] = each
-    for document in resources.work.all():
-        if document["_id"] not in found and not resources.store.is_settled(document["_id"]):
-            found[document["_id"]] = Outstanding(document["stage"], parse_event(document["event"]))
-    return list(found.values())
+    found = {
+        each.effect: each
+        for name in COLLECTIONS.values()
+        for outbox in _outboxes(resources.store.database[name].find(query, {"outbox": 1})).values()
+        for each in outbox
+    }
+    found |= {each.effect: each for each in _begun(resources.work.all())}
+    settled = resources.store.settled(_kinds(found.values()))
+    return [each for effect, each in found.items() if effect not in settled]
+
+
+def _outboxes(documents: Iterable[Document]) -> dict[str, list[Outstanding]]:
+    """Record -> what its events are to lead to. What cannot be read is left as it is."""
+    found = {}
+    for document in documents:
+        try:
+            events = [parse_event(event) for event in document["outbox"]]
+        except ValueError as error:  # of another version, or altered: no reason to leave the others
+            log.error("events of a record cannot be read", record=document["_id"], error=str(error))
+            continue
+        found[document["_id"]] = [
+            Outstanding(stage, event) for event in events for stage in ROUTES[event.type]
+        ]
+    return found
+
+
+def _begun(documents: Iterable[Document]) -> Iterator[Outstanding]:
+    """The events of work that was begun. What cannot be read is left as it is."""
+    for document in documents:
+        try:
+            yield Outstanding(document["stage"], parse_event(document["event"]))
+        except ValueError as error:
+            log.error("work begun cannot be read", effect=document["_id"], error=str(error))
+
+
+def _kinds(outstanding: Iterable[Outstanding]) -> dict[str, str | None]:
+    return {each.effect: each.event.type for each in outstanding}
 
 
 def _send_unsent(resources: Resources) -> int:
@@ -74,13 +107,11 @@ def _send_unsent(resources: Resources) -> int:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
-        for document in collection.find(query, {"outbox": 1}):
-            for event in map(parse_event, document["outbox"]):
-                resources.broker.send(event)
-                sent += len(ROUTES[event.type])
-            collection.update_one(
-                {"_id": document["_id"]}, {"$set": {"outbox_sent_at": datetime.now(UTC)}}
-            )
+        for record, outbox in _outboxes(collection.find(query, {"outbox": 1})).items():
+            for each in outbox:
+                resources.broker.send_to(each.stage, each.event)
+            sent += len(outbox)
+            collection.update_one({"_id": record}, {"$set": {"outbox_sent_at": datetime.now(UTC)}})
     return sent
 
 
@@ -91,52 +122,53 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
-        for document in collection.find(query, {"outbox": 1}):
-            unsettled = list(_unsettled(resources, document["outbox"]))
-            if not unsettled:
-                collection.update_one({"_id": document["_id"]}, {"$set": {"outbox_open": False}})
-            for found in unsettled:
-                if effect_id(found.stage, found.event.event_id) not in begun:
-                    yield found
-
-
-def _unsettled(resources: Resources, outbox: list[dict[str, Any]]) -> Iterator[Outstanding]:
-    for event in map(parse_event, outbox):
-        for stage in ROUTES[event.type]:
-            if not resources.store.is_settled(effect_id(stage, event.event_id), event.type):
-                yield Outstanding(stage, event)
+        outboxes = _outboxes(collection.find(query, {"outbox": 1}))
+        every = [each for outbox in outboxes.values() for each in outbox]
+        settled = resources.store.settled(_kinds(every))
+        done = [
+            record
+            for record, outbox in outboxes.items()
+            if all(each.effect in settled for each in outbox)
+        ]
+        collection.update_many({"_id": {"$in": done}}, {"$set": {"outbox_open": False}})
+        yield from (each for each in every if each.effect not in settled | begun)
 
 
 def _left_over(resources: Resources) -> Iterator[Outstanding]:
     """Work that was begun and that nobody holds any more: its worker died, or its wait is over."""
     now = datetime.now(UTC)
     quiet = now - timedelta(seconds=resources.settings.redeliver_after_seconds)
-    for document in resources.work.all():
-        held = document.get("lease_until", now) > now
-        due_later = "next_attempt_at" in document
-        awaited = document.get("waiting_for")
-        waits = awaited and not resources.store.is_settled(awaited)
-        if held or due_later or waits or document["updated_at"] > quiet:
-            continue
-        if resources.store.is_settled(document["_id"]):
-            resources.work.finish(document["_id"])
-        else:
-            yield Outstanding(document["stage"], parse_event(document["event"]))
+    left = [
+        document
+        for document in resources.work.all()
+        if document["updated_at"] <= quiet
+        and document.get("lease_until", now) <= now
+        and "next_attempt_at" not in document
+    ]
+    awaited = [document["waiting_for"] for document in left if "waiting_for" in document]
+    settled = resources.store.settled(dict.fromkeys(awaited))
+    free = [each for each in left if each.get("waiting_for") in {None, *settled}]
+    found = {each.effect: each for each in _begun(free)}
+    done = resources.store.settled(_kinds(found.values()))
+    for effect in done:
+        resources.work.finish(effect)
+    yield from (each for effect, each in found.items() if effect not in done)
 
 
 def _send_again(resources: Resources, lost: list[Outstanding]) -> int:
     log.warning("the broker lost messages", stage=lost[0].stage, messages=len(lost))
-    for found in lost:
-        resources.broker.send_to(found.stage, found.event)
-    resources.work.touch([effect_id(found.stage, found.event.event_id) for found in lost])
+    for each in lost:
+        resources.broker.send_to(each.stage, each.event)
+    resources.work.touch([each.effect for each in lost])
     return len(lost)
 
 
 def _send_due(resources: Resources) -> int:
     """Send the events whose next try is due."""
     now = datetime.now(UTC)
-    due = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
-    for document in due:
-        resources.broker.send_to(document["stage"], parse_event(document["event"]))
-    resources.work.touch([document["_id"] for document in due])
+    waiting = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
+    due = list(_begun(waiting))
+    for each in due:
+        resources.broker.send_to(each.stage, each.event)
+    resources.work.touch([each.effect for each in due])
     return len(due)

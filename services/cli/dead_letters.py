@@ -35,7 +35,7 @@ def replay(resources: Resources, letter: DeadLetter) -> None:
         event = parse_event(letter.message)
     except ValueError as error:
         raise WillNotPass(f"{letter.id} cannot be replayed: {error}") from None
-    if letter.stage is None or letter.state == "replayed":
+    if letter.state == "replayed":
         raise WillNotPass(f"{letter.id} was replayed before")
     resources.work.reopen(letter.id, letter.stage, event)
     resources.store.collection(DeadLetter).update_one(

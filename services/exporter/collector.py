@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from services.exporter import metrics
-from services.exporter.metrics import Samples, Values, exposed
+from services.exporter.metrics import UNKNOWN, Samples, Values, exposed
 from services.exporter.pipelines import PipelineFigures
 from services.exporter.reading import ANSWER_SECONDS, Reading, Source
 from services.exporter.totals import Totals
@@ -43,9 +43,9 @@ class SystemCollector(Collector):
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._totals = Totals(resources.store, tuple(resources.pipelines))
+        self._totals = Totals(resources.store, tuple(resources.pipelines), datetime.now(UTC))
         self._pipelines = PipelineFigures(resources.store, resources.pipelines)
-        self._counted: Samples = {}
+        self._counted = self._totals.counted()
         self._sources = (Source("store", self._ask_store), Source("broker", self._ask_broker))
 
     def collect(self) -> Iterator[Metric]:
@@ -75,9 +75,8 @@ class SystemCollector(Collector):
     def _ask_store(self) -> Samples:
         resources = self._resources
         with pymongo.timeout(_GIVEN_UP_SECONDS):
-            self._counted = self._totals.look()
             waiting = unfinished(resources)
-            return self._pipelines.read() | {
+            figures = self._pipelines.read() | {
                 metrics.OPEN_LETTERS: self._open_letters(),
                 metrics.UNFINISHED: {(stage,): each.number for stage, each in waiting.items()},
                 metrics.QUEUE_AGE: _ages(waiting),
@@ -86,11 +85,16 @@ class SystemCollector(Collector):
                 },
                 metrics.UNSENT: {(): unsent(resources.store).number},
             }
+            self._counted = self._totals.look()
+            return figures
 
     def _open_letters(self) -> Values:
-        values = {(name, stage): 0.0 for name in self._resources.pipelines for stage in STAGES}
-        letters = count_open_letters(self._resources.store)
-        return values | {(name, stage or ""): count for (name, stage), count in letters.items()}
+        pipelines = self._resources.pipelines
+        values: Values = {(name, stage): 0.0 for name in pipelines for stage in STAGES}
+        for (name, stage), count in count_open_letters(self._resources.store).items():
+            labels = (name if name in pipelines else UNKNOWN, stage)
+            values[labels] = values.get(labels, 0.0) + count
+        return values
 
     def _ask_broker(self) -> Samples:
         broker, settings = self._resources.broker, self._resources.settings

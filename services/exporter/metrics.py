@@ -22,6 +22,9 @@ MOST_SLOTS: Final = 1000
 MOST_UNPUBLISHED: Final = 100
 """Promotions that are not published are counted no further."""
 
+UNKNOWN: Final = "unknown"
+"""The pipeline of a dead letter that came in place of an event of one that is known."""
+
 Kind = Literal["counter", "gauge"]
 Values = dict[tuple[str, ...], float]
 """Label values, in the order of the family's labels -> the value."""
@@ -45,7 +48,7 @@ _SEGMENTS: Final = (
     "an empty segment is all rows."
 )
 
-# What has happened, from the records. It only rises, although records expire.
+# What has happened since the exporter started. It only rises, although records expire.
 
 READINGS: Final = Family(
     "trimtab_readings_total", "counter", ("pipeline",), "Readings of the pipeline's source."
@@ -84,7 +87,7 @@ DEAD_LETTERS: Final = Family(
     "trimtab_dead_letters_total",
     "counter",
     ("pipeline", "stage"),
-    "Events that a stage gave up on; what is no event of a pipeline is of pipeline unknown.",
+    "Events that a stage gave up on; what is no event of a known pipeline is of pipeline unknown.",
 )
 HANDLED: Final = Family(
     "trimtab_handled_events_total", "counter", ("stage",), "Events that a stage has handled."
@@ -102,8 +105,22 @@ RETRIES: Final = Family(
     "Tries after the first, counted when their event is handled or given up.",
 )
 
+UNREADABLE: Final = Family(
+    "trimtab_unreadable_records_total",
+    "counter",
+    (),
+    "Records that are not as this version writes them, so that they count for nothing else.",
+)
+
 # What each pipeline has come to, from the store.
 
+READABLE: Final = Family(
+    "trimtab_pipeline_readable",
+    "gauge",
+    ("pipeline",),
+    "Whether the pipeline's newest records are as this version writes them; 0: they are not, and "
+    "the pipeline's other gauges are left out.",
+)
 NEWEST_BATCH: Final = Family(
     "trimtab_newest_batch_timestamp_seconds", "gauge", ("pipeline",), "When the newest batch came."
 )
@@ -205,8 +222,8 @@ CHECKS_ABOVE: Final = Family(
     "trimtab_champion_checks_above_interval",
     "gauge",
     ("pipeline",),
-    "The newest checks in a row in which the champion's error lay above that interval, "
-    "of the last 10 that measured it.",
+    "The newest checks in a row in which the champion's error lay above that interval, of those "
+    "among the last 10 with its error that had rows enough to test it.",
 )
 REJECTIONS: Final = Family(
     "trimtab_rejections_in_a_row", "gauge", ("pipeline",), "Models rejected since the champion."
@@ -231,7 +248,8 @@ OPEN_LETTERS: Final = Family(
     "trimtab_dead_letters_open",
     "gauge",
     ("pipeline", "stage"),
-    "Dead letters that nobody has replayed or dismissed.",
+    "Dead letters that nobody has replayed or dismissed; those of no known pipeline are of "
+    "pipeline unknown.",
 )
 UNFINISHED: Final = Family(
     "trimtab_unfinished_events", "gauge", ("stage",), "Events that the stage has not settled."
@@ -284,7 +302,10 @@ SOURCE_UP: Final = Family(
     "out, but for counters.",
 )
 SOURCE_SECONDS: Final = Family(
-    "trimtab_source_read_seconds", "gauge", ("source",), "How long the last answer took."
+    "trimtab_source_read_seconds",
+    "gauge",
+    ("source",),
+    "How long the answer took, or was waited for in vain.",
 )
 
 FAMILIES: Final[tuple[Family, ...]] = tuple(

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, get_args
 
+import structlog
+
 from services.exporter import metrics
+from services.exporter.failures import NOT_AS_WRITTEN, reason_of
 from services.exporter.metrics import Family, Samples, label
 from shared.drift import P_VALUES, PerformanceFinding, Verdict
 from shared.events import Sha256
@@ -16,6 +19,8 @@ from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
 from shared.records import Batch, DriftReport, ModelVersion, Publication
 from shared.store import MEASURED, NUMBERED, Document, Store
+
+log = structlog.get_logger(__name__)
 
 _ERRORS_LOOKED_AT: Final = 10
 
@@ -31,6 +36,7 @@ class PipelineFigures:
         self._store = store
         self._pipelines = pipelines
         self._started = datetime.now(UTC)
+        self._failures: dict[str, str | None] = dict.fromkeys(pipelines)
         self._cells = lru_cache(maxsize=len(pipelines))(self._read_cells)
 
     def read(self) -> Samples:
@@ -42,10 +48,22 @@ class PipelineFigures:
         samples: Samples = defaultdict(dict)
         for pipeline in self._pipelines.values():
             for family, labels, value in self._of(pipeline):
-                samples[family][pipeline.name, *labels] = value
+                # The largest come first, and of long names only the beginning is told.
+                samples[family].setdefault((pipeline.name, *labels), value)
         return dict(samples)
 
-    def _of(self, pipeline: Pipeline) -> Iterator[Sample]:
+    def _of(self, pipeline: Pipeline) -> list[Sample]:
+        """All of a pipeline's figures, or that they cannot be had: nothing else waits for them."""
+        try:
+            found, failure = list(self._read(pipeline)), None
+        except NOT_AS_WRITTEN as error:
+            found, failure = [], reason_of(error)
+        if failure != self._failures[pipeline.name]:
+            self._failures[pipeline.name] = failure
+            log.warning("pipeline's records", pipeline=pipeline.name, failure=failure or "none")
+        return [(metrics.READABLE, (), float(failure is None)), *found]
+
+    def _read(self, pipeline: Pipeline) -> Iterator[Sample]:
         batch = self._store.newest(
             Batch, {"pipeline": pipeline.name, "sequence": NUMBERED}, "sequence"
         )
@@ -177,12 +195,13 @@ def _errors(findings: list[PerformanceFinding]) -> Iterator[Sample]:
     """The champion's error on the newest batch that has a target, and that at its promotion."""
     if not findings:
         return
+    tested = [finding for finding in findings if finding.p is not None]
     newest = findings[0]
     yield metrics.CHAMPION_ERROR, (newest.metric,), newest.error or 0.0
     if newest.error_at_promotion is not None:
         yield metrics.PROMOTION_ERROR, (newest.metric,), newest.error_at_promotion
     if newest.interval_at_promotion:
-        yield metrics.CHECKS_ABOVE, (), _above_in_a_row(findings)
+        yield metrics.CHECKS_ABOVE, (), _above_in_a_row(tested)
         for bound, value in zip(("lower", "upper"), newest.interval_at_promotion, strict=True):
             yield metrics.PROMOTION_ERROR_BOUND, (newest.metric, bound), value
 

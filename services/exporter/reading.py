@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from services.exporter.failures import reason_of
 from services.exporter.metrics import Samples
 
 log = structlog.get_logger(__name__)
@@ -74,8 +75,7 @@ class Source:
         try:
             samples, failure = self._ask(), None
         except Exception as error:  # noqa: BLE001 - whatever it is, the other source is served
-            # The error's text may hold an address; its name says enough.
-            samples, failure = {}, type(error).__name__
+            samples, failure = {}, reason_of(error)
         ended = time.monotonic()
         reading = Reading(samples, ended - began, failure)
         self._late = (ended, reading) if reading.seconds > ANSWER_SECONDS else None

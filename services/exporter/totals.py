@@ -1,9 +1,9 @@
 """How much there has been of everything: counts of records, which stay when the records expire.
 
-At the first look every record is counted. Later looks read what is younger than the last one, and
-five minutes more, because a record has its time from its handler and is written a little later;
-which of them were counted is remembered for as long. What is written even later than that is
-counted after the exporter's next start.
+They begin at 0 with the exporter, as any process's counters do. Each look reads what is younger
+than the last one, and five minutes more, because a record has its time from its handler and is
+written a little later; which of them were counted is remembered for as long. What is written even
+later than that is not counted.
 """
 
 from collections import defaultdict
@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
-from pymongo import ASCENDING
+import structlog
 
 from services.exporter import metrics
-from services.exporter.metrics import Family, Samples
+from services.exporter.failures import NOT_AS_WRITTEN, reason_of
+from services.exporter.metrics import UNKNOWN, Family, Samples
 from shared.drift import Verdict
 from shared.events import STAGES
 from shared.records import (
@@ -30,18 +31,17 @@ from shared.records import (
 )
 from shared.store import Store
 
+log = structlog.get_logger(__name__)
+
 LATE: Final = timedelta(minutes=5)
-_SLICE: Final = 10_000
-"""Records that are counted for good at once: a look that is ended goes on behind them."""
-UNKNOWN: Final = "unknown"
-"""The pipeline of a dead letter that came in place of an event."""
 
 _OF_STAGES: Final = (metrics.HANDLED, metrics.HANDLING_SECONDS, metrics.RETRIES)
 _OF_PIPELINES: Final = (metrics.READINGS, metrics.BATCHES, metrics.PUBLICATIONS)
 
 Document = dict[str, Any]
 Sample = tuple[Family, tuple[str, ...]]
-Counted = Iterator[tuple[Family, tuple[str, ...], float]]
+Count = tuple[Family, tuple[str, ...], float]
+Counted = Iterator[Count]
 Known = tuple[str, datetime]
 """A record's id and time, by which one that was counted is known again."""
 
@@ -49,11 +49,12 @@ Known = tuple[str, datetime]
 class Totals:
     """The counts so far. To be used by one thread at a time."""
 
-    def __init__(self, store: Store, pipelines: tuple[str, ...]) -> None:
+    def __init__(self, store: Store, pipelines: tuple[str, ...], since: datetime) -> None:
+        """Count what has happened since then."""
         self._store = store
         self._pipelines = pipelines
         self._counts = defaultdict(float, dict.fromkeys(_at_zero(pipelines), 0.0))
-        self._since = dict.fromkeys(_COUNTED, datetime.fromtimestamp(0, UTC))
+        self._since = dict.fromkeys(_COUNTED, _stored(since))
         self._seen: dict[type[Record], set[Known]] = {kind: set() for kind in _COUNTED}
 
     def look(self) -> Samples:
@@ -64,45 +65,36 @@ class Totals:
         """
         for kind in _COUNTED:
             self._look_at(kind)
+        return self.counted()
+
+    def counted(self) -> Samples:
+        """The counts as of the last look."""
         samples: Samples = {}
         for (family, labels), count in self._counts.items():
             samples.setdefault(family, {})[labels] = count
         return samples
 
     def _look_at(self, kind: type[Record]) -> None:
+        """Count what was not seen yet, all of it or none."""
         # Not before the last look's, whose marks are gone: clocks may step back.
         young_since = max(_stored(datetime.now(UTC) - LATE), self._since[kind])
-        while self._count_older(kind, young_since):
-            pass
-        self._seen[kind] = set(self._count(kind, {}))
-
-    def _count_older(self, kind: type[Record], young_since: datetime) -> bool:
-        """Count a slice of what cannot come late any more; says whether there is another."""
-        read = self._count(kind, {"$lt": young_since}, _SLICE)
-        is_full = len(read) == _SLICE
-        since = read[-1][1] if is_full else young_since
-        self._seen[kind] = {known for known in (*self._seen[kind], *read) if known[1] >= since}
-        self._since[kind] = since
-        return is_full
-
-    def _count(self, kind: type[Record], until: Document, most: int = 0) -> list[Known]:
-        """Count what was not seen yet, oldest first, all of it or none; returns what was read."""
         count, fields = _COUNTED[kind]
         risen: defaultdict[Sample, float] = defaultdict(float)
-        read: list[Known] = []
+        young: set[Known] = set()
         query = {
             "pipeline": {"$in": [*self._pipelines, UNKNOWN]},
-            "recorded_at": {"$gte": self._since[kind]} | until,
+            "recorded_at": {"$gte": self._since[kind]},
         }
-        found = self._store.collection(kind).find(query, dict.fromkeys(fields, 1))
-        for document in found.sort("recorded_at", ASCENDING).limit(most):
-            read.append((document["_id"], document["recorded_at"]))
-            if read[-1] not in self._seen[kind]:
-                for family, labels, amount in (*count(document), *_effort(document)):
+        for document in self._store.collection(kind).find(query, dict.fromkeys(fields, 1)):
+            known = (document["_id"], document["recorded_at"])
+            if known not in self._seen[kind]:
+                for family, labels, amount in _counted(count, document):
                     risen[family, labels] += amount
+            if known[1] >= young_since:
+                young.add(known)
         for sample, amount in risen.items():
             self._counts[sample] += amount
-        return read
+        self._since[kind], self._seen[kind] = young_since, young
 
 
 def _stored(at: datetime) -> datetime:
@@ -112,6 +104,7 @@ def _stored(at: datetime) -> datetime:
 
 def _at_zero(pipelines: tuple[str, ...]) -> Iterator[Sample]:
     """What is served as 0 before it first happens, so that its first time is a rise."""
+    yield metrics.UNREADABLE, ()
     for stage in STAGES:
         yield from ((family, (stage,)) for family in _OF_STAGES)
         yield metrics.DEAD_LETTERS, (UNKNOWN, stage)
@@ -121,6 +114,15 @@ def _at_zero(pipelines: tuple[str, ...]) -> Iterator[Sample]:
         yield from ((metrics.CHECKS, (name, verdict)) for verdict in get_args(Verdict))
         yield from ((metrics.MODELS, (name, each)) for each in ("promoted", "rejected", "restored"))
         yield from ((metrics.DEAD_LETTERS, (name, stage)) for stage in STAGES)
+
+
+def _counted(count: Callable[[Document], Counted], document: Document) -> list[Count]:
+    try:
+        counted = (*count(document), *_effort(document))
+        return [(family, labels, float(amount)) for family, labels, amount in counted]
+    except NOT_AS_WRITTEN as error:
+        log.error("a record cannot be counted", record=document["_id"], reason=reason_of(error))
+        return [(metrics.UNREADABLE, (), 1)]
 
 
 def _effort(document: Document) -> Counted:
@@ -168,8 +170,7 @@ def _message(document: Document) -> Counted:
 
 
 def _letter(document: Document) -> Counted:
-    stage = document["stage"] or document["_id"].partition(":")[0]
-    yield metrics.DEAD_LETTERS, (document["pipeline"], stage), 1
+    yield metrics.DEAD_LETTERS, (document["pipeline"], document["stage"]), 1
 
 
 def _nothing_else(_document: Document) -> Counted:

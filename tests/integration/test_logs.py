@@ -40,6 +40,9 @@ except ValueError:
 thread = threading.Thread(target=fail)
 thread.start()
 thread.join()
+ending_itself = threading.Thread(target=sys.exit)
+ending_itself.start()
+ending_itself.join()
 fail()
 """
 

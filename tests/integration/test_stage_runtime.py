@@ -21,7 +21,7 @@ from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
 from shared.records import Batch, DeadLetter, DriftReport
 from shared.stage import Resources, StageRuntime
-from shared.sweep import sweep
+from shared.sweep import sweep, unsettled
 
 SHA = "0" * 64
 
@@ -257,6 +257,36 @@ def test_sweep_closes_what_is_done(resources: Resources) -> None:
     document = resources.store.collection(Batch).find_one({})
     assert document
     assert document["outbox_open"] is False
+
+
+def test_what_the_sweep_cannot_read_holds_up_nothing_else(
+    resources: Resources, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An event of another version, or one that was altered in the store."""
+    for hour in range(3):
+        outcome = Ingest(sequence=hour + 1)(due(hour), resources)
+        resources.store.record(outcome.record, outcome.events)
+        past = {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}
+        resources.store.collection(Batch).update_one({"_id": outcome.record.id}, {"$set": past})
+        effect = effect_id("ingest", due(hour + 5).event_id)
+        resources.work.begin(effect, "ingest", due(hour + 5))
+    ago = datetime.now(UTC) - timedelta(minutes=5)
+    resources.work._documents.update_many({}, {"$set": {"lease_until": ago, "updated_at": ago}})
+    altered = f"ingest:{due(1).event_id}"
+    batches, work = resources.store.collection(Batch), resources.work._documents
+    batches.update_one({"_id": altered}, {"$set": {"outbox.0.rows": "secret-looking text"}})
+    work.update_one({"_id": f"ingest:{due(6).event_id}"}, {"$set": {"event.type": "NotOfHere"}})
+    assert len(unsettled(resources)) == 4
+    assert sweep(resources) == 4
+    queued = resources.broker.queue_lengths()
+    assert (queued["ingest"], queued["drift"]) == (2, 2)
+    kept = batches.find_one({"_id": altered})
+    assert kept
+    assert (kept["outbox_open"], kept["outbox_sent_at"]) == (True, None)
+    said = capsys.readouterr().out
+    assert altered in said
+    assert "BatchIngested.rows" in said
+    assert "secret-looking" not in said
 
 
 def test_sweep_takes_up_the_work_of_a_dead_worker(resources: Resources) -> None:

@@ -1,13 +1,14 @@
 """The store against a real MongoDB."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 
 from shared.events import BatchIngested, IngestionDue, caused_fields, first_event_fields
 from shared.failures import WillNotPass
 from shared.outcome import record_fields
-from shared.records import Batch
+from shared.records import Batch, DeadLetter
 from shared.settings import SettingsError, read_settings
 from shared.store import Conflict, Store
 
@@ -32,6 +33,21 @@ def batch(event: IngestionDue, sequence: int, data: str) -> Batch:
 def ingested(event: IngestionDue, sequence: int, data: str) -> BatchIngested:
     return BatchIngested(
         **caused_fields(event, "ingest", BatchIngested), sequence=sequence, rows=3, data=data
+    )
+
+
+def letter(effect: str, state: Literal["open", "replayed", "dismissed"]) -> DeadLetter:
+    return DeadLetter(
+        id=effect,
+        pipeline="air_quality",
+        trace_id="0" * 32,
+        recorded_at=datetime.now(UTC),
+        stage="ingest",
+        kind="IngestionDue",
+        reason="refused",
+        message={},
+        attempts=1,
+        state=state,
     )
 
 
@@ -76,6 +92,22 @@ def test_chain_is_unsettled_at_its_first_open_effect(store: Store) -> None:
         store.first_unsettled("ingest", event, frozenset({"ingest", "drift"}))
         == f"drift:{follower.event_id}"
     )
+
+
+def test_many_effects_are_settled_as_each_of_them_is(store: Store) -> None:
+    data = store.put_blob(b"rows")
+    kinds: dict[str, str | None] = {}
+    for hour in range(8):
+        effect = f"ingest:{due(hour).event_id}"
+        kinds[effect] = due(hour).type if hour % 2 else None
+        if hour < 3:
+            store.record(batch(due(hour), hour + 1, data))
+        elif hour < 6:
+            store.bury(letter(effect, ("open", "dismissed", "replayed")[hour - 3]))
+    expected = {effect for effect, kind in kinds.items() if store.is_settled(effect, kind)}
+    assert len(expected) == 5
+    assert store.settled(kinds) == expected
+    assert store.settled({}) == set()
 
 
 def test_parts_of_a_blob_can_be_read(store: Store) -> None:

@@ -24,7 +24,7 @@ SERVED: dict[str, set[str]] = {
     **{family.name: set(family.labels) for family in FAMILIES},
     "up": set(),
     "process_resident_memory_bytes": set(),
-    "ALERTS": {"alertname", "alertstate", "severity"},
+    "ALERTS": {"alertname", "alertstate", "severity", "service"},
 }
 """Metric -> its labels: the exporter's, and those of Prometheus and its client library."""
 

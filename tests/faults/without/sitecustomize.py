@@ -15,8 +15,10 @@ def no_outbox() -> None:
 
     record = Store.record
 
-    def without_events(self: Store, record_: Any, _: Iterable[Any] = ()) -> bool:
-        return record(self, record_)
+    def without_events(
+        self: Store, record_: Any, _: Iterable[Any] = (), handling: Any = None
+    ) -> bool:
+        return record(self, record_, handling=handling)
 
     Store.record = without_events  # type: ignore[method-assign,assignment]
 

@@ -6,16 +6,36 @@ from uuid import uuid4
 
 import pytest
 
+from services.exporter import metrics
 from services.exporter.collector import SystemCollector
 from services.exporter.totals import LATE
+from shared.events import (
+    BatchIngested,
+    IngestionDue,
+    caused_fields,
+    dump_event,
+    effect_id,
+    first_event_fields,
+)
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Notification, Publication
 from shared.stage import Resources
 from shared.store import COLLECTIONS
-from tests.e2e.conftest import wait_for
 
 HISTORY = 12_000
+BACKLOG = 300
 MOST_DOCUMENTS = 10
 """What one query may look at: the newest checks."""
+
+
+BATCH = {
+    "outcome": "ingested",
+    "rows": 5,
+    "rows_known": 0,
+    "set_aside": {"rows": 1},
+    "rows_received": 6,
+    "source": "a test",
+    "data": "0" * 64,
+}
 
 
 def document(number: int, **fields: Any) -> dict[str, Any]:
@@ -36,8 +56,6 @@ def document(number: int, **fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def history(resources: Resources) -> None:
     """As many batches as more than a year of hours brings, and a model for every tenth."""
-    batch = {"outcome": "ingested", "rows": 5, "rows_known": 0, "set_aside": {"rows": 1}}
-    batch |= {"rows_received": 6, "source": "a test", "data": "0" * 64}
     report = {"verdict": "no drift", "needs_retraining": False, "policy": "calibrated"}
     report |= {"threshold": 0.1, "drift_score": 0.0, "feature_drifts": {"a": 0.1}}
     report |= {"feature_stats": {}, "batch_id": "", "batch_rows": 5}
@@ -51,7 +69,7 @@ def history(resources: Resources) -> None:
     tenths = range(1, HISTORY // 10 + 1)
     store = resources.store
     for kind, documents in (
-        (Batch, [document(number, sequence=number, **batch) for number in numbers]),
+        (Batch, [document(number, sequence=number, **BATCH) for number in numbers]),
         (DriftReport, [document(number, sequence=number, **report) for number in numbers]),
         (ModelVersion, [document(number, version=number, **model) for number in tenths]),
         (Publication, [document(number, model_version=number, **commit) for number in tenths]),
@@ -62,23 +80,59 @@ def history(resources: Resources) -> None:
 
 
 def test_a_scrape_looks_at_few_documents(resources: Resources, history: None) -> None:
+    queries = queries_of_a_scrape(resources, SystemCollector(resources))
+    assert len(queries) > 20
+    assert walks(queries) == []
+
+
+def test_a_pipeline_that_publishes_nothing_costs_no_more(
+    resources: Resources, history: None
+) -> None:
+    resources.store.collection(Publication).delete_many({})
+    queries = queries_of_a_scrape(resources, SystemCollector(resources))
+    assert [(of, seen) for of, _, seen in walks(queries)] == [("models", metrics.MOST_UNPUBLISHED)]
+
+
+def test_a_backlog_costs_no_query_for_each_event(resources: Resources) -> None:
     collector = SystemCollector(resources)
-    # The first look counts the whole history, and on a busy machine takes longer than a scrape.
-    assert wait_for(lambda: collector.read()["store"].failure is None, 60)
+    without = len(queries_of_a_scrape(resources, collector))
+    for hour in range(BACKLOG):
+        slot = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
+        due = IngestionDue(**first_event_fields("air_quality", slot), slot=slot)
+        fields = caused_fields(due, "ingest", BatchIngested)
+        follower = BatchIngested(**fields, sequence=hour + 1, rows=5, data="0" * 64)
+        waits = document(HISTORY, outbox=[dump_event(follower)], outbox_open=True)
+        resources.store.collection(Batch).insert_one(waits | BATCH | {"sequence": hour + 1})
+        resources.work.begin(effect_id("drift", follower.event_id), "drift", follower)
+    served = {metric.name: metric for metric in collector.collect()}
+    unfinished = served["trimtab_unfinished_events"].samples
+    assert [sample.value for sample in unfinished if sample.labels["stage"] == "drift"] == [BACKLOG]
+    assert len(queries_of_a_scrape(resources, collector)) <= without + 5
+
+
+Query = tuple[str, str, int]
+"""The collection, the filter, and how many documents were looked at."""
+
+
+def queries_of_a_scrape(resources: Resources, collector: SystemCollector) -> list[Query]:
+    """What one reading asks of the records."""
+    assert collector.read()["store"].failure is None  # so that indexes and plans are there
     database = resources.store.database
+    database["system.profile"].drop()
     database.command("profile", 2)
     assert collector.read()["store"].failure is None
     database.command("profile", 0)
-    profiled = list(database["system.profile"].find({"docsExamined": {"$exists": True}}))
-    of_records = [entry for entry in profiled if collection(entry) in COLLECTIONS.values()]
-    assert len(of_records) > 20
-    looked_at = {
-        (collection(entry), str(entry["command"].get("filter"))): entry["docsExamined"]
-        for entry in of_records
-    }
-    assert {of: seen for of, seen in looked_at.items() if seen > MOST_DOCUMENTS} == {}
-    served = {metric.name: metric for metric in collector.collect()}
-    assert [sample.value for sample in served["trimtab_batches"].samples] == [HISTORY]
+    profiled = database["system.profile"].find({"docsExamined": {"$exists": True}})
+    return [
+        (collection(entry), str(entry["command"].get("filter")), entry["docsExamined"])
+        for entry in profiled
+        if collection(entry) in COLLECTIONS.values()
+    ]
+
+
+def walks(queries: list[Query]) -> list[Query]:
+    """Those that look at more than the newest documents."""
+    return [query for query in queries if query[2] > MOST_DOCUMENTS]
 
 
 def collection(entry: dict[str, Any]) -> str:

@@ -49,7 +49,7 @@ def readings(totals: Totals) -> float:
 
 @pytest.fixture
 def totals(store: Store) -> Totals:
-    return Totals(store, (PIPELINE,))
+    return Totals(store, (PIPELINE,), datetime.now(UTC) - timedelta(days=60))
 
 
 def test_what_expires_stays_counted(store: Store, totals: Totals) -> None:
@@ -76,45 +76,34 @@ def test_a_record_that_is_committed_late_counts_once(store: Store, totals: Total
     assert readings(totals) == 2
 
 
-def test_a_long_history_is_counted_slice_by_slice(
-    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
+def test_they_begin_at_zero_with_the_exporter(store: Store) -> None:
+    """What was counted before its restart would be seen as risen once more."""
+    commit(store, timedelta(days=1))
+    commit(store, timedelta(minutes=1))
+    totals = Totals(store, (PIPELINE,), datetime.now(UTC))
+    assert readings(totals) == 0
+    commit(store)
+    assert readings(totals) == 1
+
+
+def test_a_record_that_is_not_as_it_is_written_counts_as_that(
+    store: Store, totals: Totals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("services.exporter.totals._SLICE", 4)
-    for days in (9, 9, 8, 7, 7, 7, 6, 5, 4):
-        commit(store, timedelta(days=days))
-    for _ in range(6):
-        commit(store)
-    assert readings(totals) == 15
-    commit(store, timedelta(minutes=4))
-    assert readings(totals) == 16
-
-
-def test_a_look_that_is_ended_goes_on_behind_what_it_counted(
-    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.exporter.totals._SLICE", 4)
-    for days in range(10, 1, -1):
-        commit(store, timedelta(days=days))
-    slices = iter([True, False])
-
-    def ended(totals: Totals, *arguments: Any) -> list[Any]:
-        if not next(slices, True):
-            raise PyMongoError("the time is up")
-        return count(totals, *arguments)
-
-    count = Totals._count
-    with monkeypatch.context() as patch:
-        patch.setattr(Totals, "_count", ended)
-        with pytest.raises(PyMongoError):
-            totals.look()
-    store.collection(Batch).delete_many(
-        {"recorded_at": {"$lt": datetime.now(UTC) - timedelta(days=7, hours=1)}}
-    )
-    assert readings(totals) == 9  # the three that went since were counted
+    altered = [commit(store) for _ in range(3)][1]
+    change = {"$set": {"set_aside": "a value from data"}, "$unset": {"rows": ""}}
+    store.collection(Batch).update_one({"_id": altered}, change)
+    counted = totals.look()
+    assert counted[metrics.READINGS] == {(PIPELINE,): 2}
+    assert counted[metrics.UNREADABLE] == {(): 1}
+    assert totals.look() == counted
+    said = capsys.readouterr().out
+    assert altered in said
+    assert "KeyError in totals.py:" in said
+    assert "a value from data" not in said
 
 
 def test_the_end_of_what_is_looked_at_again_is_that_of_the_query(
-    store: Store, totals: Totals, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store knows milliseconds, and a query for a time is one for its millisecond."""
 
@@ -124,6 +113,7 @@ def test_the_end_of_what_is_looked_at_again_is_that_of_the_query(
             return datetime(2026, 1, 5, 12, 0, 0, 1_999, tzinfo=tz)
 
     monkeypatch.setattr("services.exporter.totals.datetime", Standing)
+    totals = Totals(store, (PIPELINE,), Standing.now(UTC) - 2 * LATE)
     commit(store, recorded_at=Standing.now(UTC) - LATE)
     assert [readings(totals) for _ in range(3)] == [1, 1, 1]
 
@@ -188,7 +178,8 @@ def test_any_history_is_counted_once(store: Store, history: list[Step], before: 
     """Commits whose time is up to five minutes past, looks, and the expiry of what was seen."""
     store.collection(Batch).delete_many({})
     committed = [commit(store, timedelta(days=age + 1)) for age in range(before)]
-    totals, seen, highest = Totals(store, (PIPELINE,)), 0, 0.0
+    totals = Totals(store, (PIPELINE,), datetime.now(UTC) - timedelta(days=60))
+    seen, highest = 0, 0.0
     for what, number in history:
         if what == "commit":
             committed.append(commit(store, number * LATE / 10))
