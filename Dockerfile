@@ -147,6 +147,6 @@ RUN apt-get update \
  && git -C /srv/git/models.git config http.receivepack true \
  && git -C /srv/git/models.git config receive.unpackLimit 1 \
  && chown -R git:git /srv/git
-COPY deploy/demo/lighttpd.conf /etc/lighttpd/git.conf
+COPY --chmod=644 deploy/demo/lighttpd.conf /etc/lighttpd/git.conf
 USER git
 CMD ["lighttpd", "-D", "-f", "/etc/lighttpd/git.conf"]

@@ -5,7 +5,10 @@
 # Files of accounts elsewhere (GitHub, Discord, …) are made empty: write yours into them.
 set -eu
 umask 077
-folder=${1:-${SECRETS_FOLDER:-$(sed -n 's/^SECRETS_FOLDER=//p' .env 2>/dev/null || :)}}
+deploy=$(dirname "$0")
+# shellcheck source=deploy/settings.sh
+. "$deploy/settings.sh"
+folder=${1:-$(setting SECRETS_FOLDER)}
 folder=${folder:-secrets}
 
 # Only their owner can enter the folder; inside, containers read the files as another user.
@@ -38,12 +41,22 @@ secret() {
     tr -d '\n' <"$folder/$1"
 }
 
+require_plain() { # NAME: it becomes a part of an address and of a line of the list of users
+    case $(secret "$1") in
+    *[!A-Za-z0-9._~-]*) echo "$folder/$1: only A-Z a-z 0-9 . _ ~ - can stand in this password" >&2 && exit 1 ;;
+    esac
+}
+
 for name in redis_password redis_admin_password mongo_root_password mongo_password \
     model_signing_key flower_password grafana_password; do
     made_at_random $name
 done
 for name in data_gov_in_api_key github_token discord_webhook_url apprise_urls; do
     given $name
+done
+
+for name in redis_password redis_admin_password mongo_password; do
+    require_plain $name
 done
 
 # A password that is being replaced stands in redis_password_old until every worker has the new one.
@@ -57,5 +70,8 @@ END
 printf 'redis://trimtab:%s@redis:6379/0' "$(secret redis_password)" | address redis_url
 printf 'mongodb://trimtab:%s@mongo:27017/?authSource=admin' "$(secret mongo_password)" |
     address mongodb_uri
+
+# What is mounted from a clone that was made with such a umask could not be read in the containers.
+chmod -R go+rX "$deploy" "$deploy/../pipelines"
 
 echo "secrets are in $folder; accounts elsewhere: data_gov_in_api_key, github_token, discord_webhook_url, apprise_urls"

@@ -5,10 +5,12 @@
 #   sh deploy/rotate-secret.sh github_token < FILE     also data_gov_in_api_key, discord_webhook_url,
 #                                                      apprise_urls: the new value on standard input
 #
-# COMPOSE is the compose command if it is not `docker compose`.
+# One that was interrupted is run again. COMPOSE is the compose command if it is not `docker compose`.
 set -eu
 cd "$(dirname "$0")/.."
-secrets=${SECRETS_FOLDER:-$(sed -n 's/^SECRETS_FOLDER=//p' .env 2>/dev/null || :)}
+# shellcheck source=deploy/settings.sh
+. deploy/settings.sh
+secrets=$(setting SECRETS_FOLDER)
 secrets=${secrets:-secrets}
 
 compose() {
@@ -50,6 +52,12 @@ restart_those_who_load_models() {
     done
 }
 
+wait_for_further_hosts() { # NAME: they have to know a new secret before the old one goes
+    [ -n "$(setting SERVERS_ADDRESS)" ] || return 0
+    echo "Copy the new value in $secrets/$1 to every further host, restart its workers, then press Enter." >&2
+    read -r _ || { echo "nobody pressed Enter; run this again" >&2 && exit 1; }
+}
+
 load_redis_users() {
     # shellcheck disable=SC2016  # expanded in the container
     compose exec -T redis sh -c \
@@ -59,11 +67,17 @@ load_redis_users() {
 case ${1:-} in
 redis_password)
     require_own redis_url 'redis://trimtab:*@redis:6379/0'
-    cat "$secrets/redis_password" >"$secrets/redis_password_old"
-    make_anew redis_password # both are good now
+    if [ ! -s "$secrets/redis_password_old" ]; then # else an interrupted run goes on
+        cat "$secrets/redis_password" >"$secrets/redis_password_old"
+    fi
+    if [ "$(cat "$secrets/redis_password")" = "$(cat "$secrets/redis_password_old")" ]; then
+        make_anew redis_password
+    fi
+    derive # both are good now
     load_redis_users
     restart_clients
     compose restart flower
+    wait_for_further_hosts redis_url
     : >"$secrets/redis_password_old"
     derive
     load_redis_users
@@ -75,6 +89,7 @@ mongo_password)
     make_anew mongo_password
     compose exec -T mongo mongosh --quiet --norc /docker-entrypoint-initdb.d/application-user.js
     restart_clients
+    [ -z "$(setting SERVERS_ADDRESS)" ] || echo "copy $secrets/mongodb_uri to every further host and restart its workers" >&2
     ;;
 model_signing_key)
     old=$(cat "$secrets/model_signing_key")
@@ -82,6 +97,7 @@ model_signing_key)
     # Everybody knows the new one before anybody seals with it.
     printf '%s\n%s\n' "$old" "$new" >"$secrets/model_signing_key"
     restart_those_who_load_models
+    wait_for_further_hosts model_signing_key
     printf '%s\n%s\n' "$new" "$old" >"$secrets/model_signing_key"
     restart_those_who_load_models
     echo "the old keys are below; remove them when no model that they sealed is needed any more"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -65,11 +66,44 @@ def test_an_address_that_a_person_wrote_stays(tmp_path: Path) -> None:
     assert make(tmp_path) == made | own
 
 
-def rotate(folder: Path, name: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+@pytest.mark.parametrize("name", ["redis_password", "redis_admin_password", "mongo_password"])
+def test_a_chosen_password_that_would_break_an_address_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    made = make(tmp_path)
+    (tmp_path / name).write_text("p@ss w/rd\n")
+    done = subprocess.run(
+        ["sh", str(SCRIPT), str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert f"{tmp_path}/{name}: only A-Z a-z 0-9 . _ ~ - can stand" in done.stderr
+    assert "p@ss" not in done.stderr
+    assert (tmp_path / "redis_users").read_text() == made["redis_users"]
+    (tmp_path / name).write_text("a-long_enough.1~\n")
+    assert "a-long_enough.1~" in "".join(make(tmp_path).values())
+
+
+def test_what_containers_read_of_a_strict_clone_is_made_readable(tmp_path: Path) -> None:
+    shutil.copytree(SCRIPT.parent, tmp_path / "deploy")
+    shutil.copytree(SCRIPT.parents[1] / "pipelines", tmp_path / "pipelines")
+    mounted = [*tmp_path.glob("deploy/**/*"), *tmp_path.glob("pipelines/**/*")]
+    for path in mounted:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    subprocess.run(
+        ["sh", "deploy/make-secrets.sh"], cwd=tmp_path, check=True, capture_output=True, timeout=60
+    )
+    assert {path.stat().st_mode & 0o777 for path in mounted if path.is_dir()} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in mounted if path.is_file()} == {0o644}
+
+
+def rotate(
+    folder: Path, name: str, given: str = "", **settings: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["sh", str(SCRIPT.with_name("rotate-secret.sh")), name],
         input=given,
-        env={"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(folder), "COMPOSE": "echo"},
+        env={"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(folder), "COMPOSE": "echo"}
+        | settings,
         capture_output=True,
         text=True,
         timeout=60,
@@ -97,6 +131,46 @@ def test_the_password_of_a_server_elsewhere_is_not_replaced_here(tmp_path: Path)
     assert (tmp_path / "redis_password").read_text() == made["redis_password"]
 
 
+@pytest.mark.parametrize("name", ["redis_password", "model_signing_key"])
+def test_further_hosts_have_the_new_secret_before_the_old_one_goes(
+    name: str, tmp_path: Path
+) -> None:
+    made = make(tmp_path)
+    done = rotate(tmp_path, name, SERVERS_ADDRESS="10.0.0.5")
+    assert done.returncode == 1
+    assert "to every further host, restart its workers, then press Enter" in done.stderr
+    if name == "redis_password":
+        (users,) = re.findall("user trimtab on (.*) ~", (tmp_path / "redis_users").read_text())
+        new = (tmp_path / name).read_text()
+        assert users == f">{new} >{made[name]}"
+    else:
+        old, new = (tmp_path / name).read_text().split()
+        assert old == made[name]
+    done = rotate(tmp_path, name, "\n", SERVERS_ADDRESS="10.0.0.5")
+    assert done.returncode == 0
+    if name == "redis_password":
+        assert (tmp_path / "redis_url").read_text() == f"redis://trimtab:{new}@redis:6379/0"
+        assert made[name] not in (tmp_path / "redis_users").read_text()
+    else:
+        assert (tmp_path / name).read_text().split()[1:] == [old, new]
+
+
+def test_an_interrupted_new_password_of_redis_goes_on(tmp_path: Path) -> None:
+    """Workers that were not restarted yet know the first one alone."""
+    made = make(tmp_path)
+    failing = tmp_path / "compose"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.chmod(0o755)
+    assert rotate(tmp_path, "redis_password", COMPOSE=str(failing)).returncode == 1
+    new = (tmp_path / "redis_password").read_text()
+    assert new != made["redis_password"]
+    during = tmp_path / "users"
+    failing.write_text(f"#!/bin/sh\ncat {tmp_path}/redis_users >>{during}\n")
+    assert rotate(tmp_path, "redis_password", COMPOSE=str(failing)).returncode == 0
+    assert f">{new} >{made['redis_password']} " in during.read_text()
+    assert f"user trimtab on >{new} ~" in (tmp_path / "redis_users").read_text()
+
+
 def test_the_applications_user_of_redis_may_not_administer_it(tmp_path: Path) -> None:
     users = make(tmp_path)["redis_users"].splitlines()
     assert users[0] == "user default off"
@@ -107,9 +181,19 @@ def test_the_applications_user_of_redis_may_not_administer_it(tmp_path: Path) ->
 
 
 def test_the_folder_can_be_named_in_the_settings(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("FLOWER_PORT=1\nSECRETS_FOLDER=elsewhere\n")
-    subprocess.run(["sh", str(SCRIPT)], cwd=tmp_path, check=True, capture_output=True, timeout=60)
-    assert (tmp_path / "elsewhere" / "redis_url").exists()
+    for written in ("not here\nSECRETS_FOLDER=a b", '"c d"', "'e f'", "g  # the folder"):
+        (tmp_path / ".env").write_text(f"FLOWER_PORT=1\nSECRETS_FOLDER={written}\n")
+        environment = {"PATH": os.environ["PATH"]}
+        subprocess.run(
+            ["sh", str(SCRIPT)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+    made = {path.name for path in tmp_path.iterdir() if (path / "redis_url").exists()}
+    assert made == {"a b", "c d", "e f", "g"}
 
 
 def test_addresses_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
