@@ -127,15 +127,22 @@ class StageRuntime:
         except ValueError as error:
             self.bury_foreign(repr(message), str(error))
             return
-        effect = effect_id(self.stage, event.event_id)
         with structlog.contextvars.bound_contextvars(**self._identity(event)):
-            if self._store.is_settled(effect, event.type):
-                self._work.finish(effect)
-                return
-            lease = self._work.begin(effect, self.stage, event)
-            if lease:
-                with structlog.contextvars.bound_contextvars(attempt=lease.attempt):
-                    self._attempt(event, lease, handler)
+            try:
+                self._take_up(event, handler)
+            except PyMongoError as error:  # Celery's own line has no ids
+                log.warning("the store does not answer", error=type(error).__name__)
+                raise
+
+    def _take_up(self, event: Event, handler: Handler) -> None:
+        effect = effect_id(self.stage, event.event_id)
+        if self._store.is_settled(effect, event.type):
+            self._work.finish(effect)
+            return
+        lease = self._work.begin(effect, self.stage, event)
+        if lease:
+            with structlog.contextvars.bound_contextvars(attempt=lease.attempt):
+                self._attempt(event, lease, handler)
 
     def _identity(self, event: Event) -> dict[str, Any]:
         """What every log line carries that has to do with the event."""

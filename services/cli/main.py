@@ -265,7 +265,9 @@ def report(
     pipeline: PipelineName = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file to write.", show_default=False),
+        typer.Option(
+            "--output", "-o", help="The file to write; - is standard output.", show_default=False
+        ),
     ] = None,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
@@ -278,7 +280,7 @@ def report(
         name = choose_pipeline(resources.pipelines, pipeline)
         check = find_check(resources.store, name, sequence)
         text = json_text(resources.store, check) if as_json else page(resources.store, check)
-    if as_json and output is None:
+    if output == Path("-") or (as_json and output is None):
         sys.stdout.write(text)
         return
     file = output or Path(f"{name}-batch-{check.sequence}.html")

@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import pytest
+import structlog
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 from redis import Redis
 
 from shared.events import (
@@ -21,6 +25,7 @@ from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
 from shared.records import Batch, DeadLetter, DriftReport
 from shared.stage import Resources, StageRuntime
+from shared.store import Store
 from shared.sweep import sweep, unsettled
 
 SHA = "0" * 64
@@ -296,6 +301,20 @@ def test_sweep_takes_up_the_work_of_a_dead_worker(resources: Resources) -> None:
     resources.work._documents.update_one({}, {"$set": {"lease_until": past, "updated_at": past}})
     sweep(resources)
     assert resources.broker.queue_lengths()["ingest"] == 1
+
+
+def test_an_event_that_met_no_store_is_named(resources: Resources) -> None:
+    """Celery's own line of the failure has none of the ids."""
+    ids = [structlog.contextvars.merge_contextvars]
+    with (
+        MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100) as nobody_there,
+        structlog.testing.capture_logs(ids) as lines,
+        pytest.raises(PyMongoError),
+    ):
+        ingest(replace(resources, store=Store(nobody_there["trimtab"])), Ingest(), due())
+    (line,) = lines
+    assert line["event"] == "the store does not answer"
+    assert (line["trace_id"], line["pipeline"]) == (due().trace_id, "air_quality")
 
 
 def test_full_broker_only_delays(resources: Resources) -> None:

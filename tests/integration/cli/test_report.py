@@ -129,6 +129,18 @@ def test_without_a_number_it_is_the_newest_that_was_compared(
     assert "PM2.5 and PM10 rose" in (folder / "page.html").read_text(encoding="utf-8")
 
 
+def test_it_can_be_printed_where_no_file_can_be_written(
+    run: Run, store: Store, report: DriftReport, folder: Path
+) -> None:
+    """As in a container: `docker compose run --rm -T cli report -o - > report.html`."""
+    a_check(store, 1, report)
+    printed = run("report", "-o", "-")
+    assert printed.stdout.startswith("<!DOCTYPE html>")
+    assert printed.stdout.rstrip().endswith("</html>")
+    assert run("report", "--json", "-o", "-").stdout == run("report", "--json").stdout
+    assert list(folder.iterdir()) == []
+
+
 def test_as_json_it_is_the_stored_report(
     run: Run, store: Store, report: DriftReport, folder: Path
 ) -> None:
