@@ -93,6 +93,7 @@ class DriftReport(Record):
     threshold: float
     drift_score: float | None
     feature_drifts: dict[str, float]
+    """The most drifted first: under the policy `columns` a small p-value is much drift."""
     feature_stats: dict[str, FeatureStats]
     cells: list[CellFinding] = []
     """The cells that speak, the most telling ones first."""

@@ -98,7 +98,7 @@ def references_table(store: Store, pipeline: str, limit: int = 0) -> Table:
         table.add_column(heading)
     query = {"pipeline": pipeline}
     for old in store.find(RetiredReference, query, newest_by="version", limit=limit):
-        moved = sorted(old.feature_drifts, key=lambda name: -old.feature_drifts[name])[:3]
+        moved = list(old.feature_drifts)[:3]
         table.add_row(
             f"v{old.version}",
             f"{old.rows:,}",

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, get_args
 
 import structlog
@@ -167,13 +168,8 @@ def _features(pipeline: Pipeline, report: DriftReport) -> Iterator[Sample]:
     test = pipeline.drift.column_test
     if report.policy == "columns" and {test.number, test.category} & set(P_VALUES):
         return  # small ones would be the drifted ones
-    for feature, score in _largest(report.feature_drifts):
+    for feature, score in islice(report.feature_drifts.items(), metrics.MOST_FEATURES):
         yield metrics.FEATURE_DRIFT, (label(feature),), score
-
-
-def _largest(scores: dict[str, float]) -> list[tuple[str, float]]:
-    largest_first = sorted(scores.items(), key=lambda entry: -entry[1])
-    return largest_first[: metrics.MOST_FEATURES]
 
 
 def bounded_cells(cells: list[dict[str, Any]]) -> Cells:

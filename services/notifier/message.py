@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from shared.drift import CellFinding, FeatureStats
@@ -210,10 +211,9 @@ def _moved_most(report: DriftReport) -> tuple[Field, ...]:
         for cell in report.cells[:MOVED_MOST]
     ]
     if not moved:
-        ranked = sorted(report.feature_drifts.items(), key=lambda item: (-item[1], item[0]))
         moved = [
             _movement(name, drift, report.feature_stats.get(name))
-            for name, drift in ranked[:MOVED_MOST]
+            for name, drift in islice(report.feature_drifts.items(), MOVED_MOST)
             if drift > 0
         ]
     return (Field("Moved most", "\n".join(moved)),) if moved else ()

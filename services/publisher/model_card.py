@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from shared.drift import CellFinding
@@ -124,8 +125,8 @@ def _place(cell: CellFinding) -> str:
 
 
 def _movements(report: DriftReport) -> str:
-    ranked = sorted(report.feature_drifts.items(), key=lambda item: (-item[1], item[0]))
-    rows = [_movement(name, drift, report) for name, drift in ranked[:_MOST_MOVED]]
+    most = islice(report.feature_drifts.items(), _MOST_MOVED)
+    rows = [_movement(name, drift, report) for name, drift in most]
     heading = ("feature", "drift", "mean before", "mean now", "std before", "std now")
     return _table(heading, rows)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from services.drift.calibration.cells import Floats
 from services.drift.calibration.profile import Profile
-from services.drift.policies.finding import Finding, Window, without_verdict
+from services.drift.policies.finding import Finding, Window, largest_first, without_verdict
 from services.drift.report.cell_findings import CellFigures, cell_findings, column_effects
 from services.drift.report.model import WindowFinding
 from services.drift.report.wording import cell_title, count, p_equals, probability, size
@@ -57,7 +57,7 @@ def calibrated(profile: Profile, windows: Sequence[Window], settings: Drift) -> 
         score=finding.effect,
         window=finding,
         windows=[one.finding for one in judged],
-        drifts=column_effects(profile, decisive.figures),
+        drifts=largest_first(column_effects(profile, decisive.figures)),
         cells=cells,
     )
 

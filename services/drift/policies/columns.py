@@ -1,5 +1,6 @@
 """Column by column, as Evidently does it: a distance or a test each, and the share that drifted."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -40,16 +41,34 @@ def columns(profile: Profile, windows: Sequence[Window], settings: Drift) -> Fin
         threshold=test.drifted_share,
         counts=batch.counts,
         score=share,
-        drifts=figures,
+        drifts=_most_drifted_first(profile, figures, test),
         cells=cells_by_effect(profile, batch.counts, _speaks(profile, drifted)),
     )
 
 
 def _drifted(profile: Profile, name: str, value: float, test: ColumnTest) -> bool:
-    number = name in profile.binning.numbers
-    method = test.number if number else test.category
-    threshold = test.number_threshold if number else test.category_threshold
+    method, threshold = _method_and_threshold(profile, name, test)
     return value < threshold if method in P_VALUES else value >= threshold
+
+
+def _most_drifted_first(
+    profile: Profile, figures: dict[str, float], test: ColumnTest
+) -> dict[str, float]:
+    excess = {name: _excess(profile, name, value, test) for name, value in figures.items()}
+    return {name: figures[name] for name in sorted(figures, key=lambda name: (-excess[name], name))}
+
+
+def _excess(profile: Profile, name: str, value: float, test: ColumnTest) -> float:
+    """A distance in multiples of its threshold, or a threshold in multiples of its p-value."""
+    method, threshold = _method_and_threshold(profile, name, test)
+    much, little = (threshold, value) if method in P_VALUES else (value, threshold)
+    return much / little if little else math.inf
+
+
+def _method_and_threshold(profile: Profile, name: str, test: ColumnTest) -> tuple[str, float]:
+    if name in profile.binning.numbers:
+        return test.number, test.number_threshold
+    return test.category, test.category_threshold
 
 
 def _figures(profile: Profile, batch: Window, test: ColumnTest) -> dict[str, float]:

@@ -36,7 +36,7 @@ class Finding:
     window: WindowFinding | None = None
     windows: list[WindowFinding] = field(default_factory=list)
     drifts: dict[str, float] = field(default_factory=dict)
-    """Column -> its drift under the policy."""
+    """Column -> its drift under the policy, the most drifted first."""
     cells: list[CellFinding] = field(default_factory=list)
 
 
@@ -44,6 +44,11 @@ class Policy(Protocol):
     """Judges the windows due, of which the first is the batch itself."""
 
     def __call__(self, profile: Profile, windows: Sequence[Window], settings: Drift) -> Finding: ...
+
+
+def largest_first(drifts: dict[str, float]) -> dict[str, float]:
+    """The columns in the order of their drift, where a large figure is much drift."""
+    return dict(sorted(drifts.items(), key=lambda drift: (-drift[1], drift[0])))
 
 
 def without_verdict(batch: Window, least: int, threshold: float) -> Finding:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.drift.calibration.profile import Profile
-from services.drift.policies.finding import Finding, Window, without_verdict
+from services.drift.policies.finding import Finding, Window, largest_first, without_verdict
 from services.drift.report.cell_findings import cells_by_effect
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.wording import figure
@@ -41,7 +41,7 @@ def judged_by(
         threshold=settings.threshold,
         counts=batch.counts,
         score=score,
-        drifts=drifts,
+        drifts=largest_first(drifts),
         cells=cells_by_effect(profile, batch.counts, _silent(profile)),
     )
 

@@ -126,7 +126,7 @@ class DriftReport(Part):
     drift_score: float | None
     """`calibrated`: the window's effect. Otherwise the rule's own score."""
     feature_drifts: dict[str, float]
-    """Column -> its largest effect, or its drift under the rule."""
+    """Column -> its largest effect, or its drift under the rule, the most drifted first."""
     feature_stats: dict[str, FeatureStats]
     cells: list[CellFinding]
     """Of the window that decided, those that speak first, then by p."""

@@ -69,7 +69,7 @@ def model() -> ModelVersion:
 @pytest.fixture
 def report() -> DriftReport:
     """Four features: three moved, one of them by much; one is as it was."""
-    drifts = {"pollutant_min": 0.05, "humidity": 0.0, "pollutant_max": 0.61, "pollutant_avg": 0.3}
+    drifts = {"pollutant_max": 0.61, "pollutant_avg": 0.3, "pollutant_min": 0.05, "humidity": 0.0}
     means = {
         "pollutant_min": (20.0, 21.0),
         "humidity": (55.0, 55.0),

@@ -79,7 +79,7 @@ def test_at_most_three_features_are_named(
     promotion: ModelPromoted, model: ModelVersion, report: DriftReport
 ) -> None:
     many = report.model_copy(
-        update={"feature_drifts": {f"f{n}": n / 10 for n in range(1, 9)}, "feature_stats": {}}
+        update={"feature_drifts": {f"f{n}": n / 10 for n in range(8, 0, -1)}, "feature_stats": {}}
     )
     moved = values(promoted(promotion, model, many))["Moved most"]
     assert moved.splitlines() == ["f8: drift 0.8", "f7: drift 0.7", "f6: drift 0.6"]
