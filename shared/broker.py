@@ -50,18 +50,26 @@ class Broker:
 
     def oldest_event(self, stage: Stage) -> Event | None:
         """The event of the message that has waited longest in a stage's queue; none if none has."""
-        return next(self.events(stage), None)
-
-    def events(self, stage: Stage) -> Iterator[Event]:
-        """The events whose messages wait in a stage's queue, those that have waited longest first.
-
-        Messages of beat's housekeeping carry no event.
-        """
         page: Any
         end = -1
         while page := self._redis.lrange(stage, end - _PAGE + 1, end):
-            yield from filter(None, map(_event_of, reversed(page)))
+            for event in map(_event_of, reversed(page)):
+                if event:
+                    return event
             end -= _PAGE
+        return None
+
+    def events(self, stage: Stage) -> Iterator[Event]:
+        """The events whose messages wait in a stage's queue, the newest first.
+
+        Messages of beat's housekeeping carry no event. One that comes meanwhile may make another be
+        told twice; what is taken meanwhile, from the other end, makes none be left out.
+        """
+        page: Any
+        begin = 0
+        while page := self._redis.lrange(stage, begin, begin + _PAGE - 1):
+            yield from filter(None, map(_event_of, page))
+            begin += _PAGE
 
     def eviction_policy(self) -> str:
         """What the broker does when its memory is full; 'noeviction' refuses new messages."""

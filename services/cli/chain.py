@@ -163,6 +163,8 @@ class _Assembly:
             document["_id"]: document for document in store.collection(DeadLetter).find(query)
         }
         self._sent = dict(self._outboxes())
+        self._queued: dict[Stage, set[str]] = {}
+        """What waits in the queues that were looked at."""
 
     def _outboxes(self) -> Iterator[tuple[str, _Sent]]:
         records = (document for _, document in self._records.values())
@@ -230,15 +232,15 @@ class _Assembly:
             return None
 
     def _outstanding(self, work: Document) -> tuple[State, str]:
-        error = work.get("last_error", "")
+        after = f"after {work['last_error']}" if "last_error" in work else ""
         match state_of(work, self._now):
             case "leases":
-                return "in hand", error
+                return "in hand", after
             case "waiting" if not self._store.is_settled(work["waiting_for"]):
                 return "waits", f"for {work['waiting_for']}"
             case "later":
-                return "tried later", f"at {work['next_attempt_at']:%H:%M:%S} UTC, after {error}"
-        return "queued" if self._is_queued(work["_id"]) else "left", error
+                return "tried later", f"at {work['next_attempt_at']:%Y-%m-%d %H:%M:%S} UTC, {after}"
+        return "queued" if self._is_queued(work["_id"]) else "left", after
 
     def _whereabouts(self, effect: str) -> State:
         """Of the message about an event that no worker has begun."""
@@ -251,7 +253,10 @@ class _Assembly:
 
     def _is_queued(self, effect: str) -> bool:
         stage = cast("Stage", effect.partition(":")[0])
-        return effect in {effect_id(stage, each.event_id) for each in self._broker.events(stage)}
+        if stage not in self._queued:
+            events = self._broker.events(stage)
+            self._queued[stage] = {effect_id(stage, event.event_id) for event in events}
+        return effect in self._queued[stage]
 
 
 def _handling(document: Document) -> Handling | None:

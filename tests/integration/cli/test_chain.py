@@ -1,7 +1,7 @@
 """`trimtab history show`: a chain of events, wherever it stands, by what a person has of it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from services.cli.chain_id import FEWEST_DIGITS, find_trace
+from shared.broker import Broker
 from shared.events import (
     BatchIngested,
     Event,
@@ -26,7 +27,7 @@ from shared.events import (
 )
 from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
-from shared.records import Batch, DriftReport, Publication
+from shared.records import Batch, DriftReport, ModelVersion, Publication
 from shared.stage import Handler, Resources, StageRuntime
 from shared.sweep import sweep
 from tests.integration.cli.conftest import Run
@@ -417,6 +418,70 @@ def test_an_event_that_was_given_up_and_replayed(
     assert state_of(run, asked)[0] == "queued"
     handle(resources, "trainer", asked, train)
     assert state_of(run, asked)[:2] == ("done", "its dead letter was replayed")
+
+
+def test_what_is_tried_again_tells_of_its_last_failure_as_past(
+    run: Run, resources: Resources, asked: RetrainRequested
+) -> None:
+    handle(resources, "trainer", asked, raising(WillPass("it is away", retry_after=0.01)))
+    resources.work.touch([effect_id("trainer", asked.event_id)])
+    state, remark, said = state_of(run, asked)
+    assert (state, remark) == ("queued", "after WillPass: it is away")
+    assert "in the queue of its stage after WillPass: it is away" in said
+
+
+def test_a_reading_that_was_given_up_and_replayed_still_heads_its_chain(
+    run: Run, resources: Resources
+) -> None:
+    handle(resources, "ingest", due(), raising(WillNotPass("no key")))
+    assert run("dead-letters", "replay", effect_id("ingest", due().event_id)).exit_code == 0
+    handle(resources, "ingest", due(), lambda event, _: ingest(event))
+    chain = shown(run, due().trace_id)
+    assert chain["origin"] == "data.gov.in resource r1, due 2026-01-10 09:00:00 UTC"
+    (alarm,) = (step for step in chain["steps"] if step["kind"] == "WorkFailed")
+    assert alarm["caused_by"] == effect_id("ingest", due().event_id)
+
+
+def test_queues_are_read_once_however_many_steps_wait(
+    run: Run, resources: Resources, asked: RetrainRequested, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle(resources, "trainer", asked, train)
+    read: list[Stage] = []
+
+    def counting(broker: Broker, stage: Stage) -> Iterator[Event]:
+        read.append(stage)
+        return events(broker, stage)
+
+    events = Broker.events
+    monkeypatch.setattr(Broker, "events", counting)
+    sent = resources.store.collection(ModelVersion).find_one({}) or {}
+    again = [event | {"event_id": "0" * 31 + digit} for event in sent["outbox"] for digit in "123"]
+    resources.store.collection(ModelVersion).update_one({}, {"$set": {"outbox": again}})
+    assert len(shown(run, asked.trace_id)["steps"]) == 3 + 9
+    assert sorted(read) == ["drift", "notifier", "publisher"]
+
+
+def test_looking_an_id_up_walks_through_no_history(
+    resources: Resources, asked: RetrainRequested
+) -> None:
+    batches = resources.store.collection(Batch)
+    (known,) = batches.find()
+    batches.insert_many(
+        known
+        | {"_id": f"ingest:{deterministic_id('id', number)}", "sequence": number}
+        | {"trace_id": deterministic_id("trace", number), "outbox_open": False}
+        for number in range(2, 2000)
+    )
+    database = resources.store.database
+    for wanted in (asked.trace_id, asked.event_id[:8], f"trainer:{asked.event_id}"):
+        database["system.profile"].drop()
+        database.command("profile", 2)
+        assert find_trace(resources, wanted, "parcels") == asked.trace_id
+        database.command("profile", 0)
+        profiled = database["system.profile"].find({"docsExamined": {"$exists": True}})
+        looked_at = [entry["docsExamined"] for entry in profiled]
+        assert looked_at, wanted
+        assert max(looked_at) <= 5, wanted
 
 
 def test_a_foreign_message_is_a_chain_of_its_own(run: Run, resources: Resources) -> None:
