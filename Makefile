@@ -65,7 +65,7 @@ audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of m
 	@echo "bom.json lists what Trimtab runs on"
 	@rm -f .venv/audit/found
 	@.venv/audit/bin/pip-audit --strict --require-hashes --disable-pip --output .venv/audit/found \
-	    -r requirements/embedded.lock -r requirements/dev.lock || { \
+	    -r requirements/embedded.lock -r requirements/dev.lock -r requirements/fuzz.lock || { \
 	    cat .venv/audit/found 2>/dev/null \
 	    || echo 'Not audited: the vulnerability database gave no answer about what is named above'; \
 	    exit 1; }

@@ -11,12 +11,15 @@ from typing import Any, Final
 
 import structlog
 from billiard import active_children
-from celery import bootsteps
+from celery import bootsteps, signals
 
 log = structlog.get_logger(__name__)
 
 SILENT_SECONDS: Final = 120
 """Longer than any time-out of the broker's connections."""
+
+ENDING_SECONDS: Final = 5
+"""After soft shutdown (10 s) and end of the pool, within the grace that containers give (30 s)."""
 
 
 class Watchdog(bootsteps.StartStopStep):
@@ -51,6 +54,23 @@ class Watchdog(bootsteps.StartStopStep):
             if self._missed >= SILENT_SECONDS:
                 log.critical("the worker has heard nothing and ends", seconds=self._missed)
                 _end_at_once()
+
+
+@signals.worker_shutting_down.connect
+def _end_in_time(how: str, **_: object) -> None:
+    """Taking leave of a broker that is connected and silent takes a time-out for each word.
+
+    A warm shutdown waits for what is in hand, however long that takes.
+    """
+    if how == "Cold":
+        end = threading.Timer(ENDING_SECONDS, _end_although_not_done)
+        end.daemon = True
+        end.start()
+
+
+def _end_although_not_done() -> None:
+    log.warning("the worker cannot take leave of its broker and ends", seconds=ENDING_SECONDS)
+    _end_at_once()
 
 
 def _end_at_once() -> None:

@@ -70,6 +70,28 @@ def _answers(broker: Broker) -> bool:
     return True
 
 
+def test_worker_whose_broker_is_silent_ends_within_its_grace(
+    own_valkey: Valkey, environment: dict[str, str], broker: Broker, tmp_path: Path
+) -> None:
+    """As a container is stopped: by SIGQUIT, and killed 30 seconds later."""
+    worker = started("notifier", environment, tmp_path / "notifier.log")
+    server = own_valkey.process
+    assert server
+    assert server.pid
+    try:
+        wait_for(lambda: bool(broker.last_alive()), worker)
+        pool = children(worker.pid)
+        assert worker.pid
+        os.kill(server.pid, signal.SIGSTOP)
+        os.kill(worker.pid, signal.SIGQUIT)
+        wait_for(lambda: worker.exit_status is not None, worker)
+        assert "cannot take leave of its broker" in worker.last_words(30)
+        wait_for(lambda: not any(map(runs, pool)), worker)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        worker.kill()
+
+
 def test_worker_that_hears_nothing_ends_with_its_children(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
