@@ -131,7 +131,8 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
             if all(each.effect in settled for each in outbox)
         ]
         collection.update_many({"_id": {"$in": done}}, {"$set": {"outbox_open": False}})
-        yield from (each for each in every if each.effect not in settled | begun)
+        taken_up = settled | begun
+        yield from (each for each in every if each.effect not in taken_up)
 
 
 def _left_over(resources: Resources) -> Iterator[Outstanding]:
@@ -146,8 +147,8 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
         and "next_attempt_at" not in document
     ]
     awaited = [document["waiting_for"] for document in left if "waiting_for" in document]
-    settled = resources.store.settled(dict.fromkeys(awaited))
-    free = [each for each in left if each.get("waiting_for") in {None, *settled}]
+    wait_is_over = {None, *resources.store.settled(dict.fromkeys(awaited))}
+    free = [document for document in left if document.get("waiting_for") in wait_is_over]
     found = {each.effect: each for each in _begun(free)}
     done = resources.store.settled(_kinds(found.values()))
     for effect in done:
