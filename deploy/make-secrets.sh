@@ -29,12 +29,14 @@ given() {
     [ -e "$folder/$1" ] || write "$1" </dev/null
 }
 
-address() { # NAME: one that a person wrote, of a server elsewhere or with TLS, stays
+address() { # NAME PASSWORD TEXT: one that a person wrote, of a server elsewhere or with TLS, stays
     if [ -s "$folder/$1" ] && ! grep -qE '^[a-z]+://trimtab:[^@]*@(redis:6379/0|mongo:27017/[?]authSource=admin)$' "$folder/$1"; then
         echo "$folder/$1 stays as you wrote it" >&2
         return
     fi
-    write "$1"
+    require_plain "$2"
+    # shellcheck disable=SC2059  # the text has a place for the password
+    printf "$3" "$(secret "$2")" | write "$1"
 }
 
 secret() {
@@ -55,9 +57,8 @@ for name in data_gov_in_api_key github_token discord_webhook_url apprise_urls; d
     given $name
 done
 
-for name in redis_password redis_admin_password mongo_password; do
-    require_plain $name
-done
+require_plain redis_password
+require_plain redis_admin_password
 
 # A password that is being replaced stands in redis_password_old until every worker has the new one.
 old=$([ ! -s "$folder/redis_password_old" ] || printf ' >%s' "$(secret redis_password_old)")
@@ -67,11 +68,13 @@ user health on nopass -@all +ping
 user trimtab on >$(secret redis_password)$old ~* &* +@all -@admin -@dangerous +info
 user admin on >$(secret redis_admin_password) ~* &* +@all
 END
-printf 'redis://trimtab:%s@redis:6379/0' "$(secret redis_password)" | address redis_url
-printf 'mongodb://trimtab:%s@mongo:27017/?authSource=admin' "$(secret mongo_password)" |
-    address mongodb_uri
+address redis_url redis_password 'redis://trimtab:%s@redis:6379/0'
+address mongodb_uri mongo_password 'mongodb://trimtab:%s@mongo:27017/?authSource=admin'
 
 # What is mounted from a clone that was made with such a umask could not be read in the containers.
-chmod -R go+rX "$deploy" "$deploy/../pipelines"
+for mounted in demo grafana mongo prometheus redis ../pipelines; do
+    [ ! -e "$deploy/$mounted" ] || chmod -R go+rX "$deploy/$mounted" ||
+        echo "$deploy/$mounted has to be readable for everybody: containers read it as other users" >&2
+done
 
 echo "secrets are in $folder; accounts elsewhere: data_gov_in_api_key, github_token, discord_webhook_url, apprise_urls"

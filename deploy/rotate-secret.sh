@@ -26,6 +26,7 @@ require_own() { # NAME ADDRESS: a server of somebody else has its passwords from
 }
 
 make_anew() {
+    derive # what cannot be done is said before anything is changed
     : >"$secrets/$1"
     derive
 }
@@ -54,7 +55,8 @@ restart_those_who_load_models() {
 
 wait_for_further_hosts() { # NAME: they have to know a new secret before the old one goes
     [ -n "$(setting SERVERS_ADDRESS)" ] || return 0
-    echo "Copy the new value in $secrets/$1 to every further host, restart its workers, then press Enter." >&2
+    echo "Bring every further host's $1 up to that in $secrets (with the address that it has there)," \
+        "restart its workers, then press Enter." >&2
     read -r _ || { echo "nobody pressed Enter; run this again" >&2 && exit 1; }
 }
 
@@ -67,7 +69,9 @@ load_redis_users() {
 case ${1:-} in
 redis_password)
     require_own redis_url 'redis://trimtab:*@redis:6379/0'
-    if [ ! -s "$secrets/redis_password_old" ]; then # else an interrupted run goes on
+    if [ -s "$secrets/redis_password_old" ]; then
+        echo "an interrupted run goes on with its new password" >&2
+    else
         cat "$secrets/redis_password" >"$secrets/redis_password_old"
     fi
     if [ "$(cat "$secrets/redis_password")" = "$(cat "$secrets/redis_password_old")" ]; then
@@ -89,7 +93,7 @@ mongo_password)
     make_anew mongo_password
     compose exec -T mongo mongosh --quiet --norc /docker-entrypoint-initdb.d/application-user.js
     restart_clients
-    [ -z "$(setting SERVERS_ADDRESS)" ] || echo "copy $secrets/mongodb_uri to every further host and restart its workers" >&2
+    [ -z "$(setting SERVERS_ADDRESS)" ] || echo "bring every further host's mongodb_uri up to that in $secrets, and restart its workers" >&2
     ;;
 model_signing_key)
     old=$(cat "$secrets/model_signing_key")

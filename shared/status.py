@@ -67,16 +67,19 @@ def queued(broker: Broker) -> dict[Stage, Waiting]:
     }
 
 
-def unfinished(resources: Resources) -> dict[Stage, Waiting]:
+def unfinished(resources: Resources) -> tuple[dict[Stage, Waiting], int]:
     """The events that each stage has not settled, and when the oldest one happened.
 
-    The store does not know of ticks that ingestion has not begun, and the broker may have lost
-    messages, so both are to be asked.
+    Beside them: how many records more there are whose events this version cannot read. The store
+    does not know of ticks that ingestion has not begun, and the broker may have lost messages, so
+    both are to be asked.
     """
     events: dict[Stage, list[Event]] = defaultdict(list)
-    for found in unsettled(resources):
-        events[found.stage].append(found.event)
-    return {stage: Waiting(len(events[stage]), _oldest(events[stage])) for stage in STAGES}
+    found = unsettled(resources)
+    for each in found.events:
+        events[each.stage].append(each.event)
+    waiting = {stage: Waiting(len(events[stage]), _oldest(events[stage])) for stage in STAGES}
+    return waiting, found.unreadable
 
 
 def _oldest(events: Iterable[Event | None]) -> datetime | None:
@@ -103,7 +106,7 @@ def unsent(store: Store) -> Waiting:
     return Waiting(len(found), min(found, default=None))
 
 
-def count_open_letters(store: Store) -> Counter[tuple[str, Stage]]:
-    """The dead letters that nobody has replayed or dismissed, by pipeline and stage."""
+def count_open_letters(store: Store) -> Counter[tuple[str, str]]:
+    """The dead letters that nobody has replayed or dismissed, by pipeline and stage as they say."""
     letters = store.collection(DeadLetter).find({"state": "open"}, {"pipeline": 1, "stage": 1})
-    return Counter((letter["pipeline"], letter["stage"]) for letter in letters)
+    return Counter((str(letter.get("pipeline")), str(letter.get("stage"))) for letter in letters)

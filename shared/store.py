@@ -61,13 +61,14 @@ COLLECTIONS: Final[dict[type[Record], str]] = {
 NUMBERED: Final = {"$gte": 1}
 """What a query says of a number that only some records have, so that its index can be used."""
 MEASURED: Final = {"$gte": 0}
-"""The same of an error."""
+"""The same of an error, or of a p-value."""
 
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
 # What a champion's successors look back to, however long it was the champion.
 _KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters"}
 _DAY_SECONDS: Final = 86_400
 _PIECE_BYTES: Final = 1 << 22
+_MOST_IDS: Final = 10_000
 
 
 class Conflict(Exception):
@@ -311,10 +312,18 @@ class Store:
         return {
             document["_id"]
             for collection, ids in sought.items()
+            for some in _slices(ids)
             for document in self.database[collection].find(
-                {"_id": {"$in": ids}} | _settling(collection), {"_id": 1}
+                {"_id": {"$in": some}} | _settling(collection), {"_id": 1}
             )
         }
+
+    def close_outboxes(self, collection: str, records: list[str]) -> None:
+        """Note that all is settled that the events of these records led to."""
+        for some in _slices(records):
+            self.database[collection].update_many(
+                {"_id": {"$in": some}}, {"$set": {"outbox_open": False}}
+            )
 
     def bury(self, letter: DeadLetter, events: Iterable[Event] = ()) -> None:
         """Keep a dead letter; one that failed again after its replay takes its old place."""
@@ -338,6 +347,11 @@ class Store:
                     if pending:
                         return pending
         return None
+
+
+def _slices(ids: list[str]) -> Iterator[list[str]]:
+    """No more of them at once than one command to the server can hold."""
+    return (ids[begin : begin + _MOST_IDS] for begin in range(0, len(ids), _MOST_IDS))
 
 
 def _places(effect: str, kind: str | None) -> list[str]:
@@ -415,9 +429,15 @@ _INDEXES_OF: Final = {
             name="performance",
             partialFilterExpression={"performance.error": MEASURED},
         ),
+        _of_pipeline(
+            "performance.model_version",
+            "sequence",
+            name="performance_tested",
+            partialFilterExpression={"performance.p": MEASURED},
+        ),
     ],
     "references": [_of_pipeline("version", name="number", unique=True)],
     "models": [_of_pipeline("version", name="number", unique=True)],
     "publications": [_of_pipeline("model_version", name="number")],
-    "dead_letters": [IndexModel([("state", ASCENDING)])],
+    "dead_letters": [IndexModel([("state", ASCENDING)]), IndexModel([("recorded_at", ASCENDING)])],
 }

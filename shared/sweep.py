@@ -5,10 +5,11 @@ a stage are outstanding than messages wait in its queue, some message is gone.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from itertools import chain
+from typing import Final, Generic, TypeVar
 
 import structlog
 
@@ -17,6 +18,7 @@ from shared.stage import Resources
 from shared.store import COLLECTIONS, Document
 
 log = structlog.get_logger(__name__)
+Found = TypeVar("Found")
 
 SWEEP: Final = "sweep"
 """The sweep's name among the parts that give signs of life."""
@@ -57,43 +59,73 @@ def sweep(resources: Resources) -> int:
     return sent
 
 
-def unsettled(resources: Resources) -> list[Outstanding]:
+@dataclass(frozen=True)
+class Unsettled:
+    """What is still to be done."""
+
+    events: list[Outstanding]
+    unreadable: int
+    """Records with open outboxes, and work begun, whose events this version cannot read."""
+
+
+def unsettled(resources: Resources) -> Unsettled:
     """Every event in the store that a stage has not settled, whoever has it in hand or waits."""
     # The index of open outboxes is by the time of sending; without a word of it all are read.
     query = {"outbox_open": True, "outbox_sent_at": {"$exists": True}}
-    found = {
-        each.effect: each
-        for name in COLLECTIONS.values()
-        for outbox in _outboxes(resources.store.database[name].find(query, {"outbox": 1})).values()
-        for each in outbox
-    }
-    found |= {each.effect: each for each in _begun(resources.work.all())}
+    open_: dict[str, Outstanding] = {}
+    unreadable = 0
+    for name in COLLECTIONS.values():
+        read = _outboxes(resources.store.database[name].find(query, {"outbox": 1}))
+        # At once: what follows from an event that is settled by now is found in a later collection.
+        open_ |= _still_open(resources, chain.from_iterable(read.found.values()))
+        unreadable += read.unreadable
+    begun = _begun(resources.work.all())
+    open_ |= _still_open(resources, begun.found.values())
+    return Unsettled(list(open_.values()), unreadable + begun.unreadable)
+
+
+def _still_open(resources: Resources, outstanding: Iterable[Outstanding]) -> dict[str, Outstanding]:
+    found = {each.effect: each for each in outstanding}
     settled = resources.store.settled(_kinds(found.values()))
-    return [each for effect, each in found.items() if effect not in settled]
+    return {effect: each for effect, each in found.items() if effect not in settled}
 
 
-def _outboxes(documents: Iterable[Document]) -> dict[str, list[Outstanding]]:
-    """Record -> what its events are to lead to. What cannot be read is left as it is."""
-    found = {}
+@dataclass
+class _Read(Generic[Found]):
+    """What documents tell by their ids. What cannot be read is left as it is, for a person."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+    unreadable: int = 0
+
+
+def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) -> _Read[Found]:
+    read: _Read[Found] = _Read()
     for document in documents:
         try:
-            events = [parse_event(event) for event in document["outbox"]]
-        except ValueError as error:  # of another version, or altered: no reason to leave the others
-            log.error("events of a record cannot be read", record=document["_id"], error=str(error))
-            continue
-        found[document["_id"]] = [
-            Outstanding(stage, event) for event in events for stage in ROUTES[event.type]
-        ]
-    return found
+            read.found[document["_id"]] = reader(document)
+        except (ValueError, LookupError, TypeError) as error:  # of another version, or altered
+            log.error("an event cannot be read", id=document["_id"], error=str(error))
+            read.unreadable += 1
+    return read
 
 
-def _begun(documents: Iterable[Document]) -> Iterator[Outstanding]:
-    """The events of work that was begun. What cannot be read is left as it is."""
-    for document in documents:
-        try:
-            yield Outstanding(document["stage"], parse_event(document["event"]))
-        except ValueError as error:
-            log.error("work begun cannot be read", effect=document["_id"], error=str(error))
+def _outboxes(documents: Iterable[Document]) -> _Read[list[Outstanding]]:
+    """Record -> what its events are to lead to."""
+    return _read(
+        documents,
+        lambda document: [
+            Outstanding(stage, event)
+            for event in map(parse_event, document["outbox"])
+            for stage in ROUTES[event.type]
+        ],
+    )
+
+
+def _begun(documents: Iterable[Document]) -> _Read[Outstanding]:
+    """Effect -> the event of work that was begun."""
+    return _read(
+        documents, lambda document: Outstanding(document["stage"], parse_event(document["event"]))
+    )
 
 
 def _kinds(outstanding: Iterable[Outstanding]) -> dict[str, str | None]:
@@ -107,7 +139,7 @@ def _send_unsent(resources: Resources) -> int:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
-        for record, outbox in _outboxes(collection.find(query, {"outbox": 1})).items():
+        for record, outbox in _outboxes(collection.find(query, {"outbox": 1})).found.items():
             for each in outbox:
                 resources.broker.send_to(each.stage, each.event)
             sent += len(outbox)
@@ -122,7 +154,7 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
-        outboxes = _outboxes(collection.find(query, {"outbox": 1}))
+        outboxes = _outboxes(collection.find(query, {"outbox": 1})).found
         every = [each for outbox in outboxes.values() for each in outbox]
         settled = resources.store.settled(_kinds(every))
         done = [
@@ -130,7 +162,7 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
             for record, outbox in outboxes.items()
             if all(each.effect in settled for each in outbox)
         ]
-        collection.update_many({"_id": {"$in": done}}, {"$set": {"outbox_open": False}})
+        resources.store.close_outboxes(name, done)
         taken_up = settled | begun
         yield from (each for each in every if each.effect not in taken_up)
 
@@ -149,11 +181,11 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
     awaited = [document["waiting_for"] for document in left if "waiting_for" in document]
     wait_is_over = {None, *resources.store.settled(dict.fromkeys(awaited))}
     free = [document for document in left if document.get("waiting_for") in wait_is_over]
-    found = {each.effect: each for each in _begun(free)}
-    done = resources.store.settled(_kinds(found.values()))
-    for effect in done:
+    found = _begun(free).found
+    still_open = _still_open(resources, found.values())
+    for effect in found.keys() - still_open.keys():
         resources.work.finish(effect)
-    yield from (each for effect, each in found.items() if effect not in done)
+    yield from still_open.values()
 
 
 def _send_again(resources: Resources, lost: list[Outstanding]) -> int:
@@ -168,7 +200,7 @@ def _send_due(resources: Resources) -> int:
     """Send the events whose next try is due."""
     now = datetime.now(UTC)
     waiting = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
-    due = list(_begun(waiting))
+    due = list(_begun(waiting).found.values())
     for each in due:
         resources.broker.send_to(each.stage, each.event)
     resources.work.touch([each.effect for each in due])

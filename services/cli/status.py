@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.journal import decision
+from shared.events import Stage
 from shared.records import Batch, DriftReport
 from shared.stage import Resources
 from shared.status import (
@@ -31,9 +32,11 @@ _WORKERS_SHOWN: Final = timedelta(days=1)
 def status(resources: Resources) -> dict[str, Any]:
     """The state as plain JSON types. `problems` says what is wrong; with none it is `healthy`."""
     alive = parts(resources.broker, resources.settings.sweep_seconds)
+    known, unreadable = unfinished(resources)
     state = {
         "parts": {name: _part(part) for name, part in alive.items()},
-        "queues": _queues(resources),
+        "queues": _queues(resources, known),
+        "unreadable": unreadable,
         "work": dict(under_way(resources.work)),
         "unsent": _unsent(unsent(resources.store)),
         "dead_letters": count_open_letters(resources.store).total(),
@@ -54,9 +57,8 @@ def _part(part: Part) -> dict[str, Any]:
     }
 
 
-def _queues(resources: Resources) -> dict[str, Any]:
+def _queues(resources: Resources, known: dict[Stage, Waiting]) -> dict[str, Any]:
     """What waits for each stage, with its oldest event, be it in the broker or in the store."""
-    known = unfinished(resources)
     return {
         stage: {
             "queued": waiting.number,
@@ -98,6 +100,8 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
     if (unsent["oldest_seconds"] or 0) > MISSED_SWEEPS * resources.settings.sweep_seconds:
         age = _duration(unsent["oldest_seconds"])
         yield f"events of {unsent['records']} records are not sent, the oldest for {age}"
+    if unreadable := state["unreadable"]:
+        yield f"events of {unreadable} records cannot be read; the workers' logs say which"
     if letters := state["dead_letters"]:
         yield f"dead letters: {letters}; see `trimtab dead-letters list`"
 

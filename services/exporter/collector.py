@@ -75,7 +75,7 @@ class SystemCollector(Collector):
     def _ask_store(self) -> Samples:
         resources = self._resources
         with pymongo.timeout(_GIVEN_UP_SECONDS):
-            waiting = unfinished(resources)
+            waiting, unreadable = unfinished(resources)
             figures = self._pipelines.read() | {
                 metrics.OPEN_LETTERS: self._open_letters(),
                 metrics.UNFINISHED: {(stage,): each.number for stage, each in waiting.items()},
@@ -84,6 +84,7 @@ class SystemCollector(Collector):
                     (_STATES[state],): count for state, count in under_way(resources.work).items()
                 },
                 metrics.UNSENT: {(): unsent(resources.store).number},
+                metrics.UNREADABLE_EVENTS: {(): unreadable},
             }
             self._counted = self._totals.look()
             return figures
@@ -92,7 +93,10 @@ class SystemCollector(Collector):
         pipelines = self._resources.pipelines
         values: Values = {(name, stage): 0.0 for name in pipelines for stage in STAGES}
         for (name, stage), count in count_open_letters(self._resources.store).items():
-            labels = (name if name in pipelines else UNKNOWN, stage)
+            labels = (
+                name if name in pipelines else UNKNOWN,
+                stage if stage in STAGES else UNKNOWN,
+            )
             values[labels] = values.get(labels, 0.0) + count
         return values
 

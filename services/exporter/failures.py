@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-NOT_AS_WRITTEN: Final = (ValueError, LookupError, TypeError, AttributeError)
+NOT_AS_WRITTEN: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What a record leads to that is not as this version writes it."""
 
 

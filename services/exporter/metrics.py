@@ -222,8 +222,8 @@ CHECKS_ABOVE: Final = Family(
     "trimtab_champion_checks_above_interval",
     "gauge",
     ("pipeline",),
-    "The newest checks in a row in which the champion's error lay above that interval, of those "
-    "among the last 10 with its error that had rows enough to test it.",
+    "The newest checks in a row in which the champion's error lay above that interval, of the last "
+    "10 that had rows enough to test it.",
 )
 REJECTIONS: Final = Family(
     "trimtab_rejections_in_a_row", "gauge", ("pipeline",), "Models rejected since the champion."
@@ -262,6 +262,14 @@ UNDER_WAY: Final = Family(
 )
 UNSENT: Final = Family(
     "trimtab_unsent_records", "gauge", (), "Records whose events are not with the broker."
+)
+
+UNREADABLE_EVENTS: Final = Family(
+    "trimtab_unreadable_events",
+    "gauge",
+    (),
+    "Records with events to be settled, and work begun, that this version cannot read; nobody does "
+    "anything about them.",
 )
 
 # What the system is doing, from the broker.

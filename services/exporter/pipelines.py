@@ -23,7 +23,7 @@ from shared.store import MEASURED, NUMBERED, Document, Store
 
 log = structlog.get_logger(__name__)
 
-_ERRORS_LOOKED_AT: Final = 10
+_TESTS_LOOKED_AT: Final = 10
 
 Sample = tuple[Family, tuple[str, ...], float]
 Cells = dict[tuple[str, str], tuple[float, float | None]]
@@ -114,17 +114,16 @@ class PipelineFigures:
             if trained := champion.metrics.get("trained_at"):
                 at = datetime.fromisoformat(trained).timestamp()
                 yield metrics.CHAMPION_TRAINED, (), at
-            yield from _errors(self._findings(pipeline, champion.version))
+            measured = self._findings(pipeline, champion.version, "performance.error", 1)
+            tested = self._findings(pipeline, champion.version, "performance.p", _TESTS_LOOKED_AT)
+            yield from _errors(measured, tested)
 
-    def _findings(self, pipeline: str, champion: int) -> list[PerformanceFinding]:
-        """The champion's errors on the newest batches that had targets, newest first."""
-        query = {"pipeline": pipeline, "performance.model_version": champion}
-        reports = self._store.find(
-            DriftReport,
-            query | {"performance.error": MEASURED},
-            newest_by="sequence",
-            limit=_ERRORS_LOOKED_AT,
-        )
+    def _findings(
+        self, pipeline: str, champion: int, having: str, most: int
+    ) -> list[PerformanceFinding]:
+        """The champion's errors on the newest batches of which a figure is there, newest first."""
+        query = {"pipeline": pipeline, "performance.model_version": champion, having: MEASURED}
+        reports = self._store.find(DriftReport, query, newest_by="sequence", limit=most)
         return [report.performance for report in reports if report.performance]
 
     def _promoted_after(self, pipeline: str, published: Publication | None) -> int:
@@ -187,12 +186,13 @@ def bounded_cells(cells: list[dict[str, Any]]) -> Cells:
     return found
 
 
-def _errors(findings: list[PerformanceFinding]) -> Iterator[Sample]:
+def _errors(
+    measured: list[PerformanceFinding], tested: list[PerformanceFinding]
+) -> Iterator[Sample]:
     """The champion's error on the newest batch that has a target, and that at its promotion."""
-    if not findings:
+    if not measured:
         return
-    tested = [finding for finding in findings if finding.p is not None]
-    newest = findings[0]
+    newest = measured[0]
     yield metrics.CHAMPION_ERROR, (newest.metric,), newest.error or 0.0
     if newest.error_at_promotion is not None:
         yield metrics.PROMOTION_ERROR, (newest.metric,), newest.error_at_promotion

@@ -6,6 +6,7 @@ written a little later; which of them were counted is remembered for as long. Wh
 later than that is not counted.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ import structlog
 
 from services.exporter import metrics
 from services.exporter.failures import NOT_AS_WRITTEN, reason_of
-from services.exporter.metrics import UNKNOWN, Family, Samples
+from services.exporter.metrics import UNKNOWN, Family, Samples, label
 from shared.drift import Verdict
 from shared.events import STAGES
 from shared.records import (
@@ -81,11 +82,7 @@ class Totals:
         count, fields = _COUNTED[kind]
         risen: defaultdict[Sample, float] = defaultdict(float)
         young: set[Known] = set()
-        query = {
-            "pipeline": {"$in": [*self._pipelines, UNKNOWN]},
-            "recorded_at": {"$gte": self._since[kind]},
-        }
-        for document in self._store.collection(kind).find(query, dict.fromkeys(fields, 1)):
+        for document in self._young(kind, fields):
             known = (document["_id"], document["recorded_at"])
             if known not in self._seen[kind]:
                 for family, labels, amount in _counted(count, document):
@@ -95,6 +92,15 @@ class Totals:
         for sample, amount in risen.items():
             self._counts[sample] += amount
         self._since[kind], self._seen[kind] = young_since, young
+
+    def _young(self, kind: type[Record], fields: tuple[str, ...]) -> Iterator[Document]:
+        """The records since the last look; of dead letters also those of no known pipeline."""
+        query: Document = {"recorded_at": {"$gte": self._since[kind]}}
+        if kind is not DeadLetter:
+            query["pipeline"] = {"$in": list(self._pipelines)}
+        for document in self._store.collection(kind).find(query, dict.fromkeys(fields, 1)):
+            is_known = document.get("pipeline") in self._pipelines
+            yield document if is_known else document | {"pipeline": UNKNOWN}
 
 
 def _stored(at: datetime) -> datetime:
@@ -119,10 +125,23 @@ def _at_zero(pipelines: tuple[str, ...]) -> Iterator[Sample]:
 def _counted(count: Callable[[Document], Counted], document: Document) -> list[Count]:
     try:
         counted = (*count(document), *_effort(document))
-        return [(family, labels, float(amount)) for family, labels, amount in counted]
+        return [(family, _texts(labels), _amount(amount)) for family, labels, amount in counted]
     except NOT_AS_WRITTEN as error:
         log.error("a record cannot be counted", record=document["_id"], reason=reason_of(error))
         return [(metrics.UNREADABLE, (), 1)]
+
+
+def _texts(labels: tuple[object, ...]) -> tuple[str, ...]:
+    if not all(isinstance(text, str) for text in labels):
+        raise TypeError
+    return tuple(map(label, map(str, labels)))
+
+
+def _amount(value: float) -> float:
+    amount = float(value)
+    if not 0 <= amount < math.inf:
+        raise ValueError
+    return amount
 
 
 def _effort(document: Document) -> Counted:

@@ -13,9 +13,11 @@ from pymongo.errors import PyMongoError
 from redis import Redis
 
 from shared.events import (
+    ROUTES,
     BatchIngested,
     Event,
     IngestionDue,
+    ModelPromoted,
     caused_fields,
     dump_event,
     effect_id,
@@ -281,7 +283,8 @@ def test_what_the_sweep_cannot_read_holds_up_nothing_else(
     batches, work = resources.store.collection(Batch), resources.work._documents
     batches.update_one({"_id": altered}, {"$set": {"outbox.0.rows": "secret-looking text"}})
     work.update_one({"_id": f"ingest:{due(6).event_id}"}, {"$set": {"event.type": "NotOfHere"}})
-    assert len(unsettled(resources)) == 4
+    found = unsettled(resources)
+    assert (len(found.events), found.unreadable) == (4, 2)
     assert sweep(resources) == 4
     queued = resources.broker.queue_lengths()
     assert (queued["ingest"], queued["drift"]) == (2, 2)
@@ -301,6 +304,74 @@ def test_sweep_takes_up_the_work_of_a_dead_worker(resources: Resources) -> None:
     resources.work._documents.update_one({}, {"$set": {"lease_until": past, "updated_at": past}})
     sweep(resources)
     assert resources.broker.queue_lengths()["ingest"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"$set": {"outbox": None}}, {"$unset": {"outbox": ""}}, {"$set": {"outbox.0": "text"}}],
+)
+def test_whatever_an_outbox_has_become_the_sweep_goes_on(
+    change: dict[str, object], resources: Resources
+) -> None:
+    ingest(resources, Ingest(), due())
+    ago = {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}
+    resources.store.collection(Batch).update_one({}, {"$set": ago})
+    resources.store.collection(Batch).update_one({}, change)
+    ingest(resources, Ingest(sequence=2), due(1))
+    assert sweep(resources) == 0
+    found = unsettled(resources)
+    assert ([each.event.pipeline for each in found.events], found.unreadable) == (
+        ["air_quality"],
+        1,
+    )
+
+
+def test_an_outbox_stays_open_until_everyone_is_done(resources: Resources) -> None:
+    """A promotion goes to three stages."""
+    store, ago = resources.store, datetime.now(UTC) - timedelta(minutes=5)
+    outcome = Ingest()(due(), resources)
+    promoted = ModelPromoted(
+        **caused_fields(due(), "ingest", ModelPromoted),
+        model_version=1,
+        sequence=1,
+        window=SHA,
+        window_rows=5,
+    )
+    store.record(outcome.record, (promoted,))
+    store.collection(Batch).update_one({}, {"$set": {"outbox_sent_at": ago}})
+    for number, stage in enumerate(ROUTES["ModelPromoted"], start=1):
+        assert (store.collection(Batch).find_one({}) or {})["outbox_open"] is True
+        letter = DeadLetter(
+            **record_fields(promoted, stage),
+            stage=stage,
+            kind="ModelPromoted",
+            reason="",
+            message={},
+            attempts=1,
+        )
+        store.bury(letter)
+        sweep(resources)
+        left = {each.stage for each in unsettled(resources).events}
+        assert left == set(list(ROUTES["ModelPromoted"])[number:])
+    assert (store.collection(Batch).find_one({}) or {})["outbox_open"] is False
+
+
+def test_of_several_that_wait_those_whose_wait_is_over_are_sent_again(
+    resources: Resources,
+) -> None:
+    settled = Ingest()(due(), resources).record
+    resources.store.record(settled)
+    awaited = {1: settled.id, 2: f"drift:{'0' * 32}", 3: settled.id}
+    for hour, effect in awaited.items():
+        waits = due(hour)
+        lease = resources.work.begin(effect_id("ingest", waits.event_id), "ingest", waits)
+        assert lease
+        resources.work.wait_for(lease, effect)
+    ago = {"updated_at": datetime.now(UTC) - timedelta(minutes=5)}
+    resources.work._documents.update_many({}, {"$set": ago})
+    assert sweep(resources) == 2
+    sent = {event.event_id for event in resources.broker.events("ingest")}
+    assert sent == {due(1).event_id, due(3).event_id}
 
 
 def test_an_event_that_met_no_store_is_named(resources: Resources) -> None:

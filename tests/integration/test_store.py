@@ -8,7 +8,7 @@ import pytest
 from shared.events import BatchIngested, IngestionDue, caused_fields, first_event_fields
 from shared.failures import WillNotPass
 from shared.outcome import record_fields
-from shared.records import Batch, DeadLetter
+from shared.records import Batch, DeadLetter, DriftReport
 from shared.settings import SettingsError, read_settings
 from shared.store import Conflict, Store
 
@@ -48,6 +48,25 @@ def letter(effect: str, state: Literal["open", "replayed", "dismissed"]) -> Dead
         message={},
         attempts=1,
         state=state,
+    )
+
+
+def report(event: IngestionDue) -> DriftReport:
+    return DriftReport(
+        **record_fields(event, "drift"),
+        verdict="no drift",
+        needs_retraining=False,
+        drift_score=0.0,
+        threshold=0.1,
+        policy="mean_change",
+        feature_drifts={},
+        feature_stats={},
+        timestamp=datetime.now(UTC),
+        sequence=1,
+        batch_id="x",
+        batch_rows=5,
+        reference_version=1,
+        reference_rows=5,
     )
 
 
@@ -94,7 +113,9 @@ def test_chain_is_unsettled_at_its_first_open_effect(store: Store) -> None:
     )
 
 
-def test_many_effects_are_settled_as_each_of_them_is(store: Store) -> None:
+def test_many_effects_are_settled_as_each_of_them_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = store.put_blob(b"rows")
     kinds: dict[str, str | None] = {}
     for hour in range(8):
@@ -104,8 +125,12 @@ def test_many_effects_are_settled_as_each_of_them_is(store: Store) -> None:
             store.record(batch(due(hour), hour + 1, data))
         elif hour < 6:
             store.bury(letter(effect, ("open", "dismissed", "replayed")[hour - 3]))
+    told = report(due(9))
+    store.record(told)
+    kinds[told.id], kinds[told.id.replace("drift", "trainer")] = "BatchIngested", None
     expected = {effect for effect, kind in kinds.items() if store.is_settled(effect, kind)}
-    assert len(expected) == 5
+    assert expected == {*list(kinds)[:5], told.id}
+    monkeypatch.setattr("shared.store._MOST_IDS", 2)
     assert store.settled(kinds) == expected
     assert store.settled({}) == set()
 

@@ -54,15 +54,15 @@ def _drifted(profile: Profile, name: str, value: float, test: ColumnTest) -> boo
 def _most_drifted_first(
     profile: Profile, figures: dict[str, float], test: ColumnTest
 ) -> dict[str, float]:
-    excess = {name: _excess(profile, name, value, test) for name, value in figures.items()}
-    return {name: figures[name] for name in sorted(figures, key=lambda name: (-excess[name], name))}
+    rank = {name: _rank(profile, name, value, test) for name, value in figures.items()}
+    return {name: figures[name] for name in sorted(figures, key=rank.__getitem__)}
 
 
-def _excess(profile: Profile, name: str, value: float, test: ColumnTest) -> float:
-    """A distance in multiples of its threshold, or a threshold in multiples of its p-value."""
+def _rank(profile: Profile, name: str, value: float, test: ColumnTest) -> tuple[float, float, str]:
+    """By a distance in multiples of its threshold, a threshold in multiples of its p-value."""
     method, threshold = _method_and_threshold(profile, name, test)
     much, little = (threshold, value) if method in P_VALUES else (value, threshold)
-    return much / little if little else math.inf
+    return -much / little if little else -math.inf, little - much, name
 
 
 def _method_and_threshold(profile: Profile, name: str, test: ColumnTest) -> tuple[str, float]:

@@ -107,7 +107,9 @@ def test_a_backlog_costs_no_query_for_each_event(resources: Resources) -> None:
     served = {metric.name: metric for metric in collector.collect()}
     unfinished = served["trimtab_unfinished_events"].samples
     assert [sample.value for sample in unfinished if sample.labels["stage"] == "drift"] == [BACKLOG]
-    assert len(queries_of_a_scrape(resources, collector)) <= without + 5
+    assert (
+        len(queries_of_a_scrape(resources, collector)) <= without + 10
+    )  # the further pages of what waits, and what is settled of it
 
 
 Query = tuple[str, str, int]

@@ -216,7 +216,15 @@ def test_letters_of_unknown_pipelines_make_no_labels(exporter: Exporter, store: 
                 attempts=1,
             )
         )
+    letters = store.collection(DeadLetter)
+    letters.insert_one({"_id": "drift:9", "state": "open", "recorded_at": datetime.now(UTC)})
+    letters.insert_one(
+        {"_id": "drift:8", "state": "open", "recorded_at": datetime.now(UTC)}
+        | {"pipeline": ["x"], "stage": "none of ours", "attempts": 1}
+    )
+    assert exporter.health() == (200, "healthy")
     scrape = exporter.scrape()
+    assert scrape("trimtab_dead_letters_open", pipeline="unknown", stage="unknown") == 2
     assert scrape("trimtab_dead_letters_open", pipeline="unknown", stage="drift") == 3
     assert scrape("trimtab_dead_letters_open", pipeline=A, stage="drift") == 1
     named = {dict(labels)["pipeline"] for labels in scrape.of("trimtab_dead_letters_open")}
@@ -257,7 +265,10 @@ def test_checks_above_the_interval_are_counted_from_the_newest(
     loop.begin(stations=STATIONS)
     for lean in (0.5, 0.9, 0.9):
         loop.go_round(loop.ingest(stations=STATIONS, lean=lean))
-    # So few rows are not tested, and may be above the interval by chance.
+    for lean in (0.9, 0.9, 0.9, 0.9, 0.9):
+        # So few rows are not tested, and may be above the interval by chance.
+        few = loop.go_round(loop.ingest(stations=4, lean=lean))
+        loop.go_round(loop.ingest(stations=STATIONS, lean=lean))
     few = loop.go_round(loop.ingest(stations=4, lean=0.9))
     assert few.performance
     assert few.performance.interval_at_promotion
@@ -265,7 +276,7 @@ def test_checks_above_the_interval_are_counted_from_the_newest(
     for _ in range(12):  # targets may come much more rarely than rows
         loop.go_round(loop.ingest(stations=STATIONS, target=False))
     scrape = exporter.scrape()
-    assert scrape("trimtab_champion_checks_above_interval", pipeline=A) == 2
+    assert scrape("trimtab_champion_checks_above_interval", pipeline=A) == 7
     assert scrape("trimtab_champion_error", pipeline=A, metric="mae") == few.performance.error
 
 

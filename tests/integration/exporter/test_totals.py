@@ -1,5 +1,6 @@
 """Counters: every record once, whenever it is committed, and for good."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from pymongo.errors import PyMongoError
 
 from services.exporter import metrics
+from services.exporter.metrics import exposed
 from services.exporter.totals import LATE, Totals
 from shared.events import IngestionDue, first_event_fields
-from shared.outcome import Handling
-from shared.records import Batch, DeadLetter, Record
+from shared.outcome import Handling, record_fields
+from shared.records import Batch, DeadLetter, DriftReport, Record
 from shared.store import Store
 
 PIPELINE = "air_quality"
@@ -100,6 +102,73 @@ def test_a_record_that_is_not_as_it_is_written_counts_as_that(
     assert altered in said
     assert "KeyError in totals.py:" in said
     assert "a value from data" not in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": None},
+        {"verdict": 5},
+        {"verdict": ["no drift"]},
+        {"verdict": {}},
+        {"handled_seconds": math.inf},
+        {"handled_seconds": math.nan},
+        {"handled_seconds": -1},
+        {"handled_seconds": "long"},
+        {"handling": {"attempt": math.inf}},
+        {"pipeline": None},
+    ],
+)
+def test_whatever_a_record_has_become_the_figures_are_served(
+    change: dict[str, Any], store: Store, totals: Totals
+) -> None:
+    commit(store)
+    event = IngestionDue(**first_event_fields(PIPELINE, "check"), slot=datetime.now(UTC))
+    report = DriftReport(
+        **record_fields(event, "drift"),
+        verdict="no drift",
+        needs_retraining=False,
+        drift_score=0.0,
+        threshold=0.1,
+        policy="mean_change",
+        feature_drifts={},
+        feature_stats={},
+        timestamp=datetime.now(UTC),
+        sequence=1,
+        batch_id="x",
+        batch_rows=5,
+        reference_version=1,
+        reference_rows=5,
+        handled_seconds=1.0,
+    )
+    store.record(report)
+    store.collection(DriftReport).update_one({}, {"$set": change})
+    counted = totals.look()
+    assert counted[metrics.READINGS] == {(PIPELINE,): 1}
+    assert set(counted[metrics.CHECKS].values()) == {0}
+    assert counted[metrics.UNREADABLE] == {(): float(change != {"pipeline": None})}
+    served = list(exposed(counted))
+    assert math.isfinite(sum(sample.value for family in served for sample in family.samples))
+
+
+def test_letters_of_no_known_pipeline_are_counted_as_that(store: Store, totals: Totals) -> None:
+    for number, name in enumerate(("unknown", "taken_away", PIPELINE)):
+        store.bury(
+            DeadLetter(
+                id=f"drift:{number}",
+                pipeline=name,
+                trace_id="0" * 32,
+                recorded_at=datetime.now(UTC),
+                stage="drift",
+                kind="BatchIngested",
+                reason="",
+                message={},
+                attempts=1,
+            )
+        )
+    letters = totals.look()[metrics.DEAD_LETTERS]
+    assert (letters["unknown", "drift"], letters[PIPELINE, "drift"]) == (2, 1)
+    assert {name for name, _ in letters} == {"unknown", PIPELINE}
 
 
 def test_the_end_of_what_is_looked_at_again_is_that_of_the_query(

@@ -33,6 +33,16 @@ def test_the_most_drifted_come_first(number: str, category: str) -> None:
     assert figures == sorted(figures, reverse=number != "ks")
 
 
+@pytest.mark.parametrize(("number", "largest_first"), [("psi", True), ("ks", False)])
+def test_they_do_where_every_change_is_drift(number: str, largest_first: bool) -> None:
+    test = {"number": number, "number_threshold": 0, "category": "psi", "category_threshold": 0}
+    settings = Drift.model_validate({"policy": "columns", "column_test": test})
+    reference = table(2000, dict.fromkeys(SHIFTS, 0.0))
+    report = check(reference, table(500, SHIFTS), settings=settings)
+    figures = [figure for name, figure in report.feature_drifts.items() if name != "place"]
+    assert figures == sorted(figures, reverse=largest_first)
+
+
 @pytest.mark.parametrize("policy", ["calibrated", "mean_change", "mean_std_change"])
 def test_so_they_do_under_the_other_policies(policy: str) -> None:
     reference = table(2000, dict.fromkeys(SHIFTS, 1.0))
