@@ -78,10 +78,10 @@ def unsettled(resources: Resources) -> Unsettled:
         read = _outboxes(resources.store.database[name].find(query, {"outbox": 1}))
         # At once: what follows from an event that is settled by now is found in a later collection.
         open_ |= _still_open(resources, chain.from_iterable(read.found.values()))
-        unreadable += read.unreadable
+        unreadable += len(read.unreadable)
     begun = _begun(resources.work.all())
     open_ |= _still_open(resources, begun.found.values())
-    return Unsettled(list(open_.values()), unreadable + begun.unreadable)
+    return Unsettled(list(open_.values()), unreadable + len(begun.unreadable))
 
 
 def _still_open(resources: Resources, outstanding: Iterable[Outstanding]) -> dict[str, Outstanding]:
@@ -95,7 +95,8 @@ class _Read(Generic[Found]):
     """What documents tell by their ids. What cannot be read is left as it is, for a person."""
 
     found: dict[str, Found] = field(default_factory=dict)
-    unreadable: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """And why."""
 
 
 def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) -> _Read[Found]:
@@ -104,9 +105,15 @@ def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) ->
         try:
             read.found[document["_id"]] = reader(document)
         except (ValueError, LookupError, TypeError) as error:  # of another version, or altered
-            log.error("an event cannot be read", id=document["_id"], error=str(error))
-            read.unreadable += 1
+            read.unreadable[document["_id"]] = str(error)
     return read
+
+
+def _readable(read: _Read[Found]) -> dict[str, Found]:
+    """What could be read. The log tells what could not."""
+    for identity, reason in read.unreadable.items():
+        log.error("an event cannot be read", id=identity, reason=reason)
+    return read.found
 
 
 def _outboxes(documents: Iterable[Document]) -> _Read[list[Outstanding]]:
@@ -139,7 +146,7 @@ def _send_unsent(resources: Resources) -> int:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
-        for record, outbox in _outboxes(collection.find(query, {"outbox": 1})).found.items():
+        for record, outbox in _readable(_outboxes(collection.find(query, {"outbox": 1}))).items():
             for each in outbox:
                 resources.broker.send_to(each.stage, each.event)
             sent += len(outbox)
@@ -154,7 +161,7 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
-        outboxes = _outboxes(collection.find(query, {"outbox": 1})).found
+        outboxes = _readable(_outboxes(collection.find(query, {"outbox": 1})))
         every = [each for outbox in outboxes.values() for each in outbox]
         settled = resources.store.settled(_kinds(every))
         done = [
@@ -181,7 +188,7 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
     awaited = [document["waiting_for"] for document in left if "waiting_for" in document]
     wait_is_over = {None, *resources.store.settled(dict.fromkeys(awaited))}
     free = [document for document in left if document.get("waiting_for") in wait_is_over]
-    found = _begun(free).found
+    found = _readable(_begun(free))
     still_open = _still_open(resources, found.values())
     for effect in found.keys() - still_open.keys():
         resources.work.finish(effect)
@@ -200,7 +207,7 @@ def _send_due(resources: Resources) -> int:
     """Send the events whose next try is due."""
     now = datetime.now(UTC)
     waiting = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
-    due = list(_begun(waiting).found.values())
+    due = list(_readable(_begun(waiting)).values())
     for each in due:
         resources.broker.send_to(each.stage, each.event)
     resources.work.touch([each.effect for each in due])

@@ -207,6 +207,17 @@ def test_events_that_are_not_sent_are_told_once_the_sweep_should_have(
     assert problem.startswith("events of 1 records are not sent, the oldest for ")
 
 
+def test_events_that_cannot_be_read_are_a_problem(
+    run: Run, resources: Resources, everybody: None
+) -> None:
+    outcome = ingested(due(timedelta(0)))
+    resources.store.record(outcome.record, outcome.events)
+    of_later = {"outbox.0.version": 99}
+    resources.store.collection(Batch).update_one({}, {"$set": of_later})
+    problems = state(run, 1)["problems"]
+    assert problems == ["events of 1 records cannot be read; the workers' logs say which"]
+
+
 @pytest.mark.parametrize("settled_by", ["replay", "dismiss"])
 def test_open_dead_letters_are_a_problem(
     run: Run, resources: Resources, everybody: None, settled_by: str
