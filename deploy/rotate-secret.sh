@@ -76,8 +76,9 @@ redis_password)
     fi
     if [ "$(cat "$secrets/redis_password")" = "$(cat "$secrets/redis_password_old")" ]; then
         make_anew redis_password
-    fi
-    derive # both are good now
+    else
+        derive
+    fi # both are good now
     load_redis_users
     restart_clients
     compose restart flower

@@ -86,7 +86,7 @@ def unsettled(resources: Resources) -> Unsettled:
 
 def _still_open(resources: Resources, outstanding: Iterable[Outstanding]) -> dict[str, Outstanding]:
     found = {each.effect: each for each in outstanding}
-    settled = resources.store.settled(_kinds(found.values()))
+    settled = resources.store.settled({effect: each.event.type for effect, each in found.items()})
     return {effect: each for effect, each in found.items() if effect not in settled}
 
 
@@ -135,10 +135,6 @@ def _begun(documents: Iterable[Document]) -> _Read[Outstanding]:
     )
 
 
-def _kinds(outstanding: Iterable[Outstanding]) -> dict[str, str | None]:
-    return {each.effect: each.event.type for each in outstanding}
-
-
 def _send_unsent(resources: Resources) -> int:
     """Send the events of records whose worker died, or lost the broker, before it had sent them."""
     sent = 0
@@ -162,16 +158,14 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
         outboxes = _readable(_outboxes(collection.find(query, {"outbox": 1})))
-        every = [each for outbox in outboxes.values() for each in outbox]
-        settled = resources.store.settled(_kinds(every))
+        still_open = _still_open(resources, chain.from_iterable(outboxes.values()))
         done = [
             record
             for record, outbox in outboxes.items()
-            if all(each.effect in settled for each in outbox)
+            if not any(each.effect in still_open for each in outbox)
         ]
         resources.store.close_outboxes(name, done)
-        taken_up = settled | begun
-        yield from (each for each in every if each.effect not in taken_up)
+        yield from (each for effect, each in still_open.items() if effect not in begun)
 
 
 def _left_over(resources: Resources) -> Iterator[Outstanding]:

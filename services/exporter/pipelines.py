@@ -9,10 +9,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, get_args
 
-import structlog
-
 from services.exporter import metrics
-from services.exporter.failures import NOT_AS_WRITTEN, reason_of
+from services.exporter.failures import NOT_AS_WRITTEN, FailureLog, reason_of
 from services.exporter.metrics import Family, Samples, label
 from shared.drift import P_VALUES, PerformanceFinding, Verdict
 from shared.events import Sha256
@@ -20,8 +18,6 @@ from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
 from shared.records import Batch, DriftReport, ModelVersion, Publication
 from shared.store import MEASURED, NUMBERED, Document, Store
-
-log = structlog.get_logger(__name__)
 
 _TESTS_LOOKED_AT: Final = 10
 
@@ -37,7 +33,7 @@ class PipelineFigures:
         self._store = store
         self._pipelines = pipelines
         self._started = datetime.now(UTC)
-        self._failures: dict[str, str | None] = dict.fromkeys(pipelines)
+        self._failures = {name: FailureLog(pipeline=name) for name in pipelines}
         self._cells = lru_cache(maxsize=len(pipelines))(self._read_cells)
 
     def read(self) -> Samples:
@@ -59,9 +55,7 @@ class PipelineFigures:
             found, failure = list(self._read(pipeline)), None
         except NOT_AS_WRITTEN as error:
             found, failure = [], reason_of(error)
-        if failure != self._failures[pipeline.name]:
-            self._failures[pipeline.name] = failure
-            log.warning("pipeline's records", pipeline=pipeline.name, failure=failure or "none")
+        self._failures[pipeline.name].note(failure)
         return [(metrics.READABLE, (), float(failure is None)), *found]
 
     def _read(self, pipeline: Pipeline) -> Iterator[Sample]:

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Final
 
-import structlog
-
-from services.exporter.failures import reason_of
+from services.exporter.failures import FailureLog, reason_of
 from services.exporter.metrics import Samples
-
-log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS: Final = 4.0
 """A scrape waits no longer than this; Prometheus gives it as long as its interval, ten at most."""
@@ -44,7 +40,7 @@ class Source:
         self._lock = Lock()
         self._under_way: Future[Reading] | None = None
         self._late: tuple[float, Reading] | None = None
-        self._failure: str | None = None
+        self._failures = FailureLog(source=name)
 
     def begin(self) -> "Future[Reading]":
         """Ask, unless a question is under way already."""
@@ -61,7 +57,7 @@ class Source:
             reading = question.result(max(deadline - time.monotonic(), 0))
         except TimeoutError:
             reading = self._answered_late()
-        self._log_change(reading.failure)
+        self._failures.note(reading.failure)
         return reading
 
     def _answered_late(self) -> Reading:
@@ -80,12 +76,3 @@ class Source:
         reading = Reading(samples, ended - began, failure)
         self._late = (ended, reading) if reading.seconds > ANSWER_SECONDS else None
         question.set_result(reading)
-
-    def _log_change(self, failure: str | None) -> None:
-        if failure == self._failure:
-            return
-        self._failure = failure
-        if failure:
-            log.warning("no figures", source=self.name, reason=failure)
-        else:
-            log.info("figures again", source=self.name)

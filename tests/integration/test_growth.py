@@ -3,6 +3,7 @@
 import pytest
 
 from shared.stage import Resources
+from tests.integration.profiler import looked_at, profiled
 from tests.integration.workers import Workers, workers_of
 
 HOURS = 40
@@ -19,14 +20,9 @@ def test_no_query_looks_at_more_than_a_few_documents(workers: Workers) -> None:
     for _ in range(HOURS):
         workers.tick()
         workers.work()
-    database = workers.store.database
-    database.command("profile", 2)
-    workers.tick()
-    workers.work()
-    database.command("profile", 0)
-    looked_at = {
-        (entry["ns"].partition(".")[2], str(entry["command"].get("filter"))): entry["docsExamined"]
-        for entry in database["system.profile"].find({"docsExamined": {"$exists": True}})
-    }
-    assert len(looked_at) > 10
-    assert {of: seen for of, seen in looked_at.items() if seen > MOST_DOCUMENTS} == {}
+    with profiled(workers.store.database) as entries:
+        workers.tick()
+        workers.work()
+    queries = {(of, asked): seen for of, asked, seen in looked_at(entries)}
+    assert len(queries) > 10
+    assert {of: seen for of, seen in queries.items() if seen > MOST_DOCUMENTS} == {}

@@ -25,10 +25,11 @@ from shared.events import (
 )
 from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
-from shared.records import Batch, DeadLetter, DriftReport
+from shared.records import Batch, DeadLetter
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep, unsettled
+from tests.integration.plain_records import check_of, dead_letter
 
 SHA = "0" * 64
 
@@ -70,25 +71,6 @@ class Ingest:
 
 def ingest(resources: Resources, handler: Callable[..., Outcome], event: Event) -> None:
     StageRuntime("ingest", resources).handle(dump_event(event), handler)
-
-
-def report(event: BatchIngested) -> DriftReport:
-    return DriftReport(
-        **record_fields(event, "drift"),
-        verdict="no drift",
-        needs_retraining=False,
-        drift_score=0.0,
-        threshold=0.1,
-        policy="mean_change",
-        feature_drifts={},
-        feature_stats={},
-        timestamp=datetime.now(UTC),
-        sequence=event.sequence,
-        batch_id="x",
-        batch_rows=5,
-        reference_version=1,
-        reference_rows=5,
-    )
 
 
 def letters(resources: Resources) -> list[DeadLetter]:
@@ -257,7 +239,7 @@ def test_sweep_closes_what_is_done(resources: Resources) -> None:
     assert batch
     (follower,) = resources.store.events_of(batch)
     assert isinstance(follower, BatchIngested)
-    resources.store.record(report(follower))
+    resources.store.record(check_of(follower, sequence=follower.sequence))
     past = datetime.now(UTC) - timedelta(minutes=5)
     resources.store.collection(Batch).update_one({}, {"$set": {"outbox_sent_at": past}})
     sweep(resources)
@@ -341,15 +323,7 @@ def test_an_outbox_stays_open_until_everyone_is_done(resources: Resources) -> No
     store.collection(Batch).update_one({}, {"$set": {"outbox_sent_at": ago}})
     for number, stage in enumerate(ROUTES["ModelPromoted"], start=1):
         assert (store.collection(Batch).find_one({}) or {})["outbox_open"] is True
-        letter = DeadLetter(
-            **record_fields(promoted, stage),
-            stage=stage,
-            kind="ModelPromoted",
-            reason="",
-            message={},
-            attempts=1,
-        )
-        store.bury(letter)
+        store.bury(dead_letter(effect_id(stage, promoted.event_id)))
         sweep(resources)
         left = {each.stage for each in unsettled(resources).events}
         assert left == set(list(ROUTES["ModelPromoted"])[number:])

@@ -1,16 +1,16 @@
 """The store against a real MongoDB."""
 
 from datetime import UTC, datetime
-from typing import Literal
 
 import pytest
 
 from shared.events import BatchIngested, IngestionDue, caused_fields, first_event_fields
 from shared.failures import WillNotPass
 from shared.outcome import record_fields
-from shared.records import Batch, DeadLetter, DriftReport
+from shared.records import Batch
 from shared.settings import SettingsError, read_settings
 from shared.store import Conflict, Store
+from tests.integration.plain_records import check_of, dead_letter
 
 
 def due(slot: int = 0) -> IngestionDue:
@@ -33,40 +33,6 @@ def batch(event: IngestionDue, sequence: int, data: str) -> Batch:
 def ingested(event: IngestionDue, sequence: int, data: str) -> BatchIngested:
     return BatchIngested(
         **caused_fields(event, "ingest", BatchIngested), sequence=sequence, rows=3, data=data
-    )
-
-
-def letter(effect: str, state: Literal["open", "replayed", "dismissed"]) -> DeadLetter:
-    return DeadLetter(
-        id=effect,
-        pipeline="air_quality",
-        trace_id="0" * 32,
-        recorded_at=datetime.now(UTC),
-        stage="ingest",
-        kind="IngestionDue",
-        reason="refused",
-        message={},
-        attempts=1,
-        state=state,
-    )
-
-
-def report(event: IngestionDue) -> DriftReport:
-    return DriftReport(
-        **record_fields(event, "drift"),
-        verdict="no drift",
-        needs_retraining=False,
-        drift_score=0.0,
-        threshold=0.1,
-        policy="mean_change",
-        feature_drifts={},
-        feature_stats={},
-        timestamp=datetime.now(UTC),
-        sequence=1,
-        batch_id="x",
-        batch_rows=5,
-        reference_version=1,
-        reference_rows=5,
     )
 
 
@@ -124,8 +90,8 @@ def test_many_effects_are_settled_as_each_of_them_is(
         if hour < 3:
             store.record(batch(due(hour), hour + 1, data))
         elif hour < 6:
-            store.bury(letter(effect, ("open", "dismissed", "replayed")[hour - 3]))
-    told = report(due(9))
+            store.bury(dead_letter(effect, state=("open", "dismissed", "replayed")[hour - 3]))
+    told = check_of(due(9))
     store.record(told)
     kinds[told.id], kinds[told.id.replace("drift", "trainer")] = "BatchIngested", None
     expected = {effect for effect, kind in kinds.items() if store.is_settled(effect, kind)}

@@ -31,6 +31,7 @@ from shared.records import Batch, DriftReport, ModelVersion, Publication
 from shared.stage import Handler, Resources, StageRuntime
 from shared.sweep import sweep
 from tests.integration.cli.conftest import Run
+from tests.integration.profiler import looked_at, profiled
 from tests.integration.publisher.promotions import model_version
 
 SLOT = datetime(2026, 1, 10, 9, tzinfo=UTC)
@@ -472,16 +473,12 @@ def test_looking_an_id_up_walks_through_no_history(
         | {"trace_id": deterministic_id("trace", number), "outbox_open": False}
         for number in range(2, 2000)
     )
-    database = resources.store.database
     for wanted in (asked.trace_id, asked.event_id[:8], f"trainer:{asked.event_id}"):
-        database["system.profile"].drop()
-        database.command("profile", 2)
-        assert find_trace(resources, wanted, "parcels") == asked.trace_id
-        database.command("profile", 0)
-        profiled = database["system.profile"].find({"docsExamined": {"$exists": True}})
-        looked_at = [entry["docsExamined"] for entry in profiled]
-        assert looked_at, wanted
-        assert max(looked_at) <= 5, wanted
+        with profiled(resources.store.database) as entries:
+            assert find_trace(resources, wanted, "parcels") == asked.trace_id
+        seen = [documents for _, _, documents in looked_at(entries)]
+        assert seen, wanted
+        assert max(seen) <= 5, wanted
 
 
 def test_a_foreign_message_is_a_chain_of_its_own(run: Run, resources: Resources) -> None:

@@ -20,6 +20,7 @@ from shared.events import (
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Notification, Publication
 from shared.stage import Resources
 from shared.store import COLLECTIONS
+from tests.integration.profiler import looked_at, profiled
 
 HISTORY = 12_000
 BACKLOG = 300
@@ -107,9 +108,8 @@ def test_a_backlog_costs_no_query_for_each_event(resources: Resources) -> None:
     served = {metric.name: metric for metric in collector.collect()}
     unfinished = served["trimtab_unfinished_events"].samples
     assert [sample.value for sample in unfinished if sample.labels["stage"] == "drift"] == [BACKLOG]
-    assert (
-        len(queries_of_a_scrape(resources, collector)) <= without + 10
-    )  # the further pages of what waits, and what is settled of it
+    # The further pages of what waits, and what of it is settled.
+    assert len(queries_of_a_scrape(resources, collector)) <= without + 10
 
 
 Query = tuple[str, str, int]
@@ -119,23 +119,11 @@ Query = tuple[str, str, int]
 def queries_of_a_scrape(resources: Resources, collector: SystemCollector) -> list[Query]:
     """What one reading asks of the records."""
     assert collector.read()["store"].failure is None  # so that indexes and plans are there
-    database = resources.store.database
-    database["system.profile"].drop()
-    database.command("profile", 2)
-    assert collector.read()["store"].failure is None
-    database.command("profile", 0)
-    profiled = database["system.profile"].find({"docsExamined": {"$exists": True}})
-    return [
-        (collection(entry), str(entry["command"].get("filter")), entry["docsExamined"])
-        for entry in profiled
-        if collection(entry) in COLLECTIONS.values()
-    ]
+    with profiled(resources.store.database) as entries:
+        assert collector.read()["store"].failure is None
+    return [query for query in looked_at(entries) if query[0] in COLLECTIONS.values()]
 
 
 def walks(queries: list[Query]) -> list[Query]:
     """Those that look at more than the newest documents."""
     return [query for query in queries if query[2] > MOST_DOCUMENTS]
-
-
-def collection(entry: dict[str, Any]) -> str:
-    return str(entry["ns"].partition(".")[2])

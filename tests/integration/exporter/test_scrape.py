@@ -29,6 +29,8 @@ from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
 from tests.integration.drift.loop import Loop, with_drift, with_gate
 from tests.integration.exporter.scrape import COMMAND, ROOT, Exporter, environment, exporting
+from tests.integration.plain_records import dead_letter
+from tests.integration.profiler import profiled
 
 pytestmark = pytest.mark.timeout(240)  # servers come and go, beside other tests
 
@@ -203,19 +205,7 @@ def test_a_record_that_cannot_be_read_takes_no_other_figure_away(
 
 def test_letters_of_unknown_pipelines_make_no_labels(exporter: Exporter, store: Store) -> None:
     for number, name in enumerate(("unknown", "taken_away", "made_up_by_whoever_can_send", A)):
-        store.bury(
-            DeadLetter(
-                id=f"drift:{number}",
-                pipeline=name,
-                trace_id="0" * 32,
-                recorded_at=datetime.now(UTC),
-                stage="drift",
-                kind="BatchIngested",
-                reason="no such pipeline",
-                message={},
-                attempts=1,
-            )
-        )
+        store.bury(dead_letter(f"drift:{number}", pipeline=name))
     letters = store.collection(DeadLetter)
     letters.insert_one({"_id": "drift:9", "state": "open", "recorded_at": datetime.now(UTC)})
     letters.insert_one(
@@ -325,11 +315,9 @@ def test_counters_do_not_fall_when_records_expire(
 def test_it_writes_nothing(exporter: Exporter, store: Store, valkey: Valkey) -> None:
     redis = Redis.from_url(valkey.url)
     before = set(store.database.list_collection_names()), redis.dbsize()
-    store.database.command("profile", 2)
-    exporter.scrape()
-    store.database.command("profile", 0)
-    profiled = store.database["system.profile"].find({"command.profile": {"$exists": False}})
-    done = {next(iter(entry["command"])) for entry in profiled}
+    with profiled(store.database) as entries:
+        exporter.scrape()
+    done = {next(iter(entry["command"])) for entry in entries}
     assert "find" in done
     assert done <= {"find", "getMore", "aggregate", "distinct", "count"}
     after = set(store.database.list_collection_names()) - {"system.profile"}, redis.dbsize()

@@ -14,9 +14,10 @@ from services.exporter import metrics
 from services.exporter.metrics import exposed
 from services.exporter.totals import LATE, Totals
 from shared.events import IngestionDue, first_event_fields
-from shared.outcome import Handling, record_fields
-from shared.records import Batch, DeadLetter, DriftReport, Record
+from shared.outcome import Handling
+from shared.records import Batch, DriftReport, Record
 from shared.store import Store
+from tests.integration.plain_records import check_of, dead_letter
 
 PIPELINE = "air_quality"
 
@@ -124,24 +125,7 @@ def test_whatever_a_record_has_become_the_figures_are_served(
 ) -> None:
     commit(store)
     event = IngestionDue(**first_event_fields(PIPELINE, "check"), slot=datetime.now(UTC))
-    report = DriftReport(
-        **record_fields(event, "drift"),
-        verdict="no drift",
-        needs_retraining=False,
-        drift_score=0.0,
-        threshold=0.1,
-        policy="mean_change",
-        feature_drifts={},
-        feature_stats={},
-        timestamp=datetime.now(UTC),
-        sequence=1,
-        batch_id="x",
-        batch_rows=5,
-        reference_version=1,
-        reference_rows=5,
-        handled_seconds=1.0,
-    )
-    store.record(report)
+    store.record(check_of(event, handled_seconds=1.0))
     store.collection(DriftReport).update_one({}, {"$set": change})
     counted = totals.look()
     assert counted[metrics.READINGS] == {(PIPELINE,): 1}
@@ -153,19 +137,7 @@ def test_whatever_a_record_has_become_the_figures_are_served(
 
 def test_letters_of_no_known_pipeline_are_counted_as_that(store: Store, totals: Totals) -> None:
     for number, name in enumerate(("unknown", "taken_away", PIPELINE)):
-        store.bury(
-            DeadLetter(
-                id=f"drift:{number}",
-                pipeline=name,
-                trace_id="0" * 32,
-                recorded_at=datetime.now(UTC),
-                stage="drift",
-                kind="BatchIngested",
-                reason="",
-                message={},
-                attempts=1,
-            )
-        )
+        store.bury(dead_letter(f"drift:{number}", pipeline=name))
     letters = totals.look()[metrics.DEAD_LETTERS]
     assert (letters["unknown", "drift"], letters[PIPELINE, "drift"]) == (2, 1)
     assert {name for name, _ in letters} == {"unknown", PIPELINE}
@@ -188,17 +160,7 @@ def test_the_end_of_what_is_looked_at_again_is_that_of_the_query(
 
 
 def test_a_letter_given_up_again_counts_again(store: Store, totals: Totals) -> None:
-    letter = DeadLetter(
-        id="publisher:1",
-        pipeline="unknown",
-        trace_id="0" * 32,
-        recorded_at=datetime.now(UTC),
-        stage="publisher",
-        kind="ModelPromoted",
-        reason="refused",
-        message={},
-        attempts=5,
-    )
+    letter = dead_letter("publisher:1", pipeline="unknown", attempts=5)
     store.bury(letter)
     assert totals.look()[metrics.DEAD_LETTERS]["unknown", "publisher"] == 1
     store.bury(letter.model_copy(update={"recorded_at": datetime.now(UTC) + timedelta(seconds=1)}))
