@@ -45,7 +45,7 @@ class Drift(BaseModel):
 
     policy: PolicyName = "calibrated"
     alpha: float = Field(1.0, gt=0, le=100)
-    """The false alarms accepted per 1,000 checks (policy `calibrated`)."""
+    """The false alarms accepted per 1,000 checks (policy `calibrated`), whatever the trigger."""
     min_effect: float = Field(0.05, ge=0, lt=1)
     """A change smaller than this, on a scale from 0 to 1, is no drift however certain it is."""
     segment: str | None = None
@@ -66,6 +66,14 @@ class Drift(BaseModel):
     """With fewer rows there is no verdict; they count in a longer window."""
     chunk_rows: int = Field(1_000_000, ge=1)
     """A batch of more rows is counted in chunks of so many, by all drift workers that are free."""
+
+    @property
+    def alpha_of_each(self) -> float:
+        """The false alarms per 1,000 checks of the data alone, and of the champion's error alone.
+
+        Where each of the two asks for a model, they share what is accepted.
+        """
+        return self.alpha / 2 if self.trigger == "either" else self.alpha
 
     @model_validator(mode="after")
     def _windows_differ(self) -> Self:

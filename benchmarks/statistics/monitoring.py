@@ -10,7 +10,7 @@ from services.drift.policies.calibrated import floors, telling, threshold_of
 from shared.drift import Drift
 
 CHECKS = 1000
-SETTINGS = Drift()
+SETTINGS = Drift(trigger="data")
 
 
 def alarms(

@@ -38,7 +38,8 @@ def check(
     Raises:
         ValueError: a table cannot be compared; the text says why.
     """
-    single = (settings or Drift()).model_copy(update={"windows": (1,)})
+    alone = {"windows": (1,), "trigger": "data"}
+    single = (settings or Drift()).model_copy(update=alone)
     if not isinstance(reference, Profile):
         reference = Profile.fit(
             reference, roles=roles, segment=segment, cluster=cluster, columns=columns, target=target

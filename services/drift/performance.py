@@ -51,8 +51,8 @@ def watches_performance(settings: Drift) -> bool:
 
 
 def threshold_of(settings: Drift) -> float:
-    """The p-value at which the champion's error alarms: α, or the smallest p that can come out."""
-    return max(settings.alpha / 1000, RESOLUTION)
+    """The p-value at which the champion's error alarms: its share of α, or the least there is."""
+    return max(settings.alpha_of_each / 1000, RESOLUTION)
 
 
 def performance(

@@ -33,12 +33,17 @@ _TRIES: Final = 4
 """The smallest of a number cell's six p-values is about as small as of four independent ones."""
 _NUMBER_WEIGHT: Final = 4.0
 _MISSING_WEIGHT: Final = 3.0
-_CATEGORY_WEIGHT: Final = 2.0
+_CATEGORY_WEIGHT: Final = 4.0
 _PAIRS_WEIGHT: Final = 0.2
 TAIL_SHARE: Final = 0.0105
 """Bins whose mid-rank is within this of an end make its 1 % tail."""
+_RARE_SHARE: Final = 0.025
+"""A category's value is rare if the reference has it in at most this share of its rows."""
+_MEAN_ABSOLUTE: Final = np.sqrt(2 / np.pi)
+"""The mean absolute value of a standard normal variable."""
 _TAIL_WEIGHT: Final = 5
-"""An excess of 1 % of the rows in a 1 % tail weighs as a change of 5 % of the rows elsewhere."""
+"""An excess of 1 % of the rows in a 1 % tail, or in a rare value, weighs as a change of 5 % of the
+rows elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,13 @@ class Layout:
     """Bins of a number cell, the longest one's."""
     categories: int
     levels: int
-    """Bins of a category cell, the longest one's."""
+    """Bins in which a category column is shown, the longest one's."""
+    buckets: int
+    """Bins in which a category column is tested; one more is for missing values."""
 
     @property
     def size(self) -> int:
-        return self.numbers * (self.bins + 1) + self.categories * self.levels
+        return self.buckets_start + self.categories * (self.buckets + 1)
 
     @property
     def missing_start(self) -> int:
@@ -64,6 +71,10 @@ class Layout:
     @property
     def categories_start(self) -> int:
         return self.missing_start + self.numbers
+
+    @property
+    def buckets_start(self) -> int:
+        return self.categories_start + self.categories * self.levels
 
     def numbers_of(self, flat: Floats) -> Floats:
         """Shape (b, numbers, bins)."""
@@ -74,8 +85,14 @@ class Layout:
         return flat[:, self.missing_start : self.categories_start]
 
     def categories_of(self, flat: Floats) -> Floats:
-        """Shape (b, categories, levels)."""
-        return flat[:, self.categories_start :].reshape(len(flat), self.categories, self.levels)
+        """What is shown of category columns, shape (b, categories, levels)."""
+        shown = flat[:, self.categories_start : self.buckets_start]
+        return shown.reshape(len(flat), self.categories, self.levels)
+
+    def buckets_of(self, flat: Floats) -> Floats:
+        """What is tested of category columns, shape (b, categories, buckets + 1)."""
+        tested = flat[:, self.buckets_start :]
+        return tested.reshape(len(flat), self.categories, self.buckets + 1)
 
 
 @dataclass(frozen=True)
@@ -240,39 +257,86 @@ class MissingTest:
 
 @dataclass(frozen=True)
 class CategoryTest:
-    """The two-sample χ² over categories, and the most over-full one ('never seen' among them)."""
+    """The two-sample χ² over the buckets of values, and the most over-full bucket."""
 
     design_effect: Floats
-    levels: Floats
 
     def p_values(self, reference: Floats, current: Floats) -> Floats:
-        """Counts of shape (b, cells, levels); the result has shape (b, cells)."""
+        """Counts of shape (b, cells, buckets); the result has shape (b, cells)."""
         m, n = reference.sum(-1), current.sum(-1)
         m1, n1 = np.maximum(m, 1), np.maximum(n, 1)
-        fullest = self.levels / 2 * _fullest(reference, current, self.design_effect)
+        filled = (reference + current > 0).sum(-1)
+        fullest = (filled + 1) / 2 * _fullest(reference, current, self.design_effect)
         p = np.minimum(self._chi_square(reference, current, n1, m1), fullest)
         return _p_where_tested(p, n, m)
 
     def _chi_square(self, reference: Floats, current: Floats, n: Floats, m: Floats) -> Floats:
-        """χ² of homogeneity; categories of which a sample expects less than one row are merged."""
+        """χ² of homogeneity; buckets of which a sample expects less than one row are merged."""
+        pooled, difference = self._merged(reference, current, n, m)
+        terms = np.divide(difference**2, pooled, out=np.zeros_like(pooled), where=pooled > 0)
+        degrees = np.maximum((pooled > 0).sum(-1) - 1, 1)
+        statistic = terms.sum(-1) * (n * m / (n + m)) / self.design_effect
+        return np.asarray(special.chdtrc(degrees, statistic))
+
+    def _merged(
+        self, reference: Floats, current: Floats, n: Floats, m: Floats
+    ) -> tuple[Floats, Floats]:
+        """The buckets' shares of both samples, and by how much the batch's are larger.
+
+        Buckets of which a sample expects less than one row become one, the last. If it expects less
+        as well, its share is zero: one row in it would weigh too much.
+        """
         pooled = (reference + current) / (n + m)[..., None]
-        effective_rows = np.minimum(n, m) / self.design_effect
-        frequent = pooled * effective_rows[..., None] >= 1
         difference = current / n[..., None] - reference / m[..., None]
-        terms = np.divide(difference**2, pooled, out=np.zeros_like(pooled), where=frequent)
-        rare = np.where(frequent, 0, pooled).sum(-1)
-        rare_difference = np.where(frequent, 0, difference).sum(-1)
-        total = terms.sum(-1) + np.divide(
-            rare_difference**2, rare, out=np.zeros_like(rare), where=rare > 0
+        least = self.design_effect / np.minimum(n, m)
+        frequent = pooled >= least[..., None]
+        rare, rare_difference = (
+            np.where(frequent, 0, part).sum(-1, keepdims=True) for part in (pooled, difference)
         )
-        degrees = np.maximum(frequent.sum(-1) + (rare > 0) - 1, 1)
-        return np.asarray(special.chdtrc(degrees, total * (n * m / (n + m)) / self.design_effect))
+        enough = rare >= least[..., None]
+        parts = (
+            np.concatenate([np.where(frequent, part, 0), np.where(enough, rest, 0)], -1)
+            for part, rest in ((pooled, rare), (difference, rare_difference))
+        )
+        shares, differences = parts
+        return shares, differences
 
     def effects(self, reference: Floats, current: Floats) -> Floats:
-        """Total variation distance."""
-        m, n = reference.sum(-1, keepdims=True), current.sum(-1, keepdims=True)
-        difference = current / np.maximum(n, 1) - reference / np.maximum(m, 1)
-        return np.where(n[..., 0] > 0, np.abs(difference).sum(-1) / 2, 0.0)
+        """How far the shares moved, beyond what chance alone gives.
+
+        The total variation distance, or five times the excess of a bucket that is rare in the
+        reference. Total variation adds up sampling errors, so without any change it is E > 0,
+        the more so the more buckets there are; (D - E) / (1 - E) is 0 then on average, and still 1
+        for samples that have nothing in common.
+        """
+        m, n = reference.sum(-1), current.sum(-1)
+        m1, n1 = np.maximum(m, 1), np.maximum(n, 1)
+        pooled, difference = self._merged(reference, current, n1, m1)
+        error = self._standard_error(pooled, n1, m1)
+        chance = _MEAN_ABSOLUTE * error.sum(-1) / 2
+        moved = np.abs(difference).sum(-1) / 2
+        total = (moved - chance) / np.maximum(1 - chance, 0.1)
+        rare = self._rare_excess(reference, current, n1, m1)
+        effect = np.maximum(total, _TAIL_WEIGHT * rare)
+        return np.where(n > 0, np.clip(effect, 0, 1), 0.0)
+
+    def _rare_excess(self, reference: Floats, current: Floats, n: Floats, m: Floats) -> Floats:
+        """The largest excess of a bucket that is rare in the reference.
+
+        What chance gives to the fullest of so many is taken off (Bernstein's inequality).
+        """
+        rare = reference <= _RARE_SHARE * m[..., None]
+        excess = current / n[..., None] - reference / m[..., None]
+        error = self._standard_error((reference + current) / (n + m)[..., None], n, m)
+        tries = np.log1p((rare & (reference + current > 0)).sum(-1, keepdims=True))
+        rows = tries / 3 * (self.design_effect / n)[..., None]
+        beyond = excess - np.sqrt(2 * tries) * error - rows
+        return np.asarray(np.where(rare, beyond, 0).max(-1))
+
+    def _standard_error(self, share: Floats, n: Floats, m: Floats) -> Floats:
+        """Of the difference of two samples' shares; shapes (b, cells, buckets) and (b, cells)."""
+        rows = (1 / n + 1 / m) * self.design_effect
+        return np.asarray(np.sqrt(share * np.maximum(1 - share, 0) * rows[..., None]))
 
 
 @dataclass(frozen=True)
@@ -334,7 +398,7 @@ class Cells:
         """Each cell's p-value: numbers, missing, categories, pairs; shape (b, cells)."""
         was, is_ = self.layout.numbers_of(reference.flat), self.layout.numbers_of(current.flat)
         lacked, lacks = map(self.layout.missing_of, (reference.flat, current.flat))
-        categories = map(self.layout.categories_of, (reference.flat, current.flat))
+        categories = map(self.layout.buckets_of, (reference.flat, current.flat))
         parts = (
             self.number.p_values(was, is_),
             self.missing.p_values((was.sum(-1), lacked), (is_.sum(-1), lacks)),
@@ -347,7 +411,7 @@ class Cells:
         """The size of each cell's change, from 0 to 1; order and shape as `p_values`."""
         was, is_ = self.layout.numbers_of(reference.flat), self.layout.numbers_of(current.flat)
         lacked, lacks = map(self.layout.missing_of, (reference.flat, current.flat))
-        categories = map(self.layout.categories_of, (reference.flat, current.flat))
+        categories = map(self.layout.buckets_of, (reference.flat, current.flat))
         parts = (
             self.number.effects(was, is_),
             self.missing.effects((was.sum(-1), lacked), (is_.sum(-1), lacks)),

@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from services.drift.calibration.arrays import Array
-from services.drift.calibration.binning import Binning, Counts, quantile_edges
+from services.drift.calibration.binning import (
+    HASHES,
+    Binning,
+    Counts,
+    Edges,
+    quantile_edges,
+    value_hashes,
+)
 from services.drift.calibration.cells import DEGREES, SMALLEST_CELL, Floats
 from services.drift.calibration.dependence import ClusteredRows, Indices
 from services.drift.calibration.null import Sample
@@ -19,18 +26,28 @@ MIN_SEGMENT_ROWS: Final = 100
 """A segment with fewer reference rows has no cells of its own."""
 MAX_SEGMENTS: Final = 100
 MAX_LABELS: Final = 100
-"""A category column's less frequent values share one bin."""
+"""A category column's less frequent values are shown as one."""
+FEWEST_BUCKETS: Final = 16
+MOST_BUCKETS: Final = 512
 SAMPLE_ROWS: Final = 50_000
 """Of a larger reference a sample of this size stands for it in what concerns variances."""
 
+_CLUSTERS_OF_A_BUCKET: Final = 5
+"""A reference has so many clusters, or independent rows, for each bucket of a category column."""
 _OPEN_END_SHARE: Final = 0.002
 _MIN_CLUSTERED_ROWS: Final = 20
 _MIN_PAIR_ROWS: Final = 50
 _SMALLEST_VARIANCE: Final = 1e-6
 
 
-def fit_binning(frame: Frame, roles: Roles) -> Binning:
-    """Fix the bins of every cell at the reference's quantiles and categories."""
+def fit_binning(frame: Frame, roles: Roles, clusters: Indices | None) -> Binning:
+    """Fix the bins of every cell at the reference's quantiles and categories.
+
+    Args:
+        clusters: the cluster of each row; None if each row is its own.
+    """
+    independent = frame.rows if clusters is None else int(clusters.max(initial=-1)) + 1
+    buckets = int(np.clip(independent // _CLUSTERS_OF_A_BUCKET, FEWEST_BUCKETS, MOST_BUCKETS))
     segments = _segments(frame, roles.segment)
     members = _members(frame, roles.segment, segments)
     compared = (*roles.categories, *_also(roles.segment, roles.categories))
@@ -39,12 +56,15 @@ def fit_binning(frame: Frame, roles: Roles) -> Binning:
     units = [_standard_unit(values[np.isfinite(values)]) for values in columns]
     return Binning(
         numbers=roles.numbers,
+        target=roles.target,
         segment=roles.segment,
         segments=segments,
         edges=tuple(_edges(values, members) for values in columns),
         categories=compared,
         labels=tuple(tuple(label for label, _ in rows[:MAX_LABELS]) for rows in counted),
         others=tuple(frozenset(label for label, _ in rows[MAX_LABELS:]) for rows in counted),
+        buckets=buckets,
+        hashes=tuple(_hash(rows[:MAX_LABELS], buckets) for rows in counted),
         centre=np.array([centre for centre, _ in units]),
         scale=np.array([scale for _, scale in units]),
     )
@@ -59,6 +79,16 @@ def _category_rows(frame: Frame, name: str) -> list[tuple[str, int]]:
     codes, labels = frame.categories(name)
     rows = np.bincount(codes[codes != MISSING], minlength=len(labels))
     return sorted(zip(labels, rows.tolist(), strict=True), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _hash(rows: list[tuple[str, int]], buckets: int) -> int:
+    """The hash that keeps the most frequent values apart: the sum of squared counts is smallest."""
+    if not rows:
+        return 0
+    hashes = np.array([value_hashes(label) for label, _ in rows]) % buckets
+    counts = np.array([number for _, number in rows], float)
+    sums = [(np.bincount(hashes[:, hash_], counts) ** 2).sum() for hash_ in range(HASHES)]
+    return int(np.argmin(sums))
 
 
 def _segments(frame: Frame, segment: str | None) -> tuple[str, ...]:
@@ -79,7 +109,7 @@ def _members(
     return [codes == code_of[name] for name in segments]
 
 
-def _edges(values: Numbers, members: list[NDArray[np.bool_]]) -> tuple[Numbers, ...]:
+def _edges(values: Numbers, members: list[NDArray[np.bool_]]) -> tuple[Edges, ...]:
     present = np.isfinite(values)
     parts = (values[present & rows] for rows in members)
     return (quantile_edges(values[present]), *map(quantile_edges, parts))
@@ -189,22 +219,44 @@ class SampledRows:
         )
 
     def _phantoms(self, scores: "Scores") -> NDArray[np.intp]:
-        """Rows with a value beyond the reference's smallest or largest, one each a number cell.
+        """Rows with a value that the reference does not have.
 
-        The truth reaches beyond the extremes of a sample: on average by a share of 1 / (rows + 1)
-        at each end of a continuous column. An end at which rows pile up has none.
+        One each for the ends of a number cell, beyond the smallest and the largest value: the truth
+        reaches beyond the extremes of a sample, on average by a share of 1 / (rows + 1) at each end
+        of a continuous column. An end at which rows pile up has none. One for each category column:
+        by Laplace's rule of succession a new row has a new value about as often.
         """
-        layout, made = self.binning.layout, []
+        layout = self.binning.layout
+        made: list[Indices] = []
         for slot in range(self.binning.number_slots.stop):
             codes = self.codes[:, slot]
             cells = np.where(codes < layout.missing_start, codes // layout.bins, -1)
             for cell in np.unique(cells[cells >= 0]):
                 rows = np.flatnonzero(cells == cell)
-                for bin_ in scores.open_ends(int(cell)):
-                    row = self.codes[self._generator.choice(rows)].copy()
-                    row[slot] = cell * layout.bins + bin_
-                    made.append(row)
+                made += [
+                    self._phantom(rows, slot, int(cell) * layout.bins + bin_)
+                    for bin_ in scores.open_ends(int(cell))
+                ]
+        every = np.arange(len(self.codes))
+        made += [
+            self._phantom(every, slot, self._unseen_bucket(slot))
+            for slot in range(self.binning.number_slots.stop, self.codes.shape[1])
+        ]
         return np.array(made, np.intp).reshape(-1, self.codes.shape[1])
+
+    def _phantom(self, rows: Indices, slot: int, code: int) -> Indices:
+        """One of the rows, with another code in a slot."""
+        row = self.codes[self._generator.choice(rows)].copy()
+        row[slot] = code
+        return np.asarray(row)
+
+    def _unseen_bucket(self, slot: int) -> int:
+        """The code of a bucket that no row of a category column falls into, if there is one."""
+        column = slot - self.binning.number_slots.stop
+        start = self.binning.layout.buckets_start + column * (self.binning.buckets + 1)
+        every = start + np.arange(self.binning.buckets)
+        empty = np.setdiff1d(every, self.codes[:, slot])
+        return int(self._generator.choice(empty if len(empty) else every))
 
 
 def _sampled(rows: int, clusters: Indices | None, generator: np.random.Generator) -> Indices:
@@ -241,20 +293,33 @@ def fit_dependence(rows: SampledRows, reference: Counts, scores: Scores) -> Depe
 
 
 def _pair_variance(rows: SampledRows, scores: Scores) -> tuple[Floats, Floats]:
-    """The variance of each pair's product over clusters, and 1 where the pair can be tested."""
+    """The variance of each pair's product over clusters, and 1 where the pair can be tested.
+
+    A correlation rests on the rows in which neither column has its most frequent value: if there
+    are few, as of two rare flags, the sample says little of how the product varies.
+    """
     values, present = rows.scores(rows.codes, scores.normal)
+    varied = [_unusual(*column).sum() for column in zip(values.T, present.T, strict=True)]
     first, second = rows.binning.pairs
     variance, tested = np.ones(len(first)), np.zeros(len(first))
     for pair, (one, other) in enumerate(zip(first, second, strict=True)):
         both = present[:, one] & present[:, other]
+        expected = varied[one] * varied[other] / max(len(both), 1)
         products = (values[:, one] * values[:, other])[both]
-        if len(products) >= _MIN_PAIR_ROWS and products.var() > _SMALLEST_VARIANCE:
+        if expected >= _MIN_PAIR_ROWS and products.var() > _SMALLEST_VARIANCE:
             tested[pair] = 1
             variance[pair] = products.var()
             if rows.clusters is not None:
                 sums = np.bincount(rows.clusters[both], products - products.mean())
                 variance[pair] = max(variance[pair], sums @ sums / len(products))
     return variance, tested
+
+
+def _unusual(scores: Floats, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a column has another value than its most frequent one."""
+    different, place = np.unique(scores, return_inverse=True)
+    rows = np.bincount(place, present, len(different))
+    return np.asarray(present & (place != np.argmax(rows)))
 
 
 def _number_dependence(
@@ -285,10 +350,11 @@ def _missing_dependence(rows: SampledRows, clusters: Indices, reference: Counts)
 
 def _category_dependence(rows: SampledRows, clusters: Indices, reference: Counts) -> Floats:
     layout = rows.binning.layout
-    counted = layout.categories_of(reference.stacked.flat)[0]
+    counted = layout.buckets_of(reference.stacked.flat)[0]
     shares = counted / np.maximum(counted.sum(-1, keepdims=True), 1)
     slots = slice(rows.binning.number_slots.stop, None)
-    members = _clustered(rows, clusters, slots, layout.categories_start, layout.size, layout.levels)
+    bins = layout.buckets + 1
+    members = _clustered(rows, clusters, slots, layout.buckets_start, layout.size, bins)
     return members.design_effects(shares)
 
 

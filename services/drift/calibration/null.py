@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from services.drift.calibration.binning import Pairs, pair_products
 from services.drift.calibration.cells import CellCounts, Floats
 
 SIZES: Final = (5, 10, 20, 50, 100, 300, 1000, 3000)
@@ -54,7 +55,7 @@ class Sample:
     """Of each row."""
     size: int
     """Of the flat counts."""
-    pairs: tuple[Indices, Indices]
+    pairs: Pairs
 
     @cached_property
     def reference(self) -> CellCounts:
@@ -106,7 +107,7 @@ class Sample:
         counted = np.bincount(self.codes[chosen].ravel(), minlength=self.size + 1)
         scores, present = self.scores[chosen], self.present[chosen]
         flat = counted[: self.size].astype(float)
-        return flat, _products(scores, self.pairs), _products(present, self.pairs)
+        return flat, pair_products(scores.T, self.pairs), pair_products(present.T, self.pairs)
 
     def _weighted(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
         by_row = weights[self.clusters]
@@ -114,12 +115,10 @@ class Sample:
         repeated = np.repeat(by_row, self.codes.shape[1])
         counted = np.bincount(self.codes.ravel(), repeated, self.size + 1)
         root = np.sqrt(by_row)[:, None]
-        sums, rows = (_products(part * root, self.pairs) for part in (self.scores, self.present))
+        sums, rows = (
+            pair_products((part * root).T, self.pairs) for part in (self.scores, self.present)
+        )
         return counted[: self.size].astype(float), sums, rows
-
-
-def _products(columns: Floats, pairs: tuple[Indices, Indices]) -> Floats:
-    return np.asarray((columns.T @ columns)[pairs])
 
 
 def _stacked(counted: list[tuple[Floats, Floats, Floats]]) -> CellCounts:

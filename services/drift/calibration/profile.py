@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.drift.calibration.arrays import Array
-from services.drift.calibration.binning import Binning, Counts
+from services.drift.calibration.binning import Binning, Counts, Edges
 from services.drift.calibration.cells import (
     TAIL_SHARE,
     CategoryTest,
@@ -36,7 +36,7 @@ from services.drift.report.model import ColumnRole
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles
 
-FORMAT: Final = "trimtab-profile/1"
+FORMAT: Final = "trimtab-profile/2"
 
 _SEED: Final = 20_240_507
 """The same reference gives the same profile, wherever and whenever."""
@@ -92,11 +92,12 @@ class Profile:
         roles = roles or infer_roles(
             frame, columns=columns, segment=segment, cluster=cluster, target=target
         )
-        binning = fit_binning(frame, roles)
+        clusters = cluster_ids(frame, roles.cluster)
+        binning = fit_binning(frame, roles, clusters)
         unscored = binning.count(frame, np.zeros(binning.layout.missing_start))
         scores = Scores(binning, binning.layout.numbers_of(unscored.stacked.flat)[0])
         counts = binning.count(frame, scores.normal.ravel())
-        rows = SampledRows(frame, binning, cluster_ids(frame, roles.cluster), _SEED)
+        rows = SampledRows(frame, binning, clusters, _SEED)
         dependence = fit_dependence(rows, counts, scores)
         tests = _tests(binning, scores, dependence)
         null = Null({}, Simulation(rows.sample(scores), tests.statistic, _SEED))
@@ -208,10 +209,7 @@ def _tests(binning: Binning, scores: Scores, dependence: Dependence) -> Cells:
             design_effect=dependence.number,
         ),
         missing=MissingTest(dependence.missing),
-        category=CategoryTest(
-            dependence.category,
-            np.array([len(labels) + 3.0 for labels in binning.labels]),
-        ),
+        category=CategoryTest(dependence.category),
         pair=PairTest(dependence.pair_variance, dependence.pair_tested > 0),
         pairs=binning.pairs,
         normal_scores=scores.normal,
@@ -265,12 +263,15 @@ class BinningDocument(_Document):
     """Bins as JSON."""
 
     numbers: tuple[str, ...]
+    target: str | None
     segment: str | None
     segments: tuple[str, ...]
-    edges: tuple[tuple[Array, ...], ...]
+    edges: tuple[tuple[Edges, ...], ...]
     categories: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
     others: tuple[frozenset[str], ...]
+    buckets: int
+    hashes: tuple[int, ...]
     centre: Array
     scale: Array
 
@@ -303,7 +304,7 @@ class CountsDocument(_Document):
 class ProfileDocument(_Document):
     """A profile as JSON."""
 
-    format: Literal["trimtab-profile/1"] = FORMAT
+    format: Literal["trimtab-profile/2"] = FORMAT
     roles: RolesDocument
     binning: BinningDocument
     reference: CountsDocument

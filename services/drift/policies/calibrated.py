@@ -79,7 +79,7 @@ def _rank(judged: _Judged) -> tuple[bool, float]:
 
 def threshold_of(batches: int, settings: Drift) -> float:
     """The p-value at which a window of so many batches alarms."""
-    share = settings.alpha / 1000 * batches / len(settings.windows)
+    share = settings.alpha_of_each / 1000 * batches / len(settings.windows)
     return min(share, _LARGEST_THRESHOLD)
 
 

@@ -52,7 +52,7 @@ def _drawable(edges: Numbers) -> bool:
 def _place(binning: Binning, cell: CellFinding) -> tuple[int, Numbers]:
     column = binning.numbers.index(cell.column)
     group = 0 if cell.segment is None else 1 + binning.segments.index(cell.segment)
-    return column * binning.groups + group, binning.edges[column][group]
+    return column * binning.groups + group, binning.edges[column][group].at
 
 
 def _histogram(cell: CellFinding, edges: Numbers, reference: Floats, current: Floats) -> Histogram:

@@ -91,7 +91,7 @@ def _distance(
     binning: Binning, column: int, reference: Floats, current: Floats, moments: Floats
 ) -> float:
     """The Wasserstein distance in standard units; exact beyond the reference's extremes."""
-    edges = binning.standard(column, binning.edges[column][0])
+    edges = binning.standard(column, binning.edges[column][0].at)
     width = len(edges) + 1
     within = wasserstein(edges, reference[:width], current[:width])
     return float(within + moments[3:].sum() / max(moments[0], 1))

@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 
+from services.drift.calibration.binning import Edges
 from services.drift.calibration.cells import TAIL_SHARE, Floats
 from services.drift.calibration.scores import mid_ranks
 from services.drift.report.wording import figure, name, percent
-from services.drift.tables.frame import Numbers
 
 _TELLING_TAIL: Final = 0.03
 """A 1 % tail that holds this share of the rows is worth a word."""
@@ -15,11 +15,11 @@ _MIDDLE: Final = (0.25, 0.5, 0.75)
 _MIN_SHARE_CHANGE: Final = 0.005
 
 
-def number_direction(edges: Numbers, reference: Floats, current: Floats) -> str:
+def number_direction(edges: Edges, reference: Floats, current: Floats) -> str:
     """'median 84 → 131, 27 % of rows above the reference's 99th percentile'.
 
     Args:
-        edges: of the cell's bins, of shape (bins - 1,).
+        edges: of the cell's bins, one fewer than those.
         reference: rows in each bin, of shape (bins,).
         current: likewise, of the batch.
     """
@@ -31,7 +31,7 @@ def number_direction(edges: Numbers, reference: Floats, current: Floats) -> str:
     return ", ".join(parts)
 
 
-def _middle(edges: Numbers, reference: Floats, current: Floats) -> str:
+def _middle(edges: Edges, reference: Floats, current: Floats) -> str:
     before, after = (_quartiles(edges, side) for side in (reference, current))
     if before[1] != after[1]:
         return f"median {before[1]} → {after[1]}"
@@ -43,19 +43,19 @@ def _middle(edges: Numbers, reference: Floats, current: Floats) -> str:
     return f"median {before[1]} as before"
 
 
-def _quartiles(edges: Numbers, counts: Floats) -> tuple[str, str, str]:
-    """Quartiles to the bin's upper edge, a value of the reference."""
+def _quartiles(edges: Edges, counts: Floats) -> tuple[str, str, str]:
+    """Quartiles as the largest value of the reference in their bin."""
     share = np.cumsum(counts) / counts.sum()
     first, second, third = (int(np.searchsorted(share, at - 1e-12)) for at in _MIDDLE)
-    return _edge(edges, first), _edge(edges, second), _edge(edges, third)
+    return _largest_value(edges, first), _largest_value(edges, second), _largest_value(edges, third)
 
 
-def _edge(edges: Numbers, bin_: int) -> str:
+def _largest_value(edges: Edges, bin_: int) -> str:
     if bin_ == 0:
-        return f"below {figure(edges[0])}"
+        return f"below {figure(edges.values[0])}"
     if bin_ == len(edges):
-        return f"above {figure(edges[-1])}"
-    return figure(edges[bin_])
+        return f"above {figure(edges.values[-1])}"
+    return figure(edges.values[bin_])
 
 
 def _tails(reference: Floats, current: Floats) -> list[str]:

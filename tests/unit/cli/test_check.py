@@ -257,13 +257,13 @@ def test_a_broken_profile() -> None:
     del document["binning"]["edges"]
     text = json.dumps(document, separators=(",", ":")).encode()
     Path("kept").write_bytes(gzip.compress(text))
-    assert "kept: not a profile (trimtab-profile/1): binning.edges" in refused(
+    assert "kept: not a profile (trimtab-profile/2): binning.edges" in refused(
         "check", "kept", "same.csv"
     )
     Path("kept").write_bytes(gzip.compress(text)[:-100])
     assert "kept: not a profile" in refused("check", "kept", "same.csv")
-    Path("kept").write_bytes(gzip.compress(text.replace(b"profile/1", b"profile/9", 1)))
-    assert "kept: not a profile (trimtab-profile/1): format" in refused("check", "kept", "same.csv")
+    Path("kept").write_bytes(gzip.compress(text.replace(b"profile/2", b"profile/9", 1)))
+    assert "kept: not a profile (trimtab-profile/2): format" in refused("check", "kept", "same.csv")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.drift import Profile, check
+from services.drift import Profile, check, performance
 from services.drift.calibration.null import SIZES
+from services.drift.policies.calibrated import threshold_of
 from shared.drift import Drift
 
 QUICK = 300
@@ -256,3 +257,50 @@ def test_a_shift_of_both_columns_is_not_a_change_of_their_correlation(profile: P
         if cell.kind == "pair" and {cell.column, cell.other_column} == {"level", "skewed"}
     )
     assert pair.effect < 0.2
+
+
+def test_data_and_error_share_the_false_alarms_that_are_accepted() -> None:
+    for trigger, each in (("either", 0.5), ("data", 1), ("performance", 1), ("both", 1)):
+        settings = Drift.model_validate({"trigger": trigger, "windows": [1, 6]})
+        assert threshold_of(1, settings) == pytest.approx(each / 1000 / 2)
+        assert threshold_of(6, settings) == pytest.approx(6 * each / 1000 / 2)
+        assert performance.threshold_of(settings) == pytest.approx(each / 1000)
+
+
+def test_values_that_differ_in_their_last_digits_have_not_changed() -> None:
+    generator = np.random.default_rng(17)
+    tenths = np.round(generator.uniform(0, 1, 2000), 1)
+    reference = pd.DataFrame({"x": tenths, "y": generator.normal(size=2000)})
+    for other in (tenths.astype(np.float32), (tenths - tenths.mean()) + tenths.mean()):
+        report = check(reference, reference.assign(x=other.astype(float)))
+        (cell,) = (cell for cell in report.cells if cell.kind == "number" and cell.column == "x")
+        assert (report.verdict, cell.effect) == ("no drift", 0.0)
+        assert cell.direction == "median 0.5 as before"
+
+
+@pytest.mark.parametrize("rows", [10, 100, 1000])
+def test_many_values_with_a_long_tail_are_no_drift(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    shares = np.arange(1, 301) ** -1.2
+    shares /= shares.sum()
+
+    def places(number: int) -> pd.DataFrame:
+        drawn = generator.choice(300, number, p=shares).astype(str)
+        return pd.DataFrame({"place": drawn, "level": generator.normal(size=number)})
+
+    p = []
+    for _ in range(10):
+        profile = Profile.fit(places(1000), columns=("place", "level"))
+        p += [check(profile, places(rows)).p for _ in range(30)]
+    assert np.mean(np.array(p) <= 0.05) < 0.09
+    assert min(p) > 1e-5
+
+
+def test_rare_flags_have_no_correlation_to_test() -> None:
+    generator = np.random.default_rng(18)
+    flags = {f"f{flag}": (generator.random(1000) < 0.003).astype(int) for flag in range(3)}
+    numbers = {name: generator.normal(size=1000) for name in ("x", "y")}
+    profile = Profile.fit(pd.DataFrame({**flags, **numbers}))
+    first, second = profile.binning.pairs
+    tested = profile.tests.pair.tested
+    assert list(zip(first[tested].tolist(), second[tested].tolist(), strict=True)) == [(3, 4)]

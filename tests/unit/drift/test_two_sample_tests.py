@@ -107,17 +107,64 @@ def two_way(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_category_test_is_chi_square_where_no_value_stands_out() -> None:
     reference, current = floats(400, 300, 200, 100), floats(50, 30, 15, 5)
-    test = CategoryTest(design_effect=floats(1), levels=floats(4))
+    test = CategoryTest(design_effect=floats(1))
     found = test._chi_square(reference[None, None], current[None, None], *map(floats, (100, 1000)))
     assert found[0, 0] == pytest.approx(two_way(reference, current), rel=1e-9)
 
 
 def test_rare_categories_are_merged() -> None:
     reference = floats(5000, 4990, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
-    test = CategoryTest(design_effect=floats(1), levels=floats(12))
+    test = CategoryTest(design_effect=floats(1))
     current = floats(50, 49, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     p = test._chi_square(reference[None, None], current[None, None], *map(floats, (100, 10_000)))
     assert p[0, 0] > 0.0005  # each alone, the value seen once would weigh a hundredfold
+
+
+def test_one_row_in_a_bucket_that_expects_less_is_no_chi_square() -> None:
+    reference, current = floats(6000, 4000, 0), floats(59, 40, 1)
+    test = CategoryTest(design_effect=floats(1))
+    p = test.p_values(reference[None, None], current[None, None])[0, 0]
+    exact = stats.binom.sf(0, 1, 100 / 10_100)
+    assert p == pytest.approx(2 * exact, rel=1e-6)  # (3 filled buckets + 1) / 2 tries
+
+
+def effect_of(reference: np.ndarray, current: np.ndarray) -> float:
+    test = CategoryTest(design_effect=floats(1))
+    return float(test.effects(reference[None, None], current[None, None])[0, 0])
+
+
+@pytest.mark.parametrize("values", [5, 40, 400])
+@pytest.mark.parametrize("rows", [30, 300, 3000])
+def test_no_change_has_no_effect_on_average_however_many_values(values: int, rows: int) -> None:
+    generator = np.random.default_rng(values + rows)
+    shares = np.arange(1, values + 1) ** -1.2
+    shares /= shares.sum()
+    effects = []
+    for _ in range(200):
+        sides = (generator.multinomial(number, shares).astype(float) for number in (2000, rows))
+        effects.append(effect_of(*sides))
+    assert np.mean(effects) < 0.04
+    assert np.mean(np.array(effects) >= 0.05) < (0.3 if rows == 30 else 0.05)
+
+
+def test_effects_of_large_changes_are_near_their_total_variation() -> None:
+    generator = np.random.default_rng(1)
+    shares = np.full(50, 1 / 50)
+    reference = generator.multinomial(5000, shares).astype(float)
+    moved = np.r_[np.full(25, 1.4 / 50), np.full(25, 0.6 / 50)]
+    assert 0.1 < effect_of(reference, generator.multinomial(3000, moved).astype(float)) < 0.21
+    twenty = generator.multinomial(5000, np.full(20, 1 / 20)).astype(float)
+    one = np.r_[0.3, np.full(19, 0.7 / 19)]
+    found = effect_of(twenty, generator.multinomial(3000, one).astype(float))
+    assert found == pytest.approx(0.25, abs=0.05)
+    apart = np.r_[reference, np.zeros(50)], np.r_[np.zeros(50), reference]
+    assert effect_of(*apart) == pytest.approx(1.0)
+    assert effect_of(reference, 3 * reference) == 0
+
+
+def test_a_new_value_in_two_of_a_hundred_rows_matters() -> None:
+    assert effect_of(floats(6000, 4000, 0), floats(1760, 1180, 60)) > 0.08
+    assert effect_of(floats(6000, 4000, 0), floats(1799, 1200, 1)) < 0.001
 
 
 def test_missing_test_sees_more_and_fewer_missing_values() -> None:
