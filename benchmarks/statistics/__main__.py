@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.statistics import monitoring, performance, recorded, single, small_samples
+from benchmarks.statistics import (
+    categories,
+    monitoring,
+    performance,
+    recorded,
+    single,
+    small_samples,
+)
 from benchmarks.statistics.tables import DRIFTS
 
 SIZES = [10, 50, 100, 300, 1000, 3000]
@@ -16,7 +23,7 @@ SIZES = [10, 50, 100, 300, 1000, 3000]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("false-alarms", "power", "monitoring", "segments", "recorded", "small-samples")
-    parser.add_argument("name", choices=(*names, "performance"))
+    parser.add_argument("name", choices=(*names, "performance", "categories"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--references", type=int, default=10)
     parser.add_argument("--rows", type=int, default=10_000, help="of the reference")
@@ -32,6 +39,7 @@ def main() -> None:
         "recorded": _recorded,
         "small-samples": _small_samples,
         "performance": _performance,
+        "categories": _categories,
     }[options.name](options)
 
 
@@ -124,6 +132,39 @@ def _performance(options: argparse.Namespace) -> None:
             for *key, rates in performance.power(draws // 20, options.seed)
         ),
     )
+
+
+def _categories(options: argparse.Namespace) -> None:
+    _print(
+        ["what is drawn", "reference", *(f"{size:,} rows" for size in categories.BATCHES)],
+        (
+            [kind, f"{rows:,}", *map(_rates, found.values())]
+            for kind, rows, found in categories.false_alarms(options.references, options.seed)
+        ),
+    )
+    _say("")
+    if options.snapshots.is_dir():
+        found = categories.recorded_false_alarms(
+            options.snapshots, options.references, options.seed
+        )
+        _print(
+            ["all columns of recorded answers", *(f"{size:,} rows" for size in found)],
+            [["half of the stations", *map(_rates, found.values())]],
+        )
+        _say("")
+    for rows in (1_000, 10_000):
+        _print(
+            [f"found in 300 rows, reference of {rows:,}", *(f"@{x}" for x in categories.LEVELS)],
+            (
+                [change, *map(_rate, rates)]
+                for change, rates in categories.power(rows, 300, options.references, options.seed)
+            ),
+        )
+        _say("")
+
+
+def _rates(rates: list[float]) -> str:
+    return " / ".join(f"{rate:.4f}" for rate in rates)
 
 
 def _rate(rate: float) -> str:

@@ -1,6 +1,7 @@
 """False alarms of columns with many, rare or few values: nothing has changed in any of them."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ SHARES: Final = (0.001, 0.003, 0.01)
 
 Draw = Callable[[int, np.random.Generator], pd.DataFrame]
 """From a number of rows to a table."""
+Rates = dict[int, list[float]]
+"""Rows of a batch -> the share of checks with a p-value of at most each of LEVELS."""
 
 
 def kinds() -> dict[str, Draw]:
@@ -52,16 +55,26 @@ def references_of(kind: str) -> tuple[int, ...]:
     return (1_000,) if kind in ("two copies", "a constant") else REFERENCES
 
 
-def false_alarms(
-    draw: Draw, rows: int, references: int, seed: int, sizes: tuple[int, ...] = BATCHES
-) -> dict[int, list[float]]:
+def false_alarms(references: int, seed: int) -> Iterator[tuple[str, int, Rates]]:
+    """The rates of each kind and size of reference, in turn; cells are computed on all cores."""
+    cells = [(kind, rows) for kind in kinds() for rows in references_of(kind)]
+    with ProcessPoolExecutor() as processes:
+        run = partial(rates_of, references=references, seed=seed)
+        for (kind, rows), found in zip(
+            cells, processes.map(run, *zip(*cells, strict=True)), strict=True
+        ):
+            yield kind, rows, found
+
+
+def rates_of(kind: str, rows: int, references: int, seed: int) -> Rates:
     """Rates at LEVELS by batch size, over CHECKS checks in all against so many references."""
-    generator = np.random.default_rng(seed)
-    p: dict[int, list[np.ndarray]] = {size: [] for size in sizes}
+    draw = kinds()[kind]
+    generator = np.random.default_rng([seed, rows, *kind.encode()])
+    p: dict[int, list[np.ndarray]] = {size: [] for size in BATCHES}
     for _ in range(references):
         reference = draw(rows, generator)
         profile = Profile.fit(reference, columns=tuple(reference.columns))
-        for size in sizes:
+        for size in BATCHES:
             p[size].append(_p_values(profile, draw, size, -(-CHECKS // references), generator))
     return {size: rates(np.concatenate(found)) for size, found in p.items()}
 
