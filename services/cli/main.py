@@ -29,6 +29,8 @@ BAD_INPUT = 2
 """The exit code when files or options cannot be used; Typer uses the same."""
 DRIFT = 3
 """The exit code of a check with --fail-on-drift that found drift."""
+NO_VERDICT = 4
+"""The exit code of a check with --fail-on-drift that had too few rows to tell."""
 _IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
@@ -133,7 +135,8 @@ def check(
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write the report there, as a page.")] = None,
     fail_on_drift: Annotated[
-        bool, typer.Option("--fail-on-drift", help="Exit with 3 if there is drift.")
+        bool,
+        typer.Option("--fail-on-drift", help="Exit with 3 on drift, with 4 without a verdict."),
     ] = False,
 ) -> None:
     """Has CURRENT drifted from REFERENCE? Two files and no server. Bad input exits with 2."""
@@ -155,6 +158,8 @@ def check(
         print_report(console, report)
     if fail_on_drift and report.needs_retraining:
         raise typer.Exit(DRIFT)
+    if fail_on_drift and report.verdict != "no drift":
+        raise typer.Exit(NO_VERDICT)
 
 
 @app.command()

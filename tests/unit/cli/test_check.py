@@ -245,6 +245,33 @@ def test_few_and_no_rows_give_no_verdict() -> None:
     assert "no data" in run("check", "reference.csv", "none.csv").stdout
 
 
+def test_a_reference_that_is_too_small_is_said_to_be_too_small() -> None:
+    for rows in (5, 99, 100):
+        write(f"{rows}.csv", {name: values[:rows] for name, values in made(1).items()})
+    report = checked("5.csv", "same.csv")
+    assert (report.verdict, report.needs_retraining) == ("insufficient data", False)
+    assert report.reason == "A reference needs at least 100 rows; this one has 5."
+    assert (report.p, report.window, report.cells) == (None, None, [])
+    assert (report.rows, report.reference_rows) == (ROWS, 5)
+    assert checked("99.csv", "shifted.csv").verdict == "insufficient data"
+    assert checked("100.csv", "shifted.csv").verdict == "drift"
+    first, second, *_ = run("check", "5.csv", "same.csv").stdout.splitlines()
+    assert first.startswith("insufficient data: same.csv against 5.csv")
+    assert second == "A reference needs at least 100 rows; this one has 5."
+    run("profile", "5.csv", "-o", "kept")
+    assert checked("kept", "same.csv").verdict == "insufficient data"
+    write("none.csv", {name: values[:0] for name, values in made(4).items()})
+    assert checked("5.csv", "none.csv").verdict == "no data"
+
+
+def test_without_a_verdict_fail_on_drift_exits_with_four() -> None:
+    for name, rows in (("few.csv", 3), ("none.csv", 0)):
+        write(name, {name: values[:rows] for name, values in made(4).items()})
+        assert run("check", "reference.csv", name, "--fail-on-drift").exit_code == 4
+        assert run("check", "reference.csv", name).exit_code == 0
+    assert run("check", "few.csv", "same.csv", "--fail-on-drift").exit_code == 4
+
+
 def test_a_column_that_the_current_file_lacks_is_missing_in_every_row() -> None:
     columns = made(2)
     del columns["value"]
