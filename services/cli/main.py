@@ -51,7 +51,7 @@ app.add_typer(models_app, name="models")
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 ReferenceFile = Annotated[
-    Path, typer.Argument(help="CSV, JSON lines (also .gz) or Parquet.", show_default=False)
+    Path, typer.Argument(help="CSV, JSON (each also .gz) or Parquet.", show_default=False)
 ]
 PipelineFile = Annotated[
     Path | None,
@@ -124,7 +124,7 @@ def check(
     reference: Annotated[
         Path,
         typer.Argument(
-            help="CSV, JSON lines (each also .gz) or Parquet; or a profile.", show_default=False
+            help="CSV, JSON (each also .gz) or Parquet; or a profile.", show_default=False
         ),
     ],
     current: ReferenceFile,

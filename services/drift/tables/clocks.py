@@ -18,6 +18,7 @@ _USUAL: Final = 0.5
 
 _EPOCH: Final = (631_152_000.0, 4_102_444_800.0)
 """The years 1990 to 2099, in seconds since 1970."""
+_MINUTE, _HOUR, _ROUND = 60.0, 3600.0, 100_000.0
 _UNITS: Final = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 _SERIAL_DAYS: Final = (32_874.0, 73_051.0)
 """The same years, in days since the end of 1899, as Excel counts them."""
@@ -31,7 +32,7 @@ _CALENDAR: Final = {
 """Form -> what the year is multiplied by."""
 _YEARS: Final = (1900, 2099)
 _NAME: Final = re.compile(
-    r"(?:.*[\W_])?(?:timestamp|datetime|date|epoch|unix|unixtime|ts|dt|at)"
+    r"(?:.*[\W_])?(?:timestamp|datetime|date|day|ymd|yyyymmdd|epoch|unix|unixtime|ts|dt|at)"
     r"(?:[\W_](?:s|sec|seconds|ms|millis|us|ns|utc))?|(?:event[\W_]?)?time|.*timestamp",
     re.IGNORECASE,
 )
@@ -63,7 +64,7 @@ def clock_of(name: str, values: Numbers) -> str | None:
     """What clock a column shows, in words; None if it shows none.
 
     Its values are in the range of one, and its name says so, or the rows are in its order, or its
-    values are all whole minutes or all dates.
+    values are all whole minutes or all dates. Fewer than ten different values are to be hours.
 
     Args:
         values: finite, in the order of the rows.
@@ -73,8 +74,10 @@ def clock_of(name: str, values: Numbers) -> str | None:
     many = len(np.unique(values[: 100 * _LEAST_DIFFERENT])) >= _LEAST_DIFFERENT
     for unit, scale in _UNITS.items():
         if _EPOCH[0] * scale <= low and high < _EPOCH[1] * scale:
-            whole_minutes = not np.fmod(values, 60 * scale).any()
-            if is_named or (many and (whole_minutes or _are_ordered(values))):
+            whole_minutes = not np.fmod(values, _MINUTE * scale).any()
+            if is_named or _are_hours(values / scale):
+                return f"{unit} since 1970"
+            if many and (whole_minutes or _are_ordered(values)):
                 return f"{unit} since 1970"
     for form, scale in _CALENDAR.items():
         in_range = _YEARS[0] * scale <= low and high < (_YEARS[1] + 1) * scale
@@ -85,6 +88,11 @@ def clock_of(name: str, values: Numbers) -> str | None:
         if is_named or (steps.all() and _usual_share(steps) >= _USUAL):
             return "days since 1900"
     return None
+
+
+def _are_hours(seconds: Numbers) -> bool:
+    """Whether all are whole hours, and not round numbers, which may be anything."""
+    return not np.fmod(seconds, _HOUR).any() and bool(np.fmod(seconds, _ROUND).any())
 
 
 def _are_whole(values: Numbers) -> bool:

@@ -377,7 +377,12 @@ def test_a_clock_in_any_order_is_known_by_its_minutes_or_its_name() -> None:
     assert infer_roles(Frame(found_table("when", shuffled))).columns[0].type == "time"
     assert infer_roles(Frame(found_table("created_at", odd))).columns[0].type == "time"
     assert infer_roles(Frame(found_table("amount", odd))).columns[0].type == "number"
-    constant = np.full(200, 1.7e9)
+    for hours in (np.full(200, 1_729_929_600.0), np.repeat(HOURS[:4], 50)[::-1] * 1e3):
+        assert infer_roles(Frame(found_table("t", hours))).columns[0].type == "time"
+    today = np.full(200, 20_240_421.0)
+    assert infer_roles(Frame(found_table("day", today))).columns[0].type == "time"
+    assert infer_roles(Frame(found_table("price", today))).columns[0].note == "constant"
+    constant = np.full(200, 1.8e9)
     assert infer_roles(Frame(found_table("timestamp", constant))).columns[0].type == "time"
     assert infer_roles(Frame(found_table("amount", constant))).columns[0].note == "constant"
 
