@@ -17,7 +17,7 @@ from services.drift.report.model import DriftReport
 from services.drift.tables.batch import compared_columns
 from services.drift.tables.files import open_table, with_numbers
 from services.drift.tables.frame import Frame, Tabular
-from services.drift.tables.roles import Roles, infer_roles, roles_of
+from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
 from shared.failures import WillNotPass
 
@@ -174,7 +174,7 @@ def _fitted(
     if pipeline:
         rows = _valid_rows(path, pipeline)
         frame = _with_rows(path, Frame.of(rows.valid))
-        return Profile.fit(frame, roles=roles_of(pipeline)), rows.reasons
+        return Profile.fit(frame, roles=with_flags(roles_of(pipeline), frame)), rows.reasons
     file = open_table(path)
     frame = _with_rows(path, Frame(file.table()))
     try:

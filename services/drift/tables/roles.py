@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
@@ -137,6 +137,21 @@ def roles_of(pipeline: "Pipeline") -> Roles:
     time = pipeline.data.event_time
     cluster = (*drift.cluster, time) if drift.cluster and time else drift.cluster
     return _roles(found, frozenset(drift.columns), drift.segment, cluster, training.target)
+
+
+def with_flags(roles: Roles, reference: Frame) -> Roles:
+    """The roles, with those categories known for flags that are true and false in the reference."""
+    columns = tuple(
+        column.model_copy(update={"flags": True})
+        if column.type == "category" and _are_flags(reference.rows_by_text(column.name))
+        else column
+        for column in roles.columns
+    )
+    return replace(roles, columns=columns)
+
+
+def _are_flags(texts: Collection[str]) -> bool:
+    return bool(texts) and {TRUE, FALSE}.issuperset(texts)
 
 
 def _roles(
@@ -302,7 +317,7 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     rows = frame.rows_by_text(name)
     if not rows:
         return _NO_VALUE
-    if rows.keys() <= {TRUE, FALSE}:
+    if _are_flags(rows):
         return _Reading("category", "constant" if len(rows) == 1 else None, flags=True)
     if frame.style(name) is not None:
         return _read_spelt_numbers(frame, name, rows)

@@ -429,6 +429,21 @@ def test_a_pipelines_file_says_everything() -> None:
     )
 
 
+@pytest.mark.parametrize("spelling", [str, lambda flag: str(flag).lower(), int])
+def test_flags_of_a_pipelines_category_are_one_thing(spelling: Callable[[bool], Any]) -> None:
+    flags = [n % 3 == 0 for n in range(ROWS)]
+    parquet.write_table(pa.table(made(1) | {"other": flags}), "flags.parquet")
+    write("flags.csv", made(2) | {"other": [spelling(flag) for flag in flags]})
+    Path("flags.yaml").write_text(
+        PIPELINE.replace("other: {type: number}", "other: {type: category}")
+        .replace("segment: place", "segment: other")
+        .replace("features: [place]", "features: [place, other]")
+    )
+    report = checked("flags.parquet", "flags.csv", "--pipeline", "flags.yaml")
+    assert (report.verdict, report.new_categories) == ("no drift", {})
+    assert {cell.segment for cell in report.cells} == {None, "true", "false"}
+
+
 def test_a_profile_and_a_pipeline() -> None:
     done = run("profile", "reference.csv", "-o", "kept", "--pipeline", "pipeline.yaml")
     assert done.exit_code == 0, done.output
