@@ -3,7 +3,7 @@
 The rules, which `docs/input.md` states:
 
 - The header says what separates values: the most frequent of comma, semicolon and tab outside its
-  quotes.
+  quotes; or a line `sep=;` before it does, as Excel writes it.
 - A column without a name and without a value, as spreadsheets leave them behind, is no column. One
   with a value is called `Unnamed: N`, as pandas calls it; N counts the columns from 0.
 - A quote opens a quoted value only at a value's beginning. What is not properly closed is read
@@ -27,8 +27,12 @@ csv.field_size_limit(sys.maxsize)  # of the whole process; a table's size is bou
 Row = list[str]
 
 _SEPARATORS: Final = ",;\t"
+_BLANK: Final = " \t\r\n\v\f\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
+"""Around a column's name; the last is a byte-order mark that was written twice."""
 _TELLING_COLUMNS: Final = 3
 """A line of text that happens to be a row of so many values is no line of text."""
+_STATED: Final = re.compile(r'"?sep=([^"\w\s]|\t)"?\s*')
+"""A line before the header, which Excel writes and reads."""
 _QUOTED: Final = re.compile(r'"[^"]*+"')
 
 
@@ -46,10 +50,13 @@ class CsvText:
         """
         self._blocks = blocks
         lines = _first_lines(blocks)
-        self.separator = _separator(lines)
+        stated = _STATED.fullmatch(lines[0])
+        if stated:
+            lines = _first_lines(iter(["".join(lines[1:])]))
+        self.separator = stated[1] if stated else _separator(lines)
         header, read = self._header(lines)
         self._rest = "".join(lines[read:])
-        given = [name.strip() for name in header]
+        given = [name.strip(_BLANK) for name in header]
         self.names = [name or f"Unnamed: {at}" for at, name in enumerate(given)]
         self.nameless = frozenset(at for at, name in enumerate(given) if not name)
         """Positions of the columns that the header does not name."""
@@ -191,6 +198,6 @@ def _separator(lines: list[str]) -> str:
 
 def _well_quoted(separator: str) -> re.Pattern[str]:
     """Text in which every quoted value begins and ends in one line and at a separator."""
-    between = rf"{separator}\r\n"
+    between = rf"{re.escape(separator)}\r\n"
     value = rf'"[^"\r\n]*+(?:""[^"\r\n]*+)*+"|[^"{between}][^{between}]*+'
     return re.compile(rf"(?:(?:{value})?+(?:[{between}]|\Z))*+")

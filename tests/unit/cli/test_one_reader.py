@@ -44,6 +44,9 @@ def for_check(path: Path) -> tuple[dict[str, list[str]], int]:
         ("a.csv.gz", CSV, BOTH),
         ("a.csv", CSV.decode().encode("utf-16"), BOTH),
         ("a.csv", CSV.replace(b",", b";"), BOTH),
+        ("a.csv", b"sep=|\r\n" + CSV.replace(b",", b"|"), BOTH),
+        ("a.csv", CSV.replace(b"\n", b"\r"), BOTH),
+        ("a.csv", CSV.replace(b"\n", b"\r\n\r\n"), BOTH),
         ("a.csv", CSV.replace(b",", b"\t"), BOTH),
         ("a.csv", b"city,flag,,\nDelhi,True,,\nAgra,false\n", BOTH),
         (

@@ -32,6 +32,11 @@ def rows_of(*blocks: str) -> list[Row]:
         (' a ," b ', ["a", '" b']),
         ('"two\nlines",b', ["two\nlines", "b"]),
         (",a,", ["Unnamed: 0", "a", "Unnamed: 2"]),
+        ("\ufeffa,b\ufeff", ["a", "b"]),
+        ("sep=;\r\na,x;b", ["a,x", "b"]),
+        ('"sep=|"\n\na|b', ["a", "b"]),
+        ("sep=\t\na\tb", ["a", "b"]),
+        ("sep=x,b", ["sep=x", "b"]),
     ],
 )
 def test_headers(header: str, names: list[str]) -> None:
