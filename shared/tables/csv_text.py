@@ -6,6 +6,7 @@ The rules, which `docs/input.md` states:
   quotes; or a line `sep=;` before it does, as Excel writes it.
 - A column without a name and without a value, as spreadsheets leave them behind, is no column. One
   with a value is called `Unnamed: N`, as pandas calls it; N counts the columns from 0.
+- Rows without a value at the end, as spreadsheets leave them behind as well, are no rows.
 - A quote opens a quoted value only at a value's beginning. What is not properly closed is read
   again line by line, as if no value had several lines. So is a row of several lines that has the
   wrong number of values, or within which every line would be a whole row of at least three values.
@@ -31,7 +32,7 @@ _BLANK: Final = " \t\r\n\v\f\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 """Around a column's name; the last is a byte-order mark that was written twice."""
 _TELLING_COLUMNS: Final = 3
 """A line of text that happens to be a row of so many values is no line of text."""
-_STATED: Final = re.compile(r'"?sep=([^"\w\s]|\t)"?\s*')
+_STATED: Final = re.compile(r'"?sep=([!#-/:-@[-^`{-~]|\t)"?\s*')
 """A line before the header, which Excel writes and reads."""
 _QUOTED: Final = re.compile(r'"[^"]*+"')
 
@@ -63,13 +64,24 @@ class CsvText:
         refuse_repeated(self.names)
         self._least_values = max((at + 1 for at, name in enumerate(given) if name), default=0)
         self._well_quoted = _well_quoted(self.separator)
+        self._no_value = _no_value(self.separator)
 
     def pieces(self) -> Iterator[str | list[Row]]:
         """The rows in their order, of any number of values: as text, or as values.
 
         In a piece of text every line is a row whose quotes are closed, so that any reader of CSV
-        reads it alike. Empty lines are no rows.
+        reads it alike. Empty lines are no rows, nor are rows without a value at the end.
         """
+        held: list[str | list[Row]] = []
+        for piece in self._pieces():
+            given, empty = self._parted(piece)
+            if given:
+                yield from (*held, given)
+                held = []
+            if empty:
+                held.append(empty)
+
+    def _pieces(self) -> Iterator[str | list[Row]]:
         carried = ""
         for block in self._ahead():
             text = carried + block if carried else block
@@ -81,6 +93,20 @@ class CsvText:
             yield rows
         if carried:
             yield self._rows(_lines(carried), may_go_on=False)[0]
+
+    def _parted(self, piece: str | list[Row]) -> tuple[str | list[Row], str | list[Row]]:
+        """A piece, and what is at its end without a value."""
+        at = len(piece)
+        if isinstance(piece, str):
+            while at:
+                line = piece.rfind("\n", 0, at - 1) + 1
+                if not self._no_value.fullmatch(piece, line, at):
+                    break
+                at = line
+        else:
+            while at and not any(value.strip(" \t\r\n") for value in piece[at - 1]):
+                at -= 1
+        return piece[:at], piece[at:]
 
     def rows_of(self, piece: str | list[Row]) -> list[Row]:
         """The rows of a piece, as values."""
@@ -201,3 +227,9 @@ def _well_quoted(separator: str) -> re.Pattern[str]:
     between = rf"{re.escape(separator)}\r\n"
     value = rf'"[^"\r\n]*+(?:""[^"\r\n]*+)*+"|[^"{between}][^{between}]*+'
     return re.compile(rf"(?:(?:{value})?+(?:[{between}]|\Z))*+")
+
+
+def _no_value(separator: str) -> re.Pattern[str]:
+    """A line in which every value is empty."""
+    between = rf"{re.escape(separator)}\r\n"
+    return re.compile(rf'(?:[ \t{between}]|"[ \t]*"(?=[{between}]|\Z))*+')
