@@ -140,7 +140,8 @@ def read_file(path: Path) -> pd.DataFrame:
     """The table in a file: CSV, JSON or JSON lines (each also as gzip), or Parquet.
 
     Raises:
-        UnreadableTable: the file is not there, of another kind, too large, or broken.
+        UnreachableFile: the file is not there, or cannot be read now.
+        UnreadableTable: it is of another kind, too large, or broken.
     """
     with named(path.name):
         kind = kind_of(path)

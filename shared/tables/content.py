@@ -47,12 +47,17 @@ class UnreadableTable(WillNotPass):
     """What was read is no table; the text says why, and what to do."""
 
 
+class UnreachableFile(UnreadableTable):
+    """The machine does not let us read a file now; nothing is said of its content."""
+
+
 @contextmanager
 def named(name: object) -> Iterator[None]:
     """Errors of reading a file, with its name.
 
     Raises:
-        UnreadableTable: in place of what was raised.
+        UnreachableFile: the file is not there, or cannot be read now.
+        UnreadableTable: it is no table.
     """
     try:
         yield
@@ -60,7 +65,10 @@ def named(name: object) -> Iterator[None]:
         raise UnreadableTable(f"{name}: {error}") from None
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or first_line(error)
-        raise UnreadableTable(f"{name}: cannot be read: {why}") from None
+        # only what the operating system says has a number; libraries' errors are of the content
+        of_system = getattr(error, "errno", None) is not None
+        kind = UnreachableFile if of_system else UnreadableTable
+        raise kind(f"{name}: cannot be read: {why}") from None
 
 
 def first_line(error: BaseException) -> str:

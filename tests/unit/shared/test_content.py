@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.tables import content
-from shared.tables.content import UnreadableTable, decode, kind_of, opened, text_blocks, unpacked
+from shared.tables.content import (
+    UnreachableFile,
+    UnreadableTable,
+    decode,
+    kind_of,
+    named,
+    opened,
+    text_blocks,
+    unpacked,
+)
 
 ENCODINGS = ("utf-8-sig", "utf-16", "utf-32")
 """Those that write a mark."""
@@ -89,6 +98,19 @@ def test_bytes_are_unpacked_within_a_bound() -> None:
         unpacked(packed, 999)
     with pytest.raises(UnreadableTable, match="broken gzip"):
         unpacked(packed[:-9], 1_000)
+
+
+def test_what_the_machine_refuses_is_told_from_what_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableFile, match="it: cannot be read: No such file"), named("it"):
+        kind_of(tmp_path / "none.csv")
+    (tmp_path / "torn.csv").write_bytes(gzip.compress(b"a\n" * 99)[:-9])
+    with (
+        pytest.raises(UnreadableTable, match="it: cannot be read: Compressed file ended") as torn,
+        named("it"),
+        opened(tmp_path / "torn.csv") as stream,
+    ):
+        stream.read()
+    assert torn.type is UnreadableTable
 
 
 @pytest.mark.parametrize(
