@@ -58,7 +58,8 @@ class HttpSource(Strict):
     url: str = Field(pattern=r"^https?://")
     format: Literal["json", "csv"] = "csv"
     records: str | None = None
-    """The key of the list in a JSON answer; none if the answer is the list."""
+    """The key of the list in a JSON answer; none if the answer is the list, or has it under
+    'records'."""
     deadline_seconds: float = Field(60, gt=0)
     max_bytes: int = Field(200_000_000, ge=1)
     private_redirects: bool = False

@@ -3,7 +3,7 @@
 import gzip
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +11,13 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Final
 
-from services.drift import Profile, check
+from services.drift import Profile
+from services.drift.one_shot import check_chunks
 from services.drift.report.model import DriftReport
-from services.drift.tables.files import UnreadableFile, open_table, with_numbers
+from services.drift.tables.batch import compared_columns
+from services.drift.tables.files import open_table, with_numbers
 from services.drift.tables.frame import Frame, Tabular
-from services.drift.tables.roles import Roles, infer_roles, roles_of
+from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
 from shared.failures import WillNotPass
 
@@ -50,9 +52,10 @@ class _Current:
     """The rows to check."""
 
     chunks: Iterable[Tabular]
-    names: Collection[str]
+    names: Callable[[], Collection[str]]
     """The columns; all of them are known once the chunks are read."""
-    set_aside: int = 0
+    set_aside: Mapping[str, int]
+    """What is wrong with rows -> how many; known likewise."""
 
 
 def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
@@ -70,17 +73,22 @@ def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
     """
     with _expected_errors():
         pipeline = _pipeline(stated)
-        profile = _profile(reference, stated, pipeline)
+        profile, broken = _profile(reference, stated, pipeline)
         rows = _current(current, profile.roles, pipeline)
-        report = check(
+        report = check_chunks(
             profile,
             rows.chunks,
             settings=pipeline.drift if pipeline else Drift(),
             name=f"{current.name} against {reference.name}",
+            names=rows.names,
         )
-        notes = _about_columns(profile.roles, rows.names, current)
+        _refuse_nothing_in_common(profile.roles, rows.names(), current)
+    notes = [*_about_rows(reference, broken), *_about_rows(current, rows.set_aside)]
     return report.model_copy(
-        update={"rows_set_aside": rows.set_aside, "assumptions": [*report.assumptions, *notes]}
+        update={
+            "rows_set_aside": sum(rows.set_aside.values()),
+            "assumptions": [*report.assumptions, *notes],
+        }
     )
 
 
@@ -93,7 +101,7 @@ def write_profile(reference: Path, output: Path, stated: Stated, progress: Progr
     if _is_profile(reference):
         raise BadInput(f"{reference}: is a profile already")
     with _expected_errors():
-        profile = _fitted(reference, stated, _pipeline(stated)).complete(progress)
+        profile = _fitted(reference, stated, _pipeline(stated))[0].complete(progress)
     _write(output, profile.to_bytes())
     return profile
 
@@ -120,7 +128,7 @@ def _write(path: Path, content: bytes) -> None:
 def _expected_errors() -> Iterator[None]:
     try:
         yield
-    except (UnreadableFile, WillNotPass) as error:
+    except WillNotPass as error:
         raise BadInput(str(error)) from None
 
 
@@ -137,7 +145,10 @@ def _pipeline(stated: Stated) -> "Pipeline | None":
         raise BadInput(str(error)) from None
 
 
-def _profile(path: Path, stated: Stated, pipeline: "Pipeline | None") -> Profile:
+def _profile(
+    path: Path, stated: Stated, pipeline: "Pipeline | None"
+) -> tuple[Profile, Mapping[str, int]]:
+    """The reference's profile, and what was wrong with rows that are not in it."""
     if not _is_profile(path):
         return _fitted(path, stated, pipeline)
     try:
@@ -145,7 +156,7 @@ def _profile(path: Path, stated: Stated, pipeline: "Pipeline | None") -> Profile
     except (ValueError, OSError) as error:
         raise BadInput(f"{path}: {error}") from None
     _refuse_contradiction(path, profile.roles, stated, pipeline)
-    return profile
+    return profile, {}
 
 
 def _is_profile(path: Path) -> bool:
@@ -157,18 +168,23 @@ def _is_profile(path: Path) -> bool:
         return False
 
 
-def _fitted(path: Path, stated: Stated, pipeline: "Pipeline | None") -> Profile:
+def _fitted(
+    path: Path, stated: Stated, pipeline: "Pipeline | None"
+) -> tuple[Profile, Mapping[str, int]]:
     if pipeline:
-        valid = _valid_rows(path, pipeline).valid
-        return Profile.fit(_with_rows(path, Frame.of(valid)), roles=roles_of(pipeline))
-    frame = _with_rows(path, Frame(open_table(path).table()))
+        rows = _valid_rows(path, pipeline)
+        frame = _with_rows(path, Frame.of(rows.valid))
+        return Profile.fit(frame, roles=with_flags(roles_of(pipeline), frame)), rows.reasons
+    file = open_table(path)
+    frame = _with_rows(path, Frame(file.table()))
     try:
         roles = infer_roles(
             frame, segment=stated.segment, cluster=stated.cluster, target=stated.target
         )
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
-    return Profile.fit(with_numbers(frame.table, roles.numbers), roles=roles)
+    profile = Profile.fit(with_numbers(frame.table, roles.numbers), roles=roles)
+    return profile, file.set_aside
 
 
 def _with_rows(path: Path, frame: Frame) -> Frame:
@@ -212,9 +228,10 @@ def _spelt(names: frozenset[str]) -> str:
 def _current(path: Path, roles: Roles, pipeline: "Pipeline | None") -> _Current:
     if pipeline:
         rows = _valid_rows(path, pipeline)
-        return _Current([Frame.of(rows.valid)], list(pipeline.data.columns), len(rows.refused))
+        return _Current([Frame.of(rows.valid)], lambda: [*pipeline.data.columns], rows.reasons)
     file = open_table(path)
-    return _Current(file.chunks(_compared(roles), roles.numbers), file.names)
+    chunks = file.chunks(compared_columns(roles), roles.numbers)
+    return _Current(chunks, lambda: file.names, file.set_aside)
 
 
 def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
@@ -234,26 +251,18 @@ def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
     return rows
 
 
-def _compared(roles: Roles) -> list[str]:
-    return [*roles.numbers, *roles.categories, *([roles.segment] if roles.segment else [])]
-
-
-def _about_columns(roles: Roles, names: Collection[str], path: Path) -> list[str]:
-    """What is said of columns that only one side has."""
-    compared = _compared(roles)
-    absent = [name for name in compared if name not in names]
-    known = {column.name for column in roles.columns}
-    new = [name for name in names if name not in known]
-    if len(absent) == len(compared):
+def _refuse_nothing_in_common(roles: Roles, names: Collection[str], path: Path) -> None:
+    compared = compared_columns(roles)
+    if not frozenset(compared).intersection(names):
         raise BadInput(
             f"{path}: has no column in common with the reference, which has {_some(compared)}"
         )
-    said = []
-    if absent:
-        said.append(f"{path.name} has no {_some(absent)}: missing in every row.")
-    if new:
-        said.append(f"Left out, because the reference does not have it: {_some(new)}.")
-    return said
+
+
+def _about_rows(path: Path, set_aside: Mapping[str, int]) -> Iterator[str]:
+    """What is said of rows that are in no figure."""
+    for fault, rows in set_aside.items():
+        yield f"{path.name}: {rows:,} {'row is' if rows == 1 else 'rows are'} left out: {fault}."
 
 
 def _some(names: list[str]) -> str:

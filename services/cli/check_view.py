@@ -34,8 +34,12 @@ def print_report(console: Console, report: DriftReport) -> None:
 
 
 def _verdict(report: DriftReport) -> Text:
+    """The verdict, on what, and which columns a person may see otherwise."""
     style = _STYLES.get(report.verdict, "bold yellow")
-    return Text.assemble((report.verdict, style), f": {wording.printable(report.name)}")
+    verdict = Text.assemble((report.verdict, style), f": {wording.printable(report.name)}")
+    if questionable := wording.questionable(report):
+        verdict.append(f"; {questionable}", "yellow")
+    return verdict
 
 
 def _figures(report: DriftReport) -> str:
@@ -51,6 +55,8 @@ def _figures(report: DriftReport) -> str:
 
 
 def _tables(report: DriftReport) -> Iterable[tuple[str, Table]]:
+    if found := report.questionable_columns:
+        yield f"Questionable columns{_more(len(found), MOST_COLUMNS)}", _questionable(report)
     speaking = [cell for cell in report.cells if cell.speaks]
     if speaking:
         yield f"What changed{_more(len(speaking), MOST_CELLS)}", _cells(speaking[:MOST_CELLS])
@@ -79,6 +85,15 @@ def _cells(cells: list[CellFinding]) -> Table:
             wording.size(cell.effect),
             wording.probability(cell.p),
             f"{cell.current_rows:,}",
+        )
+    return table
+
+
+def _questionable(report: DriftReport) -> Table:
+    table = _table("column", "what was done", "why")
+    for column in report.questionable_columns[:MOST_COLUMNS]:
+        table.add_row(
+            Text(wording.name(column.name)), column.done, Text(wording.printable(column.why))
         )
     return table
 

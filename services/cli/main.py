@@ -29,6 +29,8 @@ BAD_INPUT = 2
 """The exit code when files or options cannot be used; Typer uses the same."""
 DRIFT = 3
 """The exit code of a check with --fail-on-drift that found drift."""
+NO_VERDICT = 4
+"""The exit code of a check with --fail-on-drift that had too few rows to tell."""
 _IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
@@ -49,7 +51,7 @@ app.add_typer(models_app, name="models")
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 ReferenceFile = Annotated[
-    Path, typer.Argument(help="CSV, JSON lines (also .gz) or Parquet.", show_default=False)
+    Path, typer.Argument(help="CSV, JSON (each also .gz) or Parquet.", show_default=False)
 ]
 PipelineFile = Annotated[
     Path | None,
@@ -122,7 +124,7 @@ def check(
     reference: Annotated[
         Path,
         typer.Argument(
-            help="CSV, JSON lines (each also .gz) or Parquet; or a profile.", show_default=False
+            help="CSV, JSON (each also .gz) or Parquet; or a profile.", show_default=False
         ),
     ],
     current: ReferenceFile,
@@ -133,7 +135,8 @@ def check(
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write the report there, as a page.")] = None,
     fail_on_drift: Annotated[
-        bool, typer.Option("--fail-on-drift", help="Exit with 3 if there is drift.")
+        bool,
+        typer.Option("--fail-on-drift", help="Exit with 3 on drift, with 4 without a verdict."),
     ] = False,
 ) -> None:
     """Has CURRENT drifted from REFERENCE? Two files and no server. Bad input exits with 2."""
@@ -155,6 +158,8 @@ def check(
         print_report(console, report)
     if fail_on_drift and report.needs_retraining:
         raise typer.Exit(DRIFT)
+    if fail_on_drift and report.verdict != "no drift":
+        raise typer.Exit(NO_VERDICT)
 
 
 @app.command()

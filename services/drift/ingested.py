@@ -11,6 +11,7 @@ from services.drift.cooldown import why_held_back
 from services.drift.counting import count_batch
 from services.drift.ordering import require_earlier_settled
 from services.drift.performance import assumptions, performance
+from services.drift.policies.finding import SMALLEST_REFERENCE, too_small
 from services.drift.report.assembly import report
 from services.drift.report.model import DriftReport as FullReport
 from services.drift.report.picture import render_png
@@ -30,9 +31,6 @@ from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, Reference
 from shared.store import NUMBERED, Store
-
-SMALLEST_REFERENCE: Final = 100
-"""Rows that a reference takes: with fewer, only gross changes could be seen."""
 
 _WHY_RETRAIN: Final[dict[Verdict, Literal["first_model", "reference_set", "drift"]]] = {
     "no reference": "first_model",
@@ -130,7 +128,7 @@ def _check(
 def _set_reference(event: BatchIngested, reference: Reference | None, store: Store) -> _Checked:
     incident = _open_incident(event.sequence, reference, store) if reference else None
     if event.rows < SMALLEST_REFERENCE:
-        reason = f"a reference takes {SMALLEST_REFERENCE} rows, and this file brought {event.rows}"
+        reason = too_small(event.rows, "file")
         return _Checked("insufficient data", False, reason, incident=incident)
     reason = "a person set this batch as the reference"
     return _Checked("reference set", True, reason, incident=incident)
@@ -140,7 +138,7 @@ def _first_reference(event: BatchIngested, store: Store) -> _Checked:
     """Without a reference, the first batches make one as soon as they are enough."""
     rows = sum(batch.rows for batch in store.batches_between(event.pipeline, 0, event.sequence))
     if rows < SMALLEST_REFERENCE:
-        reason = f"{rows} rows so far, and a first reference takes {SMALLEST_REFERENCE}"
+        reason = f"A first reference needs at least {SMALLEST_REFERENCE} rows; there are {rows}."
         return _Checked("insufficient data", False, reason)
     return _Checked("no reference", True, f"the first {rows:,} rows make the first reference")
 
@@ -162,6 +160,7 @@ def _compare(
         pipeline.drift,
         name=pipeline.name,
         rows_set_aside=batch.set_aside.rows,
+        is_promoted=True,
     )
     champion = performance(batch, pipeline, store, key)
     fires = _fires(pipeline.drift, data, champion)

@@ -1,6 +1,6 @@
 """A check of one table against another, without a server."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import cast
 
 from services.drift.calibration.binning import Counts
@@ -8,6 +8,7 @@ from services.drift.calibration.profile import Profile
 from services.drift.policies.finding import Window
 from services.drift.report.assembly import report
 from services.drift.report.model import DriftReport
+from services.drift.tables.batch import BatchReader, each_once, guessed, lacking
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles
 from shared.drift import Drift
@@ -38,23 +39,46 @@ def check(
     Raises:
         ValueError: a table cannot be compared; the text says why.
     """
-    alone = {"windows": (1,), "trigger": "data"}
-    single = (settings or Drift()).model_copy(update=alone)
     if not isinstance(reference, Profile):
         reference = Profile.fit(
             reference, roles=roles, segment=segment, cluster=cluster, columns=columns, target=target
         )
-    counts = _counted(reference, current)
-    return report(reference, [Window(counts)], single, name=name)
+    is_one = isinstance(current, Frame) or hasattr(current, "columns")
+    chunks = [cast("Tabular", current)] if is_one else cast("Iterable[Tabular]", current)
+    return check_chunks(reference, chunks, settings=settings or Drift(), name=name)
 
 
-def _counted(profile: Profile, current: Tabular | Iterable[Tabular]) -> Counts:
-    if isinstance(current, Frame) or hasattr(current, "columns"):
-        return profile.count(cast("Tabular", current))
+def check_chunks(
+    reference: Profile,
+    chunks: Iterable[Tabular],
+    *,
+    settings: Drift,
+    name: str,
+    names: Callable[[], Collection[str]] | None = None,
+) -> DriftReport:
+    """Ask whether a table has drifted from a reference; see `check`.
+
+    Args:
+        chunks: of the table; they may lack columns that are not compared.
+        names: gives the table's columns once the chunks are read; None: the chunks have them all.
+
+    Raises:
+        ValueError: there is no chunk.
+    """
+    reader = BatchReader(reference.roles)
     counts: Counts | None = None
-    for chunk in cast("Iterable[Tabular]", current):
-        counted = profile.count(chunk)
+    for chunk in chunks:
+        counted = reference.count(reader.read(chunk))
         counts = counts + counted if counts else counted
     if counts is None:
         raise ValueError("there is no table to check")
-    return counts
+    single = settings.model_copy(update={"windows": (1,), "trigger": "data"})
+    found = report(reference, [Window(counts)], single, name=name)
+    questionable = each_once(
+        [
+            *guessed(reference.roles),
+            *reader.questionable(),
+            *lacking(reference.roles, names() if names else reader.names),
+        ]
+    )
+    return found.model_copy(update={"questionable_columns": questionable})

@@ -14,10 +14,11 @@ import structlog
 from pydantic import BaseModel, Field, ValidationError
 
 from services.ingest.fetch import Limits, Query, error_text, fetch, open_client
-from services.ingest.tables import UnreadableTable, parse_csv, parse_json_value, table_of_records
+from services.ingest.tables import parse_csv, parse_json_value, table_of_records
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import DataGovInSource
 from shared.settings import Settings
+from shared.tables.content import UnreadableTable
 
 log = structlog.get_logger(__name__)
 

@@ -20,6 +20,7 @@ import httpx
 import tenacity
 
 from shared.failures import WillNotPass, WillPass
+from shared.tables.content import UnreadableTable, decode, unpacked
 
 for _talker in ("httpx", "httpcore"):  # below WARNING they log whole addresses and headers
     logging.getLogger(_talker).setLevel(logging.WARNING)
@@ -145,7 +146,7 @@ async def _text(
         raise WillPass(f"{where} is out of reach: {error}") from None
     except httpx.RequestError as error:
         raise WillPass(f"{where} broke off its answer ({type(error).__name__})") from None
-    return _decode(response, body, where)
+    return _decode(response, body, max_bytes, where)
 
 
 async def _check_status(response: httpx.Response, where: str, sent: Iterable[str]) -> None:
@@ -196,11 +197,11 @@ def error_text(content: Any) -> str:
     return " ".join(words.encode("utf-8", "replace").decode().split())
 
 
-def _decode(response: httpx.Response, body: bytearray, where: str) -> str:
+def _decode(response: httpx.Response, body: bytearray, max_bytes: int, where: str) -> str:
     try:
-        text = body.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise WillNotPass(f"{where} did not answer in UTF-8 (byte {error.start})") from None
+        text = decode(unpacked(body, max_bytes), response.charset_encoding)
+    except UnreadableTable as error:
+        raise UnreadableTable(f"{where} answered what is {error}") from None
     is_html = "html" in response.headers.get("content-type", "")
     if is_html or text.lstrip()[:15].lower().startswith(("<!doctype", "<html")):
         raise WillPass(f"{where} answered an HTML page instead of data")

@@ -10,9 +10,10 @@ import structlog
 
 from services.ingest.fetch import Limits, fetch, open_client, place, trusted
 from services.ingest.redirects import PublicRedirects
-from services.ingest.tables import UnreadableTable, parse_csv, parse_json
+from services.ingest.tables import parse_csv, parse_json
 from shared.failures import WillPass
 from shared.pipeline import HttpSource
+from shared.tables.content import UnreadableTable
 
 log = structlog.get_logger(__name__)
 

@@ -2,15 +2,11 @@
 
 A table is a DataFrame of `str` objects, with None for what is missing. Only a table with a row of a
 wrong form has the column `FAULT`, which says what is wrong with that row; its values mean nothing.
+What is a table at all, `shared.tables` says, for `trimtab check` as well.
 """
 
-import csv
-import gzip
-import io
 import json
-import zlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,59 +15,50 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shared.failures import WillNotPass
 from shared.frames import storable
+from shared.tables import content
+from shared.tables.content import UnreadableTable, bounded, kind_of, named, opened, text_blocks
+from shared.tables.csv_text import CsvText, Row, refuse_repeated
+from shared.tables.json_text import ANSWER_KEY, NO_OBJECT, json_pieces
 
 FAULT: Final = "\0fault"
 """No source can name a column so by accident."""
 
-LARGEST_TABLE_BYTES: Final = 1_000_000_000
-_CHUNK: Final = 1 << 20
 _POINTER_BYTES: Final = 8
-
-
-class UnreadableTable(WillNotPass):
-    """The bytes are not a table of the format; the text says where they go wrong."""
 
 
 def parse_csv(text: str) -> pd.DataFrame:
     """A table of CSV with a header. A row with more or fewer values than that has a fault.
 
     Raises:
-        UnreadableTable: no header, a column twice, or quotes that do not match.
+        UnreadableTable: no header, or a column twice.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = [row for row in reader if row]
-    except csv.Error as error:
-        raise UnreadableTable(f"not a CSV table: line {reader.line_num}: {error}") from None
-    if not rows:
-        raise UnreadableTable("not a CSV table: empty, without even a header")
-    header = [name.strip() for name in rows[0]]
-    _refuse_repeated(header)
-    return _squared(header, rows[1:])
+    return _csv_table(iter([text]))
 
 
-def _refuse_repeated(header: Iterable[str]) -> None:
-    if repeated := sorted(name for name, times in Counter(header).items() if times > 1):
-        raise UnreadableTable(f"a table with two columns named {', '.join(map(repr, repeated))}")
-
-
-def _squared(header: list[str], rows: list[list[str]]) -> pd.DataFrame:
-    width = len(header)
-    faults = [_length_fault(len(row), width) for row in rows]
-    if not any(faults):
-        return pd.DataFrame(rows, columns=header, dtype=object)
-    padded = [[*row, *[None] * width][:width] for row in rows]
-    table = pd.DataFrame(padded, columns=header, dtype=object)
-    table[FAULT] = pd.Series(faults, dtype=object)
+def _csv_table(blocks: Iterator[str]) -> pd.DataFrame:
+    source = CsvText(blocks)
+    rows = [row for piece in source.pieces() for row in source.rows_of(piece)]
+    faults = [source.fault(len(row)) for row in rows]
+    table = _squared(source.names, rows)
+    empty = [at for at in source.nameless if not any(map(_says_something, table.iloc[:, at]))]
+    if empty:
+        table = table.drop(columns=[source.names[at] for at in empty])
+    if any(faults):
+        table[FAULT] = pd.Series(faults, dtype=object)
     return table
 
 
-def _length_fault(values: int, columns: int) -> str | None:
-    if values == columns:
-        return None
-    return f"{'more' if values > columns else 'fewer'} values than columns"
+def _says_something(value: str | None) -> bool:
+    return value is not None and bool(value.strip())
+
+
+def _squared(names: list[str], rows: list[Row]) -> pd.DataFrame:
+    width = len(names)
+    if all(len(row) == width for row in rows):
+        return pd.DataFrame(rows, columns=names, dtype=object)
+    padded = [[*row, *[None] * width][:width] for row in rows]
+    return pd.DataFrame(padded, columns=names, dtype=object)
 
 
 def parse_json_value(text: str) -> Any:
@@ -81,9 +68,13 @@ def parse_json_value(text: str) -> Any:
         UnreadableTable: the text is not JSON.
     """
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_constant)
+        return _loads(text)
     except (ValueError, RecursionError) as error:
         raise UnreadableTable(f"not JSON: {error}") from None
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_int=str, parse_float=str, parse_constant=_constant)
 
 
 def _constant(name: str) -> str | None:
@@ -93,29 +84,43 @@ def _constant(name: str) -> str | None:
 def parse_json(text: str, records: str | None = None) -> pd.DataFrame:
     """A table of a JSON list of objects, or of the list under the key `records`.
 
+    Args:
+        records: the key; None: the list is the whole, or under the key of data.gov.in's answers.
+
     Raises:
         UnreadableTable: the text is something else.
     """
-    content = parse_json_value(text)
-    if records is not None:
-        content = content.get(records) if isinstance(content, dict) else None
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        where = f"under the key {records!r}" if records is not None else "at the top"
+    value = parse_json_value(text)
+    key = records or ANSWER_KEY
+    if isinstance(value, dict):
+        value = value.get(key)
+    elif records is not None:
+        value = None
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        where = f"under the key {key!r}" if records is not None else "at the top"
         raise UnreadableTable(f"not a JSON list of objects {where}")
-    return table_of_records(content)
+    return table_of_records(value)
 
 
-def parse_json_lines(text: str) -> pd.DataFrame:
-    """A table of one JSON object a line. A line that is none is a row with a fault."""
-    return table_of_records(_record(line) for line in text.split("\n") if line.strip())
+def _json_table(blocks: Iterator[str]) -> pd.DataFrame:
+    return table_of_records(
+        record for piece in json_pieces(blocks, _loads) for record in _records(piece)
+    )
+
+
+def _records(piece: str | list[Any]) -> Iterator[dict[str, Any]]:
+    if isinstance(piece, str):
+        yield from (_record(line) for line in piece.split("\n") if line.strip())
+        return
+    yield from (each if isinstance(each, dict) else {FAULT: NO_OBJECT} for each in piece)
 
 
 def _record(line: str) -> dict[str, Any]:
     try:
-        record = parse_json_value(line)
-    except UnreadableTable:
+        record = _loads(line)
+    except (ValueError, RecursionError):
         record = None
-    return record if isinstance(record, dict) else {FAULT: "not a JSON object"}
+    return record if isinstance(record, dict) else {FAULT: NO_OBJECT}
 
 
 def table_of_records(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -131,56 +136,20 @@ def _text(value: Any) -> str | None:
     return storable(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
-def decode(data: bytes | bytearray) -> str:
-    """The text of UTF-8 bytes, with or without a byte-order mark.
-
-    Raises:
-        UnreadableTable: names the first byte that is not UTF-8.
-    """
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise UnreadableTable(
-            f"not UTF-8: byte {error.start} is {data[error.start]:#04x}; save it as UTF-8"
-        ) from None
-
-
 def read_file(path: Path) -> pd.DataFrame:
-    """The table in a file: .csv, .csv.gz, .json, .jsonl, .ndjson or .parquet.
+    """The table in a file: CSV, JSON or JSON lines (each also as gzip), or Parquet.
 
     Raises:
-        UnreadableTable: the file is not there, of another kind, too large, or broken.
+        UnreachableFile: the file is not there, or cannot be read now.
+        UnreadableTable: it is of another kind, too large, or broken.
     """
-    try:
-        return _read(path)
-    except UnreadableTable as error:
-        raise UnreadableTable(f"{path.name}: {error}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UnreadableTable(f"{path.name}: cannot be read: {why}") from None
-
-
-def _read(path: Path) -> pd.DataFrame:
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        return _read_parquet(path)
-    if name.endswith((".csv", ".csv.gz")):
-        return parse_csv(decode(_read_bytes(path)))
-    if name.endswith(".json"):
-        return parse_json(decode(_read_bytes(path)))
-    if name.endswith((".jsonl", ".ndjson")):
-        return parse_json_lines(decode(_read_bytes(path)))
-    raise UnreadableTable("of no known kind; use .csv, .csv.gz, .json, .jsonl or .parquet")
-
-
-def _read_bytes(path: Path) -> bytearray:
-    content = bytearray()
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            content += chunk
-            if len(content) > LARGEST_TABLE_BYTES:
-                raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes")
-    return content
+    with named(path.name):
+        kind = kind_of(path)
+        if kind == "parquet":
+            return _read_parquet(path)
+        with opened(path) as stream:
+            blocks = bounded(text_blocks(stream))
+            return _csv_table(blocks) if kind == "csv" else _json_table(blocks)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -193,14 +162,14 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         _refuse_large(sum(map(_text_bytes, table.columns)))
     except pa.ArrowException as error:
         raise UnreadableTable(f"not a Parquet table: {error}") from None
-    _refuse_repeated(table.column_names)
+    refuse_repeated(table.column_names)
     columns = [_column_texts(column) for column in table.columns]
     return pd.DataFrame(dict(zip(table.column_names, columns, strict=True)), dtype=object)
 
 
 def _refuse_large(table_bytes: int) -> None:
-    if table_bytes > LARGEST_TABLE_BYTES:
-        raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes in memory")
+    if table_bytes > content.LARGEST_TABLE_BYTES:
+        raise UnreadableTable(f"larger than {content.LARGEST_TABLE_BYTES:,} bytes in memory")
 
 
 def _plain_bytes(metadata: Any) -> int:

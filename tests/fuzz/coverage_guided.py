@@ -31,8 +31,9 @@ class Reader:
 
 def readers() -> dict[str, Reader]:
     """By name. Their modules are imported here, so that Atheris can have them instrumented."""
-    from services.drift.tables.files import UnreadableFile, open_table
+    from services.drift.tables.files import open_table
     from shared.events import STAGES, dump_event
+    from shared.tables.content import UnreadableTable
     from tests.fuzz import inputs
     from tests.fuzz.targets import TARGETS, in_time, says_something
     from tests.security.foreign_messages import message
@@ -47,7 +48,7 @@ def readers() -> dict[str, Reader]:
             Path(file.name).write_bytes(given[1])
             try:
                 open_table(Path(file.name)).table()
-            except UnreadableFile as error:
+            except UnreadableTable as error:
                 says_something(error)
 
     tables = _numbered([inputs.CSV_EXAMPLE], [inputs.LIST_EXAMPLE], [inputs.LINES_EXAMPLE])

@@ -24,12 +24,13 @@ from hypothesis import strategies as st
 from services.cli.check import BadInput, Stated, check_files
 from services.ingest.data_gov_in import _read_page
 from services.ingest.rows import validate_rows
-from services.ingest.tables import UnreadableTable, read_file
+from services.ingest.tables import read_file
 from shared.broker import _event_of
 from shared.events import Stage, parse_event
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import PipelineError, load_pipeline
 from shared.settings import SettingsError, read_settings
+from shared.tables.content import UnreadableTable
 from shared.transport import admitted
 from tests.conftest import AIR_QUALITY
 from tests.fuzz import inputs, model_repository

@@ -37,10 +37,11 @@ from shared.scoring import error_of, load_model, predict, row_losses
 from shared.settings import read_settings
 from shared.stage import Resources
 from shared.store import Store
+from shared.tables.content import TEXT_SUFFIXES
 from shared.training import Metric
 from shared.work import Work
 
-TABLE_SUFFIXES: Final = (".csv", ".csv.gz", ".json", ".jsonl", ".ndjson", ".parquet")
+TABLE_SUFFIXES: Final = TEXT_SUFFIXES + tuple(f"{end}.gz" for end in TEXT_SUFFIXES) + (".parquet",)
 Handler = Callable[[Any, Resources], Outcome]
 
 _HANDLERS: Final[dict[str, Handler]] = {

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from services.drift.calibration.binning import Counts
 from services.drift.calibration.profile import Profile
 from services.drift.report.model import WindowFinding
-from services.drift.report.wording import count
 from shared.drift import CellFinding, Drift, Verdict
+
+SMALLEST_REFERENCE: Final = 100
+"""Rows that a reference needs. With fewer, the standard error of a share of its rows is larger than
+the smallest effect that matters by default, 0.05; and a column with a value in one row of ten has
+fewer values than a cell needs to be tested."""
 
 
 @dataclass(frozen=True)
@@ -56,5 +60,17 @@ def without_verdict(batch: Window, least: int, threshold: float) -> Finding:
     rows = batch.counts.rows
     if not rows:
         return Finding("no data", "the batch has no rows", threshold, batch.counts)
-    reason = f"the batch has {count(rows, 'row')}, and a verdict takes {least}"
+    reason = f"A verdict needs at least {least} rows; this batch has {rows}."
     return Finding("insufficient data", reason, threshold, batch.counts)
+
+
+def against_small_reference(finding: Finding, rows: int) -> Finding:
+    """A finding against a reference of too few rows: no verdict, unless there is no data at all."""
+    if finding.verdict == "no data":
+        return finding
+    return Finding("insufficient data", too_small(rows), finding.threshold, finding.counts)
+
+
+def too_small(rows: int, what: str = "one") -> str:
+    """'A reference needs at least 100 rows; this one has 5.'"""
+    return f"A reference needs at least {SMALLEST_REFERENCE} rows; this {what} has {rows}."

@@ -7,7 +7,7 @@ from services.drift.calibration.binning import Counts
 from services.drift.calibration.fitting import MIN_SEGMENT_ROWS
 from services.drift.calibration.profile import Profile
 from services.drift.policies import POLICIES
-from services.drift.policies.finding import Window
+from services.drift.policies.finding import SMALLEST_REFERENCE, Window, against_small_reference
 from services.drift.report.charts import charts
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.model import DriftReport, MissingRate
@@ -21,9 +21,17 @@ def report(
     *,
     name: str,
     rows_set_aside: int = 0,
+    is_promoted: bool = False,
 ) -> DriftReport:
-    """Judge the windows due, of which the first is the batch itself, under the settings' policy."""
+    """Judge the windows due, of which the first is the batch itself, under the settings' policy.
+
+    Args:
+        is_promoted: the reference is what a promoted model was trained on: it is compared with
+            however small it is, since no larger one can be had.
+    """
     finding = POLICIES[settings.policy](profile, windows, settings)
+    if profile.rows < SMALLEST_REFERENCE and not is_promoted:
+        finding = against_small_reference(finding, profile.rows)
     calibrated = settings.policy == "calibrated"
     return DriftReport(
         name=name,

@@ -46,6 +46,18 @@ class ColumnRole(Part):
     """The type was read off the data and not stated."""
     note: str | None = None
     """Why it was left out, or what is special: 'the target', 'constant'."""
+    questionable: bool = False
+    """That was guessed from the data, and a person may see it otherwise."""
+    flags: bool = False
+    """Its values are true and false."""
+
+
+class QuestionableColumn(Part):
+    """A column that was left out, or read in a way that a person may see otherwise."""
+
+    name: str
+    done: Literal["left out", "read as numbers", "read as categories", "missing in every row"]
+    why: str
 
 
 class MissingRate(Part):
@@ -138,6 +150,8 @@ class DriftReport(Part):
     """Column -> value that the reference does not have -> rows, the most frequent ones."""
     missing_rates: dict[str, MissingRate]
     columns: list[ColumnRole]
+    questionable_columns: list[QuestionableColumn] = Field(default_factory=list)
+    """Empty if nothing was guessed, and both tables have the same columns."""
     assumptions: list[str]
     """What the figures rest on, in sentences."""
     charts: list[Chart] = Field(default_factory=list)

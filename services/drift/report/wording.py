@@ -13,6 +13,7 @@ _LONGEST_TEXT: Final = 400
 _LONGEST_DIRECTION: Final = 160
 _LONGEST_NAME: Final = 48
 _LONGEST_LABEL: Final = 13
+_NAMES_SHOWN: Final = 5
 
 _ERRORS: Final[dict[Metric, str]] = {
     "mae": "mean absolute error",
@@ -158,6 +159,18 @@ def cell_title(cell: CellFinding) -> str:
 def error_name(metric: Metric) -> str:
     """What a model's error by a metric is: 'mean absolute error'."""
     return _ERRORS[metric]
+
+
+def questionable(report: DriftReport) -> str:
+    """'3 columns questionable: id, SNo, instant'; empty if there are none."""
+    found = report.questionable_columns
+    if not found:
+        return ""
+    shown = ", ".join(name(column.name) for column in found[:_NAMES_SHOWN])
+    further = len(found) - _NAMES_SHOWN
+    more = f" and {further:,} more" if further > 0 else ""
+    columns = "column" if len(found) == 1 else "columns"
+    return f"{len(found):,} {columns} questionable: {shown}{more}"
 
 
 def headline(report: DriftReport) -> str:

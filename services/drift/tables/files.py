@@ -1,16 +1,15 @@
-"""Tables in files: CSV, Parquet and JSON lines, read in chunks.
+"""Tables in files: CSV, Parquet and JSON, read in chunks.
 
 Values of CSV stay texts until it is known which columns are numbers: a type read off the first
 block may not fit the rest. Texts are trimmed, and one of `MISSING_TEXTS` is a missing value.
+What is a table at all, `shared.tables` says, for ingestion as well.
 """
 
-import gzip
 import json
 import re
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,24 +17,30 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.drift.tables.roles import MISSING_TEXTS, as_numbers, is_number, is_text
+from services.drift.tables.frame import MISSING_TEXTS
+from services.drift.tables.numbers import as_numbers, is_number, is_text
 from shared.frames import storable
+from shared.tables.content import (
+    Kind,
+    UnreadableTable,
+    first_line,
+    kind_of,
+    named,
+    opened,
+    text_blocks,
+)
+from shared.tables.csv_text import CsvText, Row, refuse_repeated
+from shared.tables.json_text import NO_OBJECT, json_pieces
 
-BLOCK_BYTES: Final = 1 << 24
-"""CSV and JSON lines are read in blocks of about this size."""
+MOST_SET_ASIDE: Final = 0.5
+"""If a larger share of a file's rows is of a wrong form, the file is no table."""
 
-_KINDS: Final = ".csv, .json, .jsonl or .ndjson (each also .gz), or .parquet"
-_HEADER_BYTES: Final = 1 << 20
+_MOST_DIGITS: Final = 400
 _MISSING: Final = rf"\A(?:{'|'.join(map(re.escape, sorted(MISSING_TEXTS)))})\z"
-_NO_OBJECT: Final = re.compile(rb"^[^\S\n]*[^\s{]", re.MULTILINE)
+_NO_OBJECT_LINE: Final = re.compile(r"^[^\S\n]*[^\s{]", re.MULTILINE)
 """A line of JSON that begins with something else than an object."""
 _NO_TEXT: Final = pa.nulls(1, pa.string())[0]
 """Not `pa.scalar`, which imports pandas."""
-_OTHER_SEPARATORS: Final = {b";": "semicolons", b"\t": "tabs"}
-
-
-class UnreadableFile(ValueError):
-    """A file is no table; the text says which file, and where it goes wrong."""
 
 
 class TableFile(ABC):
@@ -44,7 +49,9 @@ class TableFile(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.names: list[str] = []
-        """The columns; of JSON those of the blocks that have been read."""
+        """The columns; all of them are known once the chunks are read."""
+        self.set_aside: Counter[str] = Counter()
+        """What is wrong with rows of the chunks that have been read -> rows. They are left out."""
 
     def chunks(
         self, columns: Collection[str] | None = None, numbers: Collection[str] = ()
@@ -58,14 +65,17 @@ class TableFile(ABC):
             numbers: columns that are to be numbers in each chunk whose texts all spell some.
 
         Raises:
-            UnreadableFile: the file is broken.
+            UnreadableTable: the file is broken, or most of its rows are.
         """
         wanted = None if columns is None else frozenset(columns)
         table = None
+        rows = 0
         with _told(self.path):
             for block in self._blocks(wanted):
                 table = _cleaned(block if wanted is None else _comparable(block, wanted))
+                rows += table.num_rows
                 yield with_numbers(table, numbers)
+            self._refuse_broken(rows)
         if table is None:
             yield pa.table({name: pa.nulls(0, pa.string()) for name in self.names})
 
@@ -73,11 +83,19 @@ class TableFile(ABC):
         """All rows and columns. Numbers of several types become floats, other mixtures texts.
 
         Raises:
-            UnreadableFile: the file is broken.
+            UnreadableTable: the file is broken.
         """
         chunks = list(self.chunks())
         with _told(self.path):
-            return _joined(chunks)
+            return _joined(chunks, self.names)
+
+    def _refuse_broken(self, rows: int) -> None:
+        broken = self.set_aside.total()
+        if broken > MOST_SET_ASIDE * (rows + broken):
+            (fault, _), *_ = self.set_aside.most_common(1)
+            raise UnreadableTable(
+                f"{broken:,} of {rows + broken:,} rows are broken, most often with '{fault}'"
+            )
 
     @abstractmethod
     def _blocks(self, wanted: frozenset[str] | None) -> Iterator[pa.Table]:
@@ -88,48 +106,20 @@ def open_table(path: Path) -> TableFile:
     """The table in a file, whose kind is told by its name.
 
     Raises:
-        UnreadableFile: it is not there, empty, of no known kind, or its beginning is broken.
+        UnreadableTable: it is not there, empty, of no known kind, or its beginning is broken.
     """
     with _told(path):
-        if path.is_dir():
-            raise UnreadableFile("is a folder, not a file")
-        if not path.stat().st_size:
-            raise UnreadableFile("is empty")
-        return _reader(path)(path)
-
-
-def _reader(path: Path) -> type[TableFile]:
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        return _Parquet
-    name = name.removesuffix(".gz")
-    if name.endswith(".csv"):
-        return _Csv
-    if name.endswith((".json", ".jsonl", ".ndjson")):
-        return _JsonLines
-    raise UnreadableFile(f"is of no known kind; use {_KINDS}")
+        return _READERS[kind_of(path)](path)
 
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Errors of reading, with the file's name."""
-    try:
-        yield
-    except UnreadableFile as error:
-        raise UnreadableFile(f"{path}: {error}") from None
-    except UnicodeDecodeError:
-        raise UnreadableFile(f"{path}: is not UTF-8; save it as UTF-8") from None
-    except pa.ArrowException as error:
-        if "invalid utf8" in str(error).lower():
-            raise UnreadableFile(f"{path}: is not UTF-8; save it as UTF-8") from None
-        raise UnreadableFile(f"{path}: cannot be read: {_first_line(error)}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or _first_line(error)
-        raise UnreadableFile(f"{path}: cannot be read: {why}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    with named(path):
+        try:
+            yield
+        except pa.ArrowException as error:
+            raise UnreadableTable(f"cannot be read: {first_line(error)}") from None
 
 
 class _Csv(TableFile):
@@ -137,54 +127,74 @@ class _Csv(TableFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with self._stream() as stream:
-            _refuse_other_forms(stream.read(_HEADER_BYTES))
-        with self._open(_HEADER_BYTES, {}, ()) as reader:
-            self._published: list[str] = reader.schema.names
-        self.names = [name.strip() for name in self._published]
-        _refuse_repeated(self.names)
+        with opened(path) as stream:
+            source = CsvText(text_blocks(stream))
+        self.names = [name for at, name in enumerate(source.names) if at not in source.nameless]
 
     def _blocks(self, wanted: frozenset[str] | None) -> Iterator[pa.Table]:
-        chosen = [
-            name for name in self._published if wanted is None or name.strip() in wanted
-        ] or self._published  # for the number of rows
-        with self._open(BLOCK_BYTES, dict.fromkeys(chosen, pa.string()), chosen) as reader:
-            for batch in reader:
-                names = [name.strip() for name in batch.schema.names]
-                yield pa.Table.from_batches([batch]).rename_columns(names)
+        with opened(self.path) as stream:
+            source = CsvText(text_blocks(stream))
+            chosen = [
+                at
+                for at, name in enumerate(source.names)
+                if wanted is None or name in wanted or at in source.nameless
+            ]
+            for piece in source.pieces():
+                table = self._table(source, piece, chosen or [0])  # for the number of rows
+                empty = [name for name in self._nameless(source) if _is_blank(table.column(name))]
+                self._name(source, table.drop_columns(empty).column_names)
+                yield table
 
-    def _open(
-        self, block_bytes: int, types: dict[str, pa.DataType], columns: Collection[str]
-    ) -> Any:
-        from pyarrow import csv
+    def _nameless(self, source: CsvText) -> list[str]:
+        """Columns without a name, of which no value has been seen so far."""
+        names = (source.names[at] for at in source.nameless)
+        return [name for name in names if name not in self.names]
 
-        return csv.open_csv(
-            self._stream(),
-            csv.ReadOptions(block_size=block_bytes),
-            csv.ParseOptions(newlines_in_values=True),
-            csv.ConvertOptions(column_types=types, include_columns=list(columns)),
+    def _name(self, source: CsvText, found: Collection[str]) -> None:
+        if any(name not in self.names for name in found):
+            known = {*self.names, *found}
+            self.names = [name for name in source.names if name in known]
+
+    def _table(self, source: CsvText, piece: str | list[Row], chosen: list[int]) -> pa.Table:
+        names = [source.names[at] for at in chosen]
+        if isinstance(piece, str):
+            whole = self._read(source, piece, names)
+            if whole is not None:
+                return whole
+        rows = []
+        for row in source.rows_of(piece):
+            if fault := source.fault(len(row)):
+                self.set_aside[fault] += 1
+            else:
+                rows.append(row)
+        return pa.table(
+            {
+                name: pa.array([row[at] if at < len(row) else None for row in rows], pa.string())
+                for name, at in zip(names, chosen, strict=True)
+            }
         )
 
-    def _stream(self) -> Any:
-        return pa.input_stream(str(self.path), compression="gzip" if _is_gzip(self.path) else None)
+    def _read(self, source: CsvText, text: str, names: list[str]) -> pa.Table | None:
+        """The table of a text in which each line is a row; None if a row is of another width."""
+        from pyarrow import csv
+
+        if not text.strip("\r\n"):
+            return pa.table({name: pa.nulls(0, pa.string()) for name in names})
+        try:
+            return csv.read_csv(
+                pa.BufferReader(text.encode()),
+                csv.ReadOptions(column_names=source.names),
+                csv.ParseOptions(delimiter=source.separator),
+                csv.ConvertOptions(
+                    include_columns=names, column_types=dict.fromkeys(names, pa.string())
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
 
 
-def _is_gzip(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
-
-
-def _refuse_other_forms(beginning: bytes) -> None:
-    if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnreadableFile("is UTF-16; save it as UTF-8")
-    header = beginning.partition(b"\n")[0]
-    for separator, spoken in _OTHER_SEPARATORS.items():
-        if separator in header and b"," not in header:
-            raise UnreadableFile(f"has values separated by {spoken}; save it with commas")
-
-
-def _refuse_repeated(names: list[str]) -> None:
-    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
-        raise UnreadableFile(f"has two columns named {', '.join(map(repr, repeated))}")
+def _is_blank(column: pa.ChunkedArray) -> bool:
+    return not pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py()
 
 
 class _Parquet(TableFile):
@@ -194,80 +204,82 @@ class _Parquet(TableFile):
         from pyarrow import parquet
 
         super().__init__(path)
-        self._file = parquet.ParquetFile(path)
+        try:
+            self._file = parquet.ParquetFile(path)
+        except pa.ArrowException as error:
+            raise UnreadableTable(f"not a Parquet table: {first_line(error)}") from None
         self.names = self._file.schema_arrow.names
-        _refuse_repeated(self.names)
+        refuse_repeated(self.names)
 
     def _blocks(self, wanted: frozenset[str] | None) -> Iterator[pa.Table]:
         columns = [name for name in self.names if wanted is None or name in wanted]
         for group in range(self._file.num_row_groups):
             yield self._file.read_row_group(group, columns or self.names[:1])
 
+    def table(self) -> pa.Table:
+        """All rows and columns, with what pandas has written about them."""
+        return super().table().replace_schema_metadata(self._file.schema_arrow.metadata)
 
-class _JsonLines(TableFile):
-    """One JSON object a line, or a list of objects."""
+
+class _Json(TableFile):
+    """A list of objects, an answer around one, or one JSON object a line."""
 
     def _blocks(self, wanted: frozenset[str] | None) -> Iterator[pa.Table]:  # noqa: ARG002
-        for table in self._tables():
-            self.names += [name for name in table.column_names if name not in self.names]
-            yield table
+        with opened(self.path) as stream:
+            for piece in json_pieces(text_blocks(stream), _loads):
+                table = (
+                    self._table_of_lines(piece)
+                    if isinstance(piece, str)
+                    else self._table_of_records(piece)
+                )
+                self.names += [name for name in table.column_names if name not in self.names]
+                yield table
 
-    def _tables(self) -> Iterator[pa.Table]:
-        with gzip.open(self.path) if _is_gzip(self.path) else self.path.open("rb") as file:
-            if file.read(_HEADER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-                file.seek(0)
-                yield _table_of_list(file.read())
-                return
-            file.seek(0)
-            lines = 0
-            found = False
-            while block := file.read(BLOCK_BYTES) + file.readline():
-                if block.strip():
-                    found = True
-                    yield _table_of_lines(block, lines)
-                lines += block.count(b"\n")
-            if not found:
-                raise UnreadableFile("is empty")
+    def _table_of_lines(self, text: str) -> pa.Table:
+        from pyarrow import json as arrow_json
+
+        block = text.encode()
+        options = arrow_json.ReadOptions(block_size=len(block) + 1)
+        if text.strip() and not _NO_OBJECT_LINE.search(text):
+            # on such a line Arrow's reader has been seen to end the process
+            with suppress(pa.ArrowInvalid):  # broken, or a column of values of several types
+                return arrow_json.read_json(pa.BufferReader(block), options)
+        return self._table_of_records(_value(line) for line in text.split("\n") if line.strip())
+
+    def _table_of_records(self, values: Iterable[Any]) -> pa.Table:
+        rows = []
+        for value in values:
+            if isinstance(value, dict):
+                rows.append(value)
+            else:
+                self.set_aside[NO_OBJECT] += 1
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {storable(name): _array([row.get(name) for row in rows]) for name in names}
+        return pa.table(columns)
 
 
-def _table_of_lines(block: bytes, lines_before: int) -> pa.Table:
-    from pyarrow import json as arrow_json
-
-    text = block.decode("utf-8-sig")  # which Arrow does not look at
-    options = arrow_json.ReadOptions(block_size=len(block) + 1)
-    if not _NO_OBJECT.search(block):  # on which Arrow's reader has been seen to end the process
-        with suppress(pa.ArrowInvalid):  # broken, or a column of values of several types
-            return arrow_json.read_json(pa.BufferReader(block), options)
-    lines = enumerate(text.split("\n"), lines_before + 1)
-    return _table_of_records(_record(line, number) for number, line in lines if line.strip())
+_READERS: Final[dict[Kind, Callable[[Path], TableFile]]] = {
+    "csv": _Csv,
+    "json": _Json,
+    "parquet": _Parquet,
+}
 
 
-def _record(line: str, number: int) -> dict[str, Any]:
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int | float:
+    """Python makes no whole number of thousands of digits."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+
+
+def _value(line: str) -> Any:
+    """The JSON value of a line; None if it is none."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"line {number}: is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise UnreadableFile(f"line {number}: is not a JSON object")
-    return record
-
-
-def _table_of_list(text: bytes) -> pa.Table:
-    decoded = text.decode("utf-8-sig")
-    try:
-        records = json.loads(decoded)
-    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
-        raise UnreadableFile(f"is not JSON: {error}") from None
-    if not all(isinstance(record, dict) for record in records):
-        raise UnreadableFile("is a JSON list, but not of objects")
-    return _table_of_records(records)
-
-
-def _table_of_records(records: Iterable[dict[str, Any]]) -> pa.Table:
-    rows = list(records)
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {storable(name): _array([row.get(name) for row in rows]) for name in names}
-    return pa.table(columns)
+        return _loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _array(values: list[Any]) -> pa.Array:
@@ -316,8 +328,7 @@ def _comparable(table: pa.Table, wanted: frozenset[str]) -> pa.Table:
     return pa.table(columns) if columns else table.select([])
 
 
-def _joined(chunks: list[pa.Table]) -> pa.Table:
-    names = dict.fromkeys(name for chunk in chunks for name in chunk.column_names)
+def _joined(chunks: list[pa.Table], names: list[str]) -> pa.Table:
     schema = pa.schema([(name, _common_type(name, chunks)) for name in names])
     return pa.concat_tables([_cast(chunk, schema) for chunk in chunks])
 

@@ -7,6 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from services.drift.tables.numbers import Style, is_number, number, style_of
+from shared.tables.spelling import FALSE, TRUE, spelt
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -16,13 +19,22 @@ Tabular = Union["pd.DataFrame", pa.Table, "Frame"]
 
 MISSING: Final = -1
 """The code of a missing category."""
+MISSING_TEXTS: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
+"""Texts that stand for a missing value where no pipeline says which do."""
 
 
 class Frame:
     """The columns of a table, converted when asked for."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, whole: "Frame | None" = None) -> None:
+        """A frame over an Arrow table.
+
+        Args:
+            whole: of which the table is a part: how a column spells its numbers is read off it.
+        """
         self.table = table
+        self._whole = whole
+        self._styles: dict[str, Style | None] = {}
 
     @classmethod
     def of(cls, data: Tabular) -> "Frame":
@@ -50,28 +62,50 @@ class Frame:
     def slice(self, start: int, rows: int) -> "Frame":
         """Some of the rows, without a copy."""
         # Arrow believes the length asked for if there are no columns.
-        return Frame(self.table.slice(start, min(rows, self.rows - start)))
+        part = self.table.slice(start, min(rows, self.rows - start))
+        return Frame(part, self._whole or self)
 
     def numbers(self, name: str) -> Numbers:
         """A column as floats, of shape (rows,); what is not finite is missing.
 
         A column that the table does not have is missing in every row. Text counts as the number
-        that it spells.
+        that it spells, and a flag as 1 or 0.
         """
         if name not in self.table.column_names:
             return np.full(self.rows, np.nan)
         column = self.table.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if not _is_number(column.type):
-            return _parsed(*self.categories(name))
+        if not is_number(column.type):
+            codes, labels = self.categories(name)
+            style = self.style(name)
+            return np.array([*(number(text, style) for text in labels), np.nan])[codes]
         column = column.cast(pa.float64(), safe=False)
         return _array(pc.coalesce(column, _NAN) if column.null_count else column)
+
+    def style(self, name: str) -> Style | None:
+        """How a column of texts spells its numbers; None if most of its values are none."""
+        if self._whole is not None:
+            return self._whole.style(name)
+        if name not in self._styles:
+            self._styles[name] = style_of(self.rows_by_text(name))
+        return self._styles[name]
+
+    def rows_by_text(self, name: str) -> dict[str, int]:
+        """A column's texts that are values, in their order, and how many rows have each."""
+        codes, texts = self.categories(name)
+        rows = np.bincount(codes[codes != MISSING], minlength=len(texts)).tolist()
+        return {
+            text: count
+            for text, count in zip(texts, rows, strict=True)
+            if count and text.strip() not in MISSING_TEXTS
+        }
 
     def categories(self, name: str) -> tuple[Codes, tuple[str, ...]]:
         """A column as codes into its distinct values as text; a missing value has the code -1.
 
-        Whole numbers are spelt without a fraction, so that 1 and 1.0 are one category.
+        Whole numbers are spelt without a fraction, so that 1 and 1.0 are one category, and flags
+        as 'true' and 'false'.
         """
         if name not in self.table.column_names:
             return np.full(self.rows, MISSING, np.int32), ()
@@ -123,12 +157,6 @@ def _from_pandas(data: "pd.DataFrame") -> pa.Table:
     return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(named))})
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )
-
-
 def _merged(codes: Codes, dictionary: pa.Array) -> tuple[Codes, tuple[str, ...]]:
     """Codes of distinct texts, from codes of distinct values."""
     labels: dict[str, int] = {}
@@ -145,16 +173,6 @@ def _spelt(value: object) -> str | None:
         if np.isnan(value):
             return None
         return str(int(value)) if value.is_integer() else repr(value)
-    return None if value is None else str(value)
-
-
-def _parsed(codes: Codes, labels: tuple[str, ...]) -> Numbers:
-    values = np.array([*map(_number, labels), np.nan])
-    return values[codes]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+    if isinstance(value, bool):
+        return TRUE if value else FALSE
+    return None if value is None else spelt(str(value))

@@ -1,10 +1,11 @@
 """Which columns of a table are compared and as what: read off the data, or stated by a pipeline."""
 
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -13,15 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.drift.report.model import ColumnRole
-from services.drift.tables.frame import MISSING, Frame, Numbers
+from services.drift.tables.clocks import clock_of, counts_rows
+from services.drift.tables.frame import Frame, Numbers
+from services.drift.tables.numbers import NUMBER_SHARE, as_numbers, is_number, is_text, number
+from shared.tables.spelling import FALSE, TRUE
 
 if TYPE_CHECKING:
     from shared.pipeline import Pipeline
 
-MISSING_TEXTS: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
-"""Texts that stand for a missing value where no pipeline says which do."""
-NUMBER_SHARE: Final = 0.95
-"""A text column is one of numbers if at least this share of its values are."""
 MOST_CATEGORIES: Final = 1000
 """A text column with more different values is an identifier or free text."""
 
@@ -73,13 +73,19 @@ def infer_roles(
     """Read off the data which columns can be compared, and as what.
 
     - Numbers are of a numeric type, or texts of which 95 % spell numbers; a text that does not
-      counts as missing, as do '', 'NA', 'N/A', 'NaN' and 'null'.
-    - Categories are booleans and texts with few different values.
-    - Times, by type or by spelling, are left out: new rows are later ones.
+      counts as missing, as do '', 'NA', 'N/A', 'NaN' and 'null'. A column whose texts can only be
+      numbers with decimal commas or separated thousands is read as such; one that may be either is
+      left out.
+    - Categories are flags (true and false) and texts with few different values.
+    - Times, by type or by spelling, are left out: new rows are later ones. So are numbers that show
+      a clock (`clocks.clock_of`).
     - So are texts with more than 1,000 different values, or, in more than 50 rows, with more than
       half as many as rows: identifiers and free text.
     - So are whole numbers that are all different in a column named like an identifier ('id',
-      'order_id', 'index', 'Unnamed: 0').
+      'order_id', 'index', 'Unnamed: 0'), or that number the rows (`clocks.counts_rows`).
+    - So is the index that pandas wrote, by the metadata of the table.
+
+    All of that but a type is a guess, and `ColumnRole.questionable` says so.
 
     A segment column is read as a category. A cluster column says which rows belong together and is
     compared only if it is among `columns`.
@@ -96,14 +102,17 @@ def infer_roles(
     _require(frame.names, columns=columns, segment=segment, cluster=cluster, target=target)
     stated = frozenset(columns) | ({target} if target and not columns else frozenset())
     found = []
+    index = _index_of_pandas(frame.table)
     for name in frame.names:
-        reading = _read(frame, name)
+        reading = _AN_INDEX if name in index else _read(frame, name)
+        if name in index and name in stated:
+            reading = _read(frame, name)
         if name == segment:
             found.append(_segment_role(frame, name, reading))
         elif name in cluster:
             found.append(ColumnRole(name=name, type=reading.type, role="cluster", inferred=True))
         elif columns and name not in stated:
-            found.append(_left_out(name, reading.type, "not among the columns to compare"))
+            found.append(_not_stated(name, reading))
         else:
             found.append(_role(name, reading, is_stated=name in stated))
     return _roles(found, frozenset(columns), segment, cluster, target)
@@ -128,6 +137,21 @@ def roles_of(pipeline: "Pipeline") -> Roles:
     time = pipeline.data.event_time
     cluster = (*drift.cluster, time) if drift.cluster and time else drift.cluster
     return _roles(found, frozenset(drift.columns), drift.segment, cluster, training.target)
+
+
+def with_flags(roles: Roles, reference: Frame) -> Roles:
+    """The roles, with those categories known for flags that are true and false in the reference."""
+    columns = tuple(
+        column.model_copy(update={"flags": True})
+        if column.type == "category" and _are_flags(reference.rows_by_text(column.name))
+        else column
+        for column in roles.columns
+    )
+    return replace(roles, columns=columns)
+
+
+def _are_flags(texts: Collection[str]) -> bool:
+    return bool(texts) and {TRUE, FALSE}.issuperset(texts)
 
 
 def _roles(
@@ -194,30 +218,60 @@ class _Reading:
     type: Literal["number", "category", "time", "text"]
     note: str | None = None
     use: Literal["compare", "if stated", "never"] = "compare"
+    questionable: bool = False
+    flags: bool = False
 
 
 def _role(name: str, reading: _Reading, *, is_stated: bool) -> ColumnRole:
     if not is_stated and reading.use != "compare":
-        return _left_out(name, reading.type, reading.note)
+        return _left_out(name, reading)
     if reading.use == "never":
         raise ValueError(f"column {name!r} cannot be compared: {reading.note}")
-    kind = "category" if reading.type == "text" else reading.type
-    return ColumnRole(name=name, type=kind, role="compared", inferred=True, note=reading.note)
+    return ColumnRole(
+        name=name,
+        type=_COMPARED_AS.get(reading.type, reading.type),
+        role="compared",
+        inferred=True,
+        note=reading.note,
+        questionable=reading.questionable and reading.use == "compare",
+        flags=reading.flags,
+    )
 
 
-def _left_out(
-    name: str, kind: Literal["number", "category", "time", "text"], note: str | None
-) -> ColumnRole:
-    return ColumnRole(name=name, type=kind, role="left out", inferred=True, note=note)
+def _left_out(name: str, reading: _Reading) -> ColumnRole:
+    return ColumnRole(
+        name=name,
+        type=reading.type,
+        role="left out",
+        inferred=True,
+        note=reading.note,
+        questionable=reading.questionable,
+    )
+
+
+def _not_stated(name: str, reading: _Reading) -> ColumnRole:
+    note = "not among the columns to compare"
+    return ColumnRole(name=name, type=reading.type, role="left out", inferred=True, note=note)
 
 
 def _segment_role(frame: Frame, name: str, reading: _Reading) -> ColumnRole:
     if reading.use == "never":
         raise ValueError(f"segment: column {name!r} is no category: {reading.note}")
-    rows = _rows_by_text(frame, name)
+    rows = frame.rows_by_text(name)
     if _hardly_repeats(rows):
         raise ValueError(f"segment: column {name!r} is no category: {_different(rows)}")
-    return ColumnRole(name=name, type="category", role="segment", inferred=False)
+    return ColumnRole(
+        name=name, type="category", role="segment", inferred=False, flags=reading.flags
+    )
+
+
+def _index_of_pandas(table: pa.Table) -> frozenset[str]:
+    """The columns that are the index of a data frame, by what pandas wrote about the table."""
+    try:
+        about = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+        return frozenset(name for name in about["index_columns"] if isinstance(name, str))
+    except (ValueError, LookupError, TypeError):
+        return frozenset()
 
 
 def _read(frame: Frame, name: str) -> _Reading:
@@ -228,37 +282,25 @@ def _read(frame: Frame, name: str) -> _Reading:
         return _NO_VALUE
     if pa.types.is_temporal(kind):
         return _A_TIME
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(kind) or is_text(kind):
         return _read_texts(frame, name)
     if is_number(kind):
         return _read_numbers(name, frame.numbers(name))
-    if is_text(kind):
-        return _read_texts(frame, name)
-    return _Reading("text", f"neither numbers nor texts but {kind}", "never")
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Whether it is a numeric type."""
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether it is a type of texts, encoded or not."""
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return _Reading("text", f"neither numbers nor texts but {kind}", "never", questionable=True)
 
 
 def _read_numbers(name: str, values: Numbers) -> _Reading:
     values = values[np.isfinite(values)]
     if not len(values):
         return _NO_VALUE
+    if clock := clock_of(name, values):
+        return _Reading("time", f"times ({clock}): new rows are later", "if stated", True)
     if (values == values[0]).all():
         return _Reading("number", "constant")
     if _is_identifier(name, values):
-        return _Reading("number", "an identifier: all values differ", "if stated")
+        return _Reading("number", "an identifier: all values differ", "if stated", True)
+    if counts_rows(values):
+        return _Reading("number", "it numbers the rows: new rows have others", "if stated", True)
     return _Reading("number")
 
 
@@ -272,53 +314,60 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     column = as_numbers(frame.table.column(name))
     if is_number(column.type) and _mostly_finite(column):
         return _read_numbers(name, Frame(pa.table({name: column})).numbers(name))
-    rows = _rows_by_text(frame, name)
+    rows = frame.rows_by_text(name)
     if not rows:
         return _NO_VALUE
-    numbers = sum(count for text, count in rows.items() if _spells_number(text))
-    if numbers >= NUMBER_SHARE * sum(rows.values()):
-        return _read_numbers(name, frame.numbers(name))
+    if _are_flags(rows):
+        return _Reading("category", "constant" if len(rows) == 1 else None, flags=True)
+    if frame.style(name) is not None:
+        return _read_spelt_numbers(frame, name, rows)
     some = list(rows)[:_TIMES_LOOKED_AT]
     times = sum(_TIME.fullmatch(text.strip()) is not None for text in some)
     if times >= NUMBER_SHARE * len(some):
-        return _A_TIME
+        return replace(_A_TIME, questionable=True)
     if _hardly_repeats(rows):
         note = f"{_different(rows)}: an identifier or free text"
-        return _Reading("text", note, "if stated")
+        return _Reading("text", note, "if stated", questionable=True)
+    if mixed := _mixed(rows):
+        return _Reading("category", mixed, questionable=True)
     return _Reading("category", "constant" if len(rows) == 1 else None)
 
 
-def as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of texts as floats if all of them spell some; else the column as it is."""
-    if not is_text(column.type):
-        return column
-    try:
-        return column.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return column
+def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -> _Reading:
+    """A column of texts that spell numbers, not all of them plainly."""
+    style = frame.style(name)
+    example = next((text for text in rows_by_text if "," in text), "")
+    if style == "unclear":
+        note = f"numbers such as '{example}': with a decimal comma, or with separated thousands"
+        return _Reading("text", note, "if stated", questionable=True)
+    reading = _read_numbers(name, frame.numbers(name))
+    notes = [reading.note] if reading.note else []
+    if style != "plain":
+        notes.append(f"numbers with {style}" + (f", such as '{example}'" if example else ""))
+    unread = {
+        text: rows for text, rows in rows_by_text.items() if not math.isfinite(number(text, style))
+    }
+    if unread:
+        notes.append(
+            f"{sum(unread.values()):,} of {sum(rows_by_text.values()):,} values are no numbers, "
+            f"such as '{next(iter(unread))}': missing"
+        )
+    return replace(reading, note="; ".join(notes) or None, questionable=True)
+
+
+def _mixed(rows_by_text: dict[str, int]) -> str | None:
+    """What is to be said of categories of which many are numbers."""
+    total = sum(rows_by_text.values())
+    others = [text for text in rows_by_text if not math.isfinite(number(text, "plain"))]
+    numbers = total - sum(map(rows_by_text.__getitem__, others))
+    if numbers < (1 - NUMBER_SHARE) * total:
+        return None
+    return f"{numbers:,} of {total:,} values are numbers, others are not, such as '{others[0]}'"
 
 
 def _mostly_finite(column: pa.ChunkedArray) -> bool:
     finite = pc.sum(pc.is_finite(column)).as_py() or 0
     return bool(finite >= NUMBER_SHARE * (len(column) - column.null_count))
-
-
-def _rows_by_text(frame: Frame, name: str) -> dict[str, int]:
-    """The texts that are values, in their order, and how many rows have each."""
-    codes, texts = frame.categories(name)
-    rows = np.bincount(codes[codes != MISSING], minlength=len(texts)).tolist()
-    return {
-        text: count
-        for text, count in zip(texts, rows, strict=True)
-        if count and text.strip() not in MISSING_TEXTS
-    }
-
-
-def _spells_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _hardly_repeats(rows_by_text: dict[str, int]) -> bool:
@@ -332,5 +381,11 @@ def _different(rows_by_text: dict[str, int]) -> str:
     return f"{len(rows_by_text):,} different values"
 
 
-_NO_VALUE: Final = _Reading("number", "no value in the reference")
+_NO_VALUE: Final = _Reading("number", "no value in the reference", questionable=True)
 _A_TIME: Final = _Reading("time", "times: new rows are later", "never")
+_AN_INDEX: Final = _Reading("number", "the index that pandas wrote", "if stated", questionable=True)
+_COMPARED_AS: Final[dict[str, Literal["number", "category"]]] = {
+    "text": "category",
+    "time": "number",
+}
+"""What is left out unless a person says that it is to be compared."""

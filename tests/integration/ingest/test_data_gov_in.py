@@ -203,7 +203,7 @@ def test_retry_after_beyond_the_deadline_is_handed_on_at_once() -> None:
         (says("[1, 2]"), "form that is not known: the answer"),
         (says('{"total": "many", "records": []}'), "form that is not known: total"),
         (says('{"total": 1, "records": [7]}'), r"form that is not known: records\.0"),
-        (says(b'{"total": "\xff"}'), "did not answer in UTF-8"),
+        (says(b'{"total": "\xff"}'), "answered what is not UTF-8: byte 11 is 0xff"),
         (Resource(ROWS, envelope={"total": 20_001}), "more than source.max_rows = 20,000"),
     ],
 )

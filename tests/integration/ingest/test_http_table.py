@@ -1,6 +1,7 @@
 """A table at an HTTP address, against a server that plays faults."""
 
 import asyncio
+import gzip
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from shared.settings import Settings
 from tests.integration.ingest.fault_server import Connection, Play, says, serving
 
 CSV = '\ufeffa,b\r\n1,x\r\n2,"y, z"\r\n'
+PLAIN = CSV.removeprefix("\ufeff")
 EXPECTED = [{"a": "1", "b": "x"}, {"a": "2", "b": "y, z"}]
 
 
@@ -42,6 +44,27 @@ def test_every_form_of_a_table(body: str, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (gzip.compress(PLAIN.encode()), "application/gzip"),
+        (PLAIN.encode(), "text/csv; charset=us-ascii"),
+        (PLAIN.encode("utf-16"), "text/csv"),
+        ("a;b\n1;x\n2;y, z\n", "text/csv"),
+        ("a\tb\n1\tx\n2\ty, z\n", "text/tab-separated-values"),
+    ],
+)
+def test_every_packing_of_a_table(body: str | bytes, content_type: str) -> None:
+    with serving(says(body, **{"Content-Type": content_type})) as server:
+        assert read(f"{server.url}/table.csv.gz") == EXPECTED
+
+
+def test_a_declared_charset() -> None:
+    latin = {"Content-Type": "text/csv; charset=iso-8859-1"}
+    with serving(says("a,b\n1,größe\n".encode("latin-1"), **latin)) as server:
+        assert read(server.url) == [{"a": "1", "b": "größe"}]
+
+
+@pytest.mark.parametrize(
     "fault", [says("", 503), says(""), says("a,b\n"), says("<html>"), says(CSV, length=9_999)]
 )
 def test_what_may_pass_is_asked_again(fault: Play) -> None:
@@ -53,7 +76,18 @@ def test_what_may_pass_is_asked_again(fault: Play) -> None:
     ("answer", "options", "text"),
     [
         (says("", 404), {}, "answered 404"),
-        (says('a,b\n1,"'), {}, "answered what is not a CSV table"),
+        (says("\n\n\0"), {}, "answered what is not a CSV table"),
+        (
+            says(b"a,b\n1,\xe9\n"),
+            {},
+            "answered what is not UTF-8: byte 6 is 0xe9",
+        ),
+        (
+            says(gzip.compress(b"a\n" * 9_999)),
+            {"max_bytes": 9_000},
+            "gzip of more than 9,000",
+        ),
+        (says(gzip.compress(CSV.encode())[:-9]), {}, "answered what is broken gzip"),
         (says('{"error": "no"}'), {"format": "json"}, "not a JSON list of objects at the top"),
         (says(CSV), {"max_bytes": 10}, "more than 10 bytes"),
     ],

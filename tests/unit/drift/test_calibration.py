@@ -14,6 +14,8 @@ import pytest
 from services.drift import Profile, check, performance
 from services.drift.calibration.null import SIZES
 from services.drift.policies.calibrated import threshold_of
+from services.drift.policies.finding import Window
+from services.drift.report.assembly import report
 from shared.drift import Drift
 
 QUICK = 300
@@ -146,10 +148,13 @@ def test_edges_of_a_reference_are_quiet_and_its_breaks_loud() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 9, 10, 50])
 def test_tiny_references_give_finite_figures(rows: int) -> None:
     generator = np.random.default_rng(11)
-    report = check(table(rows, generator), table(100, generator))
-    assert report.p is not None
-    assert 0 < report.p <= 1
-    assert json.loads(report.model_dump_json())
+    profile = Profile.fit(table(rows, generator))
+    windows = [Window(profile.count(table(100, generator)))]
+    promoted = report(profile, windows, Drift(), name="tiny", is_promoted=True)
+    assert promoted.p is not None
+    assert 0 < promoted.p <= 1
+    assert json.loads(promoted.model_dump_json())
+    assert report(profile, windows, Drift(), name="tiny").verdict == "insufficient data"
 
 
 def test_a_profile_read_from_a_file_checks_the_same(

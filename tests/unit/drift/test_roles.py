@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -90,7 +91,7 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_more_than_a_thousand_categories_are_too_many() -> None:
     values = [f"c{i % 1001}" for i in range(5000)]
-    found = infer_roles(Frame(pa.table({"c": values, "x": range(5000)}))).columns[0]
+    found = infer_roles(Frame(pa.table({"c": values, "x": NUMBERS * 83 + NUMBERS[:20]}))).columns[0]
     assert found.note == "1,001 different values: an identifier or free text"
 
 
@@ -108,7 +109,7 @@ def test_whole_numbers_that_all_differ_are_an_identifier_if_named_so(name: str) 
 
 @pytest.mark.parametrize("name", ["x", "paid", "grid", "width", "valid", "humid", "brow"])
 def test_other_whole_numbers_that_all_differ_are_compared(name: str) -> None:
-    assert infer(list(range(ROWS)), name).role == "compared"
+    assert infer([i * i for i in range(ROWS)], name).role == "compared"
 
 
 def table() -> Frame:
@@ -252,3 +253,202 @@ def test_a_pipelines_columns_are_compared_if_it_names_some() -> None:
     roles = roles_of(pipeline(columns=("x", "s"), cluster=("s",)))
     assert (roles.numbers, roles.categories) == (("x",), ("s",))
     assert roles_by_name(roles)["y"] == "left out"
+
+
+def pandas_table(index: Any) -> pa.Table:
+    frame = pd.DataFrame({"x": NUMBERS, "k": texts("a", "b")}, index=index)
+    return pa.Table.from_pandas(frame)
+
+
+@pytest.mark.parametrize(
+    ("index", "left_out"),
+    [
+        (pd.Index(np.arange(ROWS)[::-1] * 7), ["__index_level_0__"]),
+        (pd.Index(np.random.default_rng(1).normal(size=ROWS), name="measured"), ["measured"]),
+        (
+            pd.MultiIndex.from_arrays([texts("p", "q"), NUMBERS], names=["place", "hour"]),
+            ["place", "hour"],
+        ),
+        (pd.RangeIndex(ROWS), []),
+    ],
+)
+def test_the_index_that_pandas_wrote_is_left_out(index: Any, left_out: list[str]) -> None:
+    table = pandas_table(index)
+    table = table.append_column("pos", [NUMBERS]) if not left_out else table
+    roles = infer_roles(Frame(table))
+    found = {column.name: column for column in roles.columns if column.role == "left out"}
+    assert list(found) == left_out
+    for column in found.values():
+        assert (column.note, column.questionable) == ("the index that pandas wrote", True)
+
+
+def test_an_index_is_compared_if_a_person_says_so() -> None:
+    table = pandas_table(pd.Index(NUMBERS, name="measured"))
+    assert infer_roles(Frame(table), columns=("measured",)).numbers == ("measured",)
+
+
+def test_metadata_that_is_none_says_nothing() -> None:
+    for about in (b"{", b"[]", b'{"index_columns": 7}', b'{"index_columns": [{"kind": "range"}]}'):
+        table = pa.table({"x": NUMBERS}).replace_schema_metadata({b"pandas": about})
+        assert infer_roles(Frame(table)).numbers == ("x",)
+
+
+RNG = np.random.default_rng(5)
+ASCENDING = np.arange(200.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ASCENDING,
+        ASCENDING + 1_000_000,
+        ASCENDING[::-1],
+        10 * ASCENDING,
+        RNG.permutation(ASCENDING),
+        np.sort(RNG.choice(300, 200, replace=False)).astype(float),
+        RNG.choice(250, 200, replace=False).astype(float),
+        np.delete(5 * ASCENDING, [17, 90, 91]),
+    ],
+    ids=["up", "from a million", "down", "by ten", "shuffled", "rows dropped", "both", "by five"],
+)
+@pytest.mark.parametrize("name", ["Unnamed: 0.1", "SNo", "instant"])
+def test_a_column_that_numbers_the_rows_is_left_out_whatever_its_name(
+    values: Any, name: str
+) -> None:
+    found = infer_roles(Frame(pa.table({name: values, "x": np.resize(NUMBERS, len(values))})))
+    column = found.columns[0]
+    assert (column.role, column.questionable) == ("left out", True)
+    assert column.note == "it numbers the rows: new rows have others"
+    assert infer_roles(Frame(found_table(name, values)), columns=(name,)).numbers == (name,)
+
+
+def found_table(name: str, values: Any) -> pa.Table:
+    return pa.table({name: values, "x": np.resize(NUMBERS, len(values))})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.repeat(np.arange(1990.0, 2010), 10),  # a year in a panel
+        np.sort(RNG.integers(0, 100_000, 200)).astype(float),  # a sorted measurement
+        np.sort(RNG.normal(0, 1, 200)),
+        np.sort(RNG.integers(0, 150, 200)).astype(float),  # sorted, with ties
+        RNG.integers(0, 400, 200).astype(float),
+        np.arange(40.0),  # too few to tell
+        ASCENDING + 0.5,
+        ASCENDING % 100,
+        RNG.integers(10_000, 99_999, 200).astype(float),  # post codes
+        1e9 * RNG.lognormal(0, 0.4, 200),  # revenue in the range of a clock
+        np.sort(36_000 + 200 * RNG.integers(0, 90, 200)).astype(float),  # salaries, sorted
+        20_000_000.0 + RNG.integers(0, 9_999, 200),  # prices in the range of dates
+    ],
+)
+def test_other_whole_numbers_are_compared_whatever_their_order(values: Any) -> None:
+    (column, _) = infer_roles(Frame(found_table("value", values))).columns
+    assert (column.role, column.questionable) == ("compared", False)
+
+
+HOURS = 1_726_000_000 - 1_726_000_000 % 3600 + 3600.0 * np.arange(200)
+DAYS = pd.date_range("2023-11-20", periods=200)
+CLOCKS = {
+    "seconds since 1970": HOURS,
+    "milliseconds since 1970": 1e3 * HOURS,
+    "microseconds since 1970": 1e6 * HOURS,
+    "nanoseconds since 1970": 1e9 * HOURS,
+    "dates as YYYYMMDD": DAYS.strftime("%Y%m%d").astype(float),
+    "dates as YYYYMM": pd.date_range("2005-01-01", periods=200, freq="MS").strftime("%Y%m"),
+    "dates as YYYYMMDDhhmm": DAYS.strftime("%Y%m%d1230").astype(float),
+    "days since 1900": 45_000 + np.arange(200) / 24,
+}
+
+
+@pytest.mark.parametrize(("clock", "values"), CLOCKS.items())
+def test_a_clock_is_known_by_its_values_whatever_its_name(clock: str, values: Any) -> None:
+    for each in (np.asarray(values, float), np.repeat(np.asarray(values, float), 3)):
+        name = "dteday" if clock != "days since 1900" or len(each) == 200 else "date"
+        (column, _) = infer_roles(Frame(found_table(name, each))).columns
+        assert (column.type, column.role) == ("time", "left out")
+        assert (column.note, column.questionable) == (f"times ({clock}): new rows are later", True)
+
+
+def test_a_clock_in_any_order_is_known_by_its_minutes_or_its_name() -> None:
+    shuffled = RNG.permutation(HOURS)
+    odd = RNG.uniform(1.6e9, 1.7e9, 200)
+    assert infer_roles(Frame(found_table("when", shuffled))).columns[0].type == "time"
+    assert infer_roles(Frame(found_table("created_at", odd))).columns[0].type == "time"
+    assert infer_roles(Frame(found_table("amount", odd))).columns[0].type == "number"
+    for hours in (np.full(200, 1_729_929_600.0), np.repeat(HOURS[:4], 50)[::-1] * 1e3):
+        assert infer_roles(Frame(found_table("t", hours))).columns[0].type == "time"
+    today = np.full(200, 20_240_421.0)
+    assert infer_roles(Frame(found_table("day", today))).columns[0].type == "time"
+    assert infer_roles(Frame(found_table("price", today))).columns[0].note == "constant"
+    constant = np.full(200, 1.8e9)
+    assert infer_roles(Frame(found_table("timestamp", constant))).columns[0].type == "time"
+    assert infer_roles(Frame(found_table("amount", constant))).columns[0].note == "constant"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "note"),
+    [
+        (["1,5", "2,25", "10"], [1.5, 2.25, 10], "numbers with decimal commas, such as '1,5'"),
+        (["1.234,5", "999", "7,5"], [1234.5, 999, 7.5], "numbers with decimal commas"),
+        (["1,234.5", "999", "12.5"], [1234.5, 999, 12.5], "numbers with separated thousands"),
+        (["1,234,567", "999", "12"], [1234567, 999, 12], "numbers with separated thousands"),
+        (["0,125", "0,250", "1,500"], [0.125, 0.25, 1.5], "numbers with decimal commas"),
+        (["1 234", "999", "2 000"], [1234, 999, 2000], "numbers with separated thousands"),
+        (["-1,5e3", "2,5", "+0,5"], [-1500, 2.5, 0.5], "numbers with decimal commas"),
+    ],
+)
+def test_numbers_with_commas(values: list[str], expected: list[float], note: str) -> None:
+    column = texts(*values)
+    found = infer(column)
+    assert (found.type, found.role, found.questionable) == ("number", "compared", True)
+    assert note in (found.note or "")
+    assert Frame(pa.table({"c": column})).numbers("c")[:3].tolist() == expected
+
+
+def test_numbers_that_may_be_either_are_left_out() -> None:
+    found = infer(texts("1,234", "2,345", "12"))
+    assert (found.role, found.questionable) == ("left out", True)
+    assert "with a decimal comma, or with separated thousands" in (found.note or "")
+
+
+@pytest.mark.parametrize("values", [["1,5", "1.5", "2"], ["10,20,30", "40,50,60", "7"], ["a,b"]])
+def test_what_looks_a_little_like_numbers_is_none(values: list[str]) -> None:
+    assert infer(texts(*values)).type == "category"
+
+
+def test_a_part_of_a_table_is_read_as_the_whole_is() -> None:
+    whole = Frame(pa.table({"c": ["0,5"] * 50 + ["1,234"] * 50}))
+    assert whole.slice(60, 10).numbers("c").tolist() == [1.234] * 10
+
+
+def test_mixed_types_are_said() -> None:
+    assert infer(["oops", *texts("1", "2")[1:]]).note == (
+        "1 of 60 values are no numbers, such as 'oops': missing"
+    )
+    mixed = infer(texts("1", "2", "x"))
+    assert (mixed.type, mixed.questionable) == ("category", True)
+    assert mixed.note == "40 of 60 values are numbers, others are not, such as 'x'"
+    assert not infer(texts("a", "b")).questionable
+
+
+@pytest.mark.parametrize(
+    "values", [[True, False] * 30, texts("True", "False"), texts("TRUE", "false"), texts("true")]
+)
+def test_flags_have_one_spelling(values: list[Any]) -> None:
+    found = infer(values)
+    assert (found.type, found.flags, found.questionable) == ("category", True, False)
+    frame = Frame(pa.table({"flag": values}))
+    assert set(frame.categories("flag")[1]) <= {"true", "false"}
+    assert set(frame.numbers("flag")) <= {1.0, 0.0}
+
+
+def test_whole_numbers_have_one_spelling() -> None:
+    frame = Frame(pa.table({"k": ["3", "3.0", "3.00", "3.5", "007", "a", "1.0.0"]}))
+    assert frame.categories("k")[1] == ("3", "3.5", "007", "a", "1.0.0")
+
+
+def test_columns_that_nobody_asked_for_are_not_questionable() -> None:
+    roles = infer_roles(table(), columns=("value",))
+    assert not any(column.questionable for column in roles.columns)

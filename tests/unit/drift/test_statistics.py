@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from services.drift import Profile, check
+from services.drift import Profile
+from services.drift.policies.finding import Window
+from services.drift.report.assembly import report
 from services.drift.report.column_statistics import LARGEST_CHANGE, feature_stats, relative_change
 from shared.drift import Drift, FeatureStats, PolicyName
 
@@ -30,12 +32,10 @@ def compare_feature(reference: Values, current: Values) -> FeatureStats:
 
 def score(policy: PolicyName, reference: Values, current: Values) -> float:
     """The rule's score of a batch with one column."""
-    found = check(
-        _table(reference),
-        _table(current),
-        columns=("x",),
-        settings=Drift(policy=policy, min_rows=1),
-    )
+    profile = Profile.fit(_table(reference), columns=("x",))
+    windows = [Window(profile.count(_table(current)))]
+    rule = Drift(policy=policy, min_rows=1)
+    found = report(profile, windows, rule, name="by hand", is_promoted=True)
     assert found.drift_score is not None
     return found.drift_score
 

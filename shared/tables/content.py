@@ -1,0 +1,216 @@
+"""From a file or an answer to text: compression, encoding, and the bounds of both.
+
+The content decides, not the name: what begins like gzip is unpacked, and a byte-order mark says the
+encoding. Without a mark, text is UTF-8, or what the server of an answer has declared.
+"""
+
+import codecs
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from gzip import GzipFile
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, cast
+
+from shared.failures import WillNotPass
+
+LARGEST_TABLE_BYTES: Final = 1_000_000_000
+"""Of a table that has to be in memory as a whole, once it is unpacked."""
+BLOCK_BYTES: Final = 1 << 24
+"""Text is read in blocks of about this size."""
+
+Kind = Literal["csv", "json", "parquet"]
+
+_KINDS: Final = ".csv, .json, .jsonl or .ndjson (each also .gz), or .parquet"
+_CSV: Final = (".csv",)
+_JSON: Final = (".json", ".jsonl", ".ndjson")
+TEXT_SUFFIXES: Final = (*_CSV, *_JSON)
+"""How the names of files end that hold a table as text; each also with .gz behind it."""
+_GZIP: Final = b"\x1f\x8b"
+_PARQUET: Final = b"PAR1"
+_ZIP: Final = b"PK\x03\x04"
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""UTF-32 before UTF-16, whose mark its own begins with."""
+_LONGEST_MARK: Final = 4
+_NO_CHARSETS: Final = {"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape"}
+"""Codecs of Python that no table is written in; some take a time that is quadratic in the text."""
+
+
+class UnreadableTable(WillNotPass):
+    """What was read is no table; the text says why, and what to do."""
+
+
+class UnreachableFile(UnreadableTable):
+    """The machine does not let us read a file now; nothing is said of its content."""
+
+
+@contextmanager
+def named(name: object) -> Iterator[None]:
+    """Errors of reading a file, with its name.
+
+    Raises:
+        UnreachableFile: the file is not there, or cannot be read now.
+        UnreadableTable: it is no table.
+    """
+    try:
+        yield
+    except UnreadableTable as error:
+        raise UnreadableTable(f"{name}: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        # only what the operating system says has a number; libraries' errors are of the content
+        of_system = getattr(error, "errno", None) is not None
+        kind = UnreachableFile if of_system else UnreadableTable
+        raise kind(f"{name}: cannot be read: {why}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def kind_of(path: Path) -> Kind:
+    """What kind of table a file holds, by its name; Parquet also by its content.
+
+    Raises:
+        UnreadableTable: it is a folder, is empty, or is of another kind.
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        raise UnreadableTable("a folder, not a file")
+    with path.open("rb") as file:
+        beginning = file.read(len(_PARQUET))
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return "parquet"
+    name = name.removesuffix(".gz")
+    if not name.endswith(TEXT_SUFFIXES):
+        raise UnreadableTable(f"of no known kind; use {_KINDS}")
+    if not beginning:
+        raise UnreadableTable("empty")
+    if beginning == _ZIP:
+        raise UnreadableTable("a workbook or another ZIP archive; save the sheet as CSV")
+    if beginning == _PARQUET:
+        return "parquet"
+    return "csv" if name.endswith(_CSV) else "json"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if they are gzip."""
+    with path.open("rb") as file:
+        packed = file.peek(len(_GZIP)).startswith(_GZIP)
+        yield cast("BinaryIO", GzipFile(fileobj=file)) if packed else file
+
+
+def unpacked(data: bytes | bytearray, most_bytes: int) -> bytes | bytearray:
+    """The bytes, unpacked if they are gzip.
+
+    Raises:
+        UnreadableTable: they are broken, or more than `most_bytes` when unpacked.
+    """
+    if not data.startswith(_GZIP):
+        return data
+    try:
+        with GzipFile(fileobj=BytesIO(data)) as file:
+            content = file.read(most_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableTable(f"broken gzip: {first_line(error)}") from None
+    if len(content) > most_bytes:
+        raise UnreadableTable(f"gzip of more than {most_bytes:,} bytes")
+    return content
+
+
+def decode(data: bytes | bytearray, charset: str | None = None) -> str:
+    """The text of bytes.
+
+    Args:
+        charset: what was declared; None: nothing, so it is UTF-8 unless a mark says otherwise.
+
+    Raises:
+        UnreadableTable: names the first byte that is not of the encoding.
+    """
+    return "".join(text_blocks(BytesIO(data), charset))
+
+
+def text_blocks(stream: BinaryIO, charset: str | None = None) -> Iterator[str]:
+    """The text of a stream in blocks that end with the end of a line, the last one excepted.
+
+    Raises:
+        UnreadableTable: names the first byte that is not of the encoding; or a line is larger than
+            a table may be.
+    """
+    beginning = stream.read(_LONGEST_MARK)
+    encoding, mark = _encoding(beginning, charset)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    position = len(mark)
+    chunk = beginning[len(mark) :]
+    line: list[str] = []
+    characters = 0
+    while True:
+        chunk += stream.read(BLOCK_BYTES)
+        text = _decoded(decoder, chunk, position, encoding)
+        if not chunk:
+            break
+        position += len(chunk)
+        chunk = b""
+        end = max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
+        line.append(text[:end] if end else text)
+        characters += len(text)
+        if end:
+            yield "".join(line)
+            line, characters = [text[end:]], len(text) - end
+        if characters > LARGEST_TABLE_BYTES:
+            raise UnreadableTable(f"a line larger than {LARGEST_TABLE_BYTES:,} bytes")
+    if rest := "".join([*line, text]):
+        yield rest
+
+
+def bounded(blocks: Iterator[str]) -> Iterator[str]:
+    """The blocks, as long as they are no more than a table in memory may be.
+
+    Raises:
+        UnreadableTable: they are more.
+    """
+    characters = 0
+    for block in blocks:
+        characters += len(block)
+        if characters > LARGEST_TABLE_BYTES:
+            raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes")
+        yield block
+
+
+def _encoding(beginning: bytes, charset: str | None) -> tuple[str, bytes]:
+    """The encoding, and the mark that said so."""
+    for mark, encoding in _MARKS:
+        if beginning.startswith(mark):
+            return encoding, mark
+    return _known(charset), b""
+
+
+def _known(charset: str | None) -> str:
+    """A declared encoding if Python has it; else UTF-8."""
+    try:
+        bytes(_LONGEST_MARK).decode(charset or "utf-8", "replace")  # refuses what is not for texts
+        name = codecs.lookup(charset or "utf-8").name
+    except (LookupError, ValueError):
+        return "utf-8"
+    return "utf-8" if name == "ascii" or name in _NO_CHARSETS else name
+
+
+def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, position: int, encoding: str) -> str:
+    try:
+        return decoder.decode(chunk, final=not chunk)
+    except UnicodeDecodeError as error:
+        at = position + len(chunk) - len(error.object) + error.start
+        raise UnreadableTable(
+            f"not {encoding.upper()}: byte {at} is {error.object[error.start]:#04x}; "
+            "save it as UTF-8"
+        ) from None
