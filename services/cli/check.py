@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread, Timer
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from services.drift import Profile
@@ -24,6 +25,9 @@ from shared.failures import WillNotPass
 if TYPE_CHECKING:
     from services.ingest.rows import Rows
     from shared.pipeline import Pipeline
+
+LINE_SECONDS: Final = 10.0
+"""Without a terminal a line is written so often."""
 
 _PATIENCE_SECONDS: Final = 1.0
 _PROFILE_MARK: Final = b'{"format":"trimtab-profile/'
@@ -272,10 +276,21 @@ def _some(names: list[str]) -> str:
 
 @contextmanager
 def shown_progress(what: str) -> Iterator[Progress]:
-    """A bar on stderr, if a person watches and it takes longer than a second."""
-    if not sys.stderr.isatty():
-        yield None
-        return
+    """Tells on stderr that long work goes on: by a bar, or by lines where there is no terminal.
+
+    Args:
+        what: is done, such as 'comparing'.
+    """
+    if sys.stderr.isatty():
+        with _bar(what) as progress:
+            yield progress
+    else:
+        with _lines(what) as progress:
+            yield progress
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as ProgressBar
 
@@ -289,3 +304,25 @@ def shown_progress(what: str) -> Iterator[Progress]:
         start.cancel()
         start.join()
         bar.stop()
+
+
+@contextmanager
+def _lines(what: str) -> Iterator[Progress]:
+    done = Event()
+    shares: list[float] = []
+
+    def tell() -> None:
+        started = monotonic()
+        while not done.wait(LINE_SECONDS):
+            share = f", {shares[-1]:.0%} done" if shares else ""
+            seconds = monotonic() - started
+            sys.stderr.write(f"trimtab: {what} for {seconds:.0f} seconds{share}\n")
+            sys.stderr.flush()
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield shares.append
+    finally:
+        done.set()
+        teller.join()

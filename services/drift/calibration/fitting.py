@@ -211,8 +211,8 @@ class SampledRows:
         return Sample(
             rows=len(self.codes),
             codes=codes,
-            scores=values,
-            present=present.astype(float),
+            scores=np.ascontiguousarray(values.T),
+            present=np.ascontiguousarray(present.T, dtype=float),
             clusters=np.concatenate([own, own.max() + 1 + np.arange(len(phantoms))]),
             size=self.binning.layout.size,
             pairs=self.binning.pairs,

@@ -48,7 +48,7 @@ class Sample:
     codes: Indices
     """Shape (all rows, slots): indices of the flat counts; `size` for none."""
     scores: Floats
-    """Normal scores of the number columns, shape (all rows, columns); 0 where there is no value."""
+    """Normal scores of the number columns, shape (columns, all rows); 0 where there is no value."""
     present: Floats
     """1 where there is a value."""
     clusters: Indices
@@ -105,18 +105,27 @@ class Sample:
 
     def _counts(self, chosen: Indices) -> tuple[Floats, Floats, Floats]:
         counted = np.bincount(self.codes[chosen].ravel(), minlength=self.size + 1)
-        scores, present = self.scores[chosen], self.present[chosen]
         flat = counted[: self.size].astype(float)
-        return flat, pair_products(scores.T, self.pairs), pair_products(present.T, self.pairs)
+        return flat, pair_products(self.scores.take(chosen, 1), self.pairs), self._pair_rows(chosen)
+
+    def _pair_rows(self, chosen: Indices) -> Floats:
+        if self._is_complete:
+            return np.full(len(self.pairs[0]), float(len(chosen)))
+        return pair_products(self.present.take(chosen, 1), self.pairs)
+
+    @cached_property
+    def _is_complete(self) -> bool:
+        """Whether every number column has a value in every row."""
+        return bool(self.present.all())
 
     def _weighted(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
         by_row = weights[self.clusters]
         by_row *= _ENDLESS / by_row.sum()
         repeated = np.repeat(by_row, self.codes.shape[1])
         counted = np.bincount(self.codes.ravel(), repeated, self.size + 1)
-        root = np.sqrt(by_row)[:, None]
+        root = np.sqrt(by_row)
         sums, rows = (
-            pair_products((part * root).T, self.pairs) for part in (self.scores, self.present)
+            pair_products(part * root, self.pairs) for part in (self.scores, self.present)
         )
         return counted[: self.size].astype(float), sums, rows
 

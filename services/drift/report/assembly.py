@@ -102,6 +102,13 @@ def _assumptions(profile: Profile, settings: Drift) -> list[str]:
             "that resemble each other, such as rows of one sensor in one hour, name the columns "
             "that make the group, or there will be more false alarms than stated."
         )
+    columns, pairs = len(binning.numbers), len(binning.pairs[0])
+    if pairs < columns * (columns - 1) // 2:
+        target = "the target with each column, then " if roles.target in binning.numbers else ""
+        said.append(
+            f"The correlations of {pairs:,} of {columns * (columns - 1) // 2:,} pairs of number "
+            f"columns are compared: {target}columns that stand next to each other."
+        )
     if roles.segment and not binning.segments:
         said.append(
             f"No value of {roles.segment} has the {MIN_SEGMENT_ROWS} rows in the reference that "

@@ -1,5 +1,6 @@
 """A table as the drift check sees it: columns of numbers and columns of categories."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Union
 
 import numpy as np
@@ -55,9 +56,13 @@ class Frame:
     def rows(self) -> int:
         return int(self.table.num_rows)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         return list(self.table.column_names)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
 
     def slice(self, start: int, rows: int) -> "Frame":
         """Some of the rows, without a copy."""
@@ -71,7 +76,7 @@ class Frame:
         A column that the table does not have is missing in every row. Text counts as the number
         that it spells, and a flag as 1 or 0.
         """
-        if name not in self.table.column_names:
+        if name not in self._known:
             return np.full(self.rows, np.nan)
         column = self.table.column(name)
         if pa.types.is_dictionary(column.type):
@@ -107,7 +112,7 @@ class Frame:
         Whole numbers are spelt without a fraction, so that 1 and 1.0 are one category, and flags
         as 'true' and 'false'.
         """
-        if name not in self.table.column_names:
+        if name not in self._known:
             return np.full(self.rows, MISSING, np.int32), ()
         encoded = _encoded(self.table.column(name))
         if encoded.num_chunks != 1:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from pyarrow import csv, parquet
 from typer.testing import CliRunner, Result
 
+import services.cli.check as check_module
 from services.cli.main import app
 from services.drift.report.model import DriftReport
 
@@ -467,3 +469,19 @@ def test_what_is_wrong_with_a_pipelines_file_or_its_rows() -> None:
     assert "no column value, other" in refused(
         "check", "reference.csv", "lacks.csv", "--pipeline", "pipeline.yaml"
     )
+
+
+def test_long_work_is_told_in_lines_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check_module, "LINE_SECONDS", 0.05)
+    with check_module.shown_progress("comparing") as progress:
+        assert progress
+        time.sleep(0.08)
+        progress(0.5)
+        time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "trimtab: comparing for 0 seconds"
+    assert lines[-1] == "trimtab: comparing for 0 seconds, 50% done"
+    time.sleep(0.1)
+    assert not capsys.readouterr().err

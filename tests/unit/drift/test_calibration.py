@@ -309,3 +309,15 @@ def test_rare_flags_have_no_correlation_to_test() -> None:
     first, second = profile.binning.pairs
     tested = profile.tests.pair.tested
     assert list(zip(first[tested].tolist(), second[tested].tolist(), strict=True)) == [(3, 4)]
+
+
+def test_the_report_says_which_pairs_are_compared_where_not_all_are() -> None:
+    generator = np.random.default_rng(19)
+    wide = pd.DataFrame(generator.normal(size=(200, 120)), columns=[f"x{n}" for n in range(120)])
+    said = check(wide, wide.iloc[:50], target="x7").assumptions
+    assert (
+        "The correlations of 5,000 of 7,140 pairs of number columns are compared: the target with "
+        "each column, then columns that stand next to each other."
+    ) in said
+    few = check(wide[["x1", "x2"]], wide.iloc[:50]).assumptions
+    assert not any("correlations" in sentence for sentence in few)
