@@ -48,6 +48,8 @@ class DataGovInSource(Strict):
     """More rows than this in all is an error, not an endless read."""
     page_deadline_seconds: float = Field(60, gt=0)
     """With all its tries, a page is given up after this time."""
+    deadline_seconds: float = Field(300, gt=0)
+    """While rows are missing, the table is read again until this time has passed."""
     filters: dict[str, str] = {}
 
 

@@ -54,6 +54,8 @@ class Batch(Record):
     labels_first_event_at: AwareDatetime | None = None
     labels_last_event_at: AwareDatetime | None = None
     rows_received: int
+    rows_missing: int = 0
+    """Rows that the source says it has, and that no page of its answer held."""
     rows_known: int = 0
     """Rows of the answer that an earlier batch holds, or that the answer itself repeats."""
     set_aside: SetAside = SetAside()
@@ -69,11 +71,13 @@ class Batch(Record):
 
     def facts(self) -> dict[str, Any]:
         number = {"batch": self.sequence} if self.sequence else {}
+        missing = {"missing": self.rows_missing} if self.rows_missing else {}
         return {
             "outcome": self.outcome,
             **number,
             "rows": self.rows,
             "set_aside": self.set_aside.rows,
+            **missing,
             "source": self.source,
         }
 

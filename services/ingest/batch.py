@@ -86,6 +86,7 @@ def ingest_batch(
     news = _news(rows.valid, pipeline, store, with_labels=not as_reference)
     fields: dict[str, Any] = {
         "rows_received": len(answer.table),
+        "rows_missing": answer.missing,
         "rows_known": len(rows.valid) - len(news.rows),
         "set_aside": _set_aside(rows, store),
         "source": answer.source,

@@ -26,6 +26,8 @@ class Answer:
     """Marks of the files whose rows are in the table."""
     files_set_aside: dict[str, str] = field(default_factory=dict)
     """Marks of the files that could not be read, with the reason."""
+    missing: int = 0
+    """Rows that the source says it has, and did not answer."""
 
 
 def read_source(
@@ -42,8 +44,9 @@ def read_source(
     """
     match pipeline.source:
         case DataGovInSource() as source:
-            table = read_resource(source, settings)
-            return Answer(table, f"data.gov.in resource {source.resource} ({source.format})")
+            found = read_resource(source, settings)
+            where = f"data.gov.in resource {source.resource} ({source.format})"
+            return Answer(found.rows, where, missing=found.missing)
         case HttpSource() as source:
             return Answer(read_address(source), place(source.url))
         case FilesSource() as source:
