@@ -30,6 +30,7 @@ from tests.integration.ingest.fault_server import Resource, serving
 
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "aqi"
 HOUR = datetime(2026, 4, 7, 21)  # noqa: DTZ001 - as the feed writes it
+NO_TARGET = {"pollutant_avg": "NA"}
 _slots = count(1)
 
 
@@ -147,6 +148,56 @@ def test_of_rows_with_one_identity_the_first_stays(stage: Ingestion) -> None:
     assert stage.take(answer(row(1, pollutant_avg="4"))).outcome == "nothing new"
 
 
+def known(batch: Batch) -> tuple[int, int, int]:
+    assert batch.known
+    counts = batch.known
+    assert batch.rows_known == counts.taken_in_before + counts.repeated + counts.changed
+    return counts.taken_in_before, counts.repeated, counts.changed
+
+
+def test_known_rows_are_counted_by_why_they_are_known(stage: Ingestion) -> None:
+    stage.take(answer(row(1), row(2), row(3, pollutant_max="5.0000001")))
+    given = answer(
+        row(1),
+        row(1),
+        row(2, pollutant_max="9"),
+        row(3, pollutant_max="5"),
+        row(4),
+        row(4),
+        row(4, latitude="28.7"),
+    )
+    outcome = ingest_batch(due(), given, stage.pipeline, stage.store)
+    batch = stage.record(outcome)
+    assert batch.rows == 1
+    assert known(batch) == (2, 2, 2)
+    facts = batch.facts()
+    assert (facts["taken_in_before"], facts["repeated"], facts["changed"]) == (2, 2, 2)
+    assert batch.known
+    assert batch.known.in_words() == [
+        "2 taken in before",
+        "2 twice in the answer",
+        "2 known with other values",
+    ]
+
+
+def test_a_late_target_changes_no_row_and_another_target_does(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET), row(2, **NO_TARGET)))
+    late = stage.take(answer(row(1, pollutant_avg="2")))
+    assert (late.labelled_rows, known(late)) == (1, (1, 0, 0))
+    assert known(stage.take(answer(row(1, pollutant_avg="2")))) == (1, 0, 0)
+    assert known(stage.take(answer(row(1, **NO_TARGET)))) == (1, 0, 0)
+    assert known(stage.take(answer(row(1, pollutant_avg="3")))) == (0, 0, 1)
+
+
+def test_a_record_of_before_says_nothing_of_why_rows_are_known(stage: Ingestion) -> None:
+    batch = stage.take(answer(row(1)))
+    document = batch.model_dump(by_alias=True)
+    del document["known"], document["rows_missing"]
+    before = Batch.model_validate(document)
+    assert (before.known, before.rows_missing) == (None, 0)
+    assert "taken_in_before" not in before.facts()
+
+
 def test_rows_known_from_several_batches_of_overlapping_times(stage: Ingestion) -> None:
     stage.take(answer(row(1, hour=0), row(1, hour=4)))
     stage.take(answer(row(1, hour=2)))
@@ -178,15 +229,15 @@ def test_two_ingestions_side_by_side_cannot_both_take_a_row(stage: Ingestion) ->
 def test_an_ingestion_recorded_while_another_looks_up_known_rows(
     stage: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look_up = batch_module._known_rows
+    look_up = batch_module._held
 
-    def overtaken(*args: Any) -> pd.DataFrame:
+    def overtaken(*args: Any) -> Any:
         known = look_up(*args)
-        monkeypatch.setattr(batch_module, "_known_rows", look_up)
+        monkeypatch.setattr(batch_module, "_held", look_up)
         stage.take(answer(row(1)))
         return known
 
-    monkeypatch.setattr(batch_module, "_known_rows", overtaken)
+    monkeypatch.setattr(batch_module, "_held", overtaken)
     late = ingest_batch(due(), answer(row(1)), stage.pipeline, stage.store)
     with pytest.raises(Conflict):
         stage.store.record(late.record, late.events)
@@ -252,9 +303,6 @@ def test_a_new_reference_is_announced_as_one(stage: Ingestion) -> None:
     (event,) = outcome.events
     assert cast("BatchIngested", event).as_reference
     assert cast("Batch", outcome.record).as_reference
-
-
-NO_TARGET = {"pollutant_avg": "NA"}
 
 
 def labels_of(stage: Ingestion, batch: Batch) -> list[tuple[str, float]]:
@@ -324,10 +372,32 @@ def test_two_ingestions_side_by_side_cannot_both_bring_a_label(stage: Ingestion)
         stage.store.record(second.record, second.events)
 
 
-def test_a_new_reference_brings_no_labels(stage: Ingestion) -> None:
-    stage.take(answer(row(1, **NO_TARGET)))
-    batch = stage.take(answer(row(1), row(2)), as_reference=True)
-    assert (batch.rows, batch.labels) == (1, None)
+def test_a_new_reference_is_taken_whole_with_its_targets(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET), row(2, pollutant_avg="2")))
+    given = answer(row(1), row(2, pollutant_avg="7"), row(3), row(3))
+    batch = stage.take(given, as_reference=True)
+    assert (batch.sequence, batch.rows, batch.labels) == (2, 3, None)
+    assert stage.rows(batch)["pollutant_avg"].tolist() == [2.0, 7.0, 2.0]
+    assert known(batch) == (0, 1, 0)
+    again = stage.take(given)
+    assert (again.outcome, known(again)) == ("nothing new", (3, 1, 0))
+
+
+def test_a_file_that_was_taken_in_whole_can_become_the_reference(stage: Ingestion) -> None:
+    same = answer(row(1), row(2))
+    stage.take(same)
+    batch = stage.take(same, as_reference=True)
+    assert (batch.outcome, batch.sequence, batch.rows) == ("ingested", 2, 2)
+
+
+def test_a_target_that_the_reference_lacks_can_still_come(stage: Ingestion) -> None:
+    """A model's window does not reach behind the reference, so earlier targets do not count."""
+    stage.take(answer(row(1), row(2, **NO_TARGET)))
+    stage.take(answer(row(2)))
+    stage.take(answer(row(1, **NO_TARGET), row(2, **NO_TARGET)), as_reference=True)
+    late = stage.take(answer(row(1), row(2)))
+    assert labels_of(stage, late) == [("Station 001", 2.0), ("Station 002", 2.0)]
+    assert stage.take(answer(row(1), row(2))).outcome == "nothing new"
 
 
 @pytest.mark.parametrize("key", [(), ("station", "pollutant_id", "pollutant_avg")])
