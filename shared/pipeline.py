@@ -105,16 +105,34 @@ class CategoryColumn(Strict):
     aliases: tuple[str, ...] = ()
 
 
+NAMED_TIME_FORMATS: Final = ("ISO8601", "epoch_seconds", "epoch_milliseconds", "excel_days")
+
+
 class TimeColumn(Strict):
     """A point in time. Rows with a time in the future are set aside."""
 
     type: Literal["time"]
     formats: tuple[str, ...] = Field(("ISO8601",), min_length=1)
-    """Tried in order: `strptime` formats, or ISO8601."""
+    """Tried in order: `strptime` formats, and ISO8601, epoch_seconds, epoch_milliseconds, or
+    excel_days (serial days from 1900 on). 24:00 is the midnight that ends its day."""
     timezone: str = "UTC"
     """The zone of times that state none."""
+    clock_change: Literal["earlier", "later", "set_aside"] = "earlier"
+    """Which of two points in time a local time means that a change of the clocks repeats. A local
+    time that it skips is counted on from before the change, or with `later` back from after it."""
     required: bool = True
     aliases: tuple[str, ...] = ()
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for form in formats:
+            if "%" not in form and form not in NAMED_TIME_FORMATS:
+                raise ValueError(
+                    f"{form!r} is no format of a time; use a strptime format such as "
+                    f"'%d.%m.%Y %H:%M', or {', '.join(NAMED_TIME_FORMATS)}"
+                )
+        return formats
 
     @field_validator("timezone")
     @classmethod

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from services.ingest.rows import Rows, validate_rows
+from services.ingest.set_aside import dump_refused
 from services.ingest.sources import Answer, read_source
 from services.ingest.tables import read_file
 from shared.events import (
@@ -30,6 +31,8 @@ from shared.pipeline import Pipeline, Schema
 from shared.records import Batch, KnownRows, SetAside
 from shared.settings import Settings
 from shared.store import NUMBERED, Store
+
+_REASONS_TOLD: Final = 5
 
 
 def ingest(event: IngestionDue, pipeline: Pipeline, store: Store, settings: Settings) -> Outcome:
@@ -109,14 +112,15 @@ def _next_sequence(pipeline: Pipeline, store: Store) -> int:
 def _validated(answer: Answer, schema: Schema) -> Rows:
     if not len(answer.table):
         nothing = pd.DataFrame(columns=list(schema.columns))
-        return Rows(nothing, nothing, {})
+        return Rows(nothing, nothing, pd.DataFrame())
     rows = validate_rows(answer.table, schema, datetime.now(UTC))
     share = len(rows.refused) / len(answer.table)
     if share > schema.max_bad_share:
-        counts = ", ".join(f"{fault} ({number})" for fault, number in rows.reasons.items())
+        counts = [f"{number:,} rows: {fault}" for fault, number in rows.reasons.items()]
         raise WillNotPass(
             f"{len(rows.refused):,} of {len(answer.table):,} rows are bad, more than "
-            f"schema.max_bad_share = {schema.max_bad_share:g} allows: {counts}"
+            f"schema.max_bad_share = {schema.max_bad_share:g} allows. "
+            + ". ".join(counts[:_REASONS_TOLD])
         )
     return rows
 
@@ -258,7 +262,7 @@ def _span(times: pd.Series) -> tuple[datetime, datetime]:
 def _set_aside(rows: Rows, store: Store) -> SetAside:
     if rows.refused.empty:
         return SetAside()
-    data = store.put_blob(to_parquet(rows.refused.astype("str")))
+    data = store.put_blob(dump_refused(rows))
     return SetAside(rows=len(rows.refused), reasons=rows.reasons, data=data)
 
 
