@@ -62,6 +62,18 @@ class KnownRows(BaseModel):
         return [f"{rows:,} {words}" for words, rows in said.items() if rows]
 
 
+class WaitingFile(BaseModel):
+    """A file of a watched folder that the machine does not let us read now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    since: AwareDatetime
+    tries: int
+    next_try_at: AwareDatetime
+    """At the first reading after this time it is tried again."""
+
+
 class Batch(Record):
     """A reading of a source. If it brought nothing, it has no `sequence`; if no rows, no `data`."""
 
@@ -91,7 +103,9 @@ class Batch(Record):
     files: list[str] = []
     """Marks (name, size, time of change) of the files read, so that none is read twice."""
     files_set_aside: dict[str, str] = {}
-    """Files that could not be read at all: mark -> reason."""
+    """Files whose content is no table of the schema: mark -> reason."""
+    files_waiting: dict[str, WaitingFile] | None = None
+    """Files that could not be read and are tried again, by their marks. None: not a folder."""
     as_reference: bool = False
 
     def beside_new_rows(self) -> list[str]:
@@ -113,6 +127,7 @@ class Batch(Record):
             "rows": self.rows,
             "set_aside": self.set_aside.rows,
             **{name: rows for name, rows in counted.items() if rows},
+            **({"files_waiting": sorted(self.files_waiting)} if self.files_waiting else {}),
             "source": self.source,
         }
 

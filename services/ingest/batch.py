@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from services.ingest.rows import Rows, validate_rows
 from services.ingest.set_aside import dump_refused
-from services.ingest.sources import Answer, read_source
+from services.ingest.sources import Answer, SeenFiles, read_source
 from services.ingest.tables import read_file
+from services.ingest.waiting import waiting_files
 from shared.events import (
     BatchIngested,
     ChunkIngested,
@@ -47,8 +48,13 @@ def ingest(event: IngestionDue, pipeline: Pipeline, store: Store, settings: Sett
         file = pipeline.reference.file
         answer = Answer(read_file(file), f"file {file.name}")
         return ingest_batch(event, answer, pipeline, store, as_reference=True)
-    answer = read_source(pipeline, settings, partial(known_files, pipeline.name, store))
+    answer = read_source(pipeline, settings, partial(seen_files, pipeline.name, store))
     return ingest_batch(event, answer, pipeline, store)
+
+
+def seen_files(pipeline: str, store: Store) -> SeenFiles:
+    """What earlier readings know of the files of the pipeline's folder."""
+    return SeenFiles(known_files(pipeline, store), waiting_files(pipeline, store))
 
 
 def known_files(pipeline: str, store: Store) -> frozenset[str]:
@@ -97,6 +103,7 @@ def ingest_batch(
         "source": answer.source,
         "files": answer.files,
         "files_set_aside": answer.files_set_aside,
+        "files_waiting": answer.files_waiting,
         "as_reference": as_reference,
     }
     if news.rows.empty and news.labels.empty:

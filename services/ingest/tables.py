@@ -34,6 +34,10 @@ class UnreadableTable(WillNotPass):
     """The bytes are not a table of the format; the text says where they go wrong."""
 
 
+class UnreachableFile(UnreadableTable):
+    """The machine does not let us read the file now; nothing is said of its content."""
+
+
 def parse_csv(text: str) -> pd.DataFrame:
     """A table of CSV with a header. A row with more or fewer values than that has a fault.
 
@@ -149,7 +153,8 @@ def read_file(path: Path) -> pd.DataFrame:
     """The table in a file: .csv, .csv.gz, .json, .jsonl, .ndjson or .parquet.
 
     Raises:
-        UnreadableTable: the file is not there, of another kind, too large, or broken.
+        UnreachableFile: the file is not there, or cannot be read now.
+        UnreadableTable: it is of another kind, too large, or broken.
     """
     try:
         return _read(path)
@@ -157,7 +162,10 @@ def read_file(path: Path) -> pd.DataFrame:
         raise UnreadableTable(f"{path.name}: {error}") from None
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise UnreadableTable(f"{path.name}: cannot be read: {why}") from None
+        # only what the operating system says has a number; libraries' errors are of the content
+        of_system = getattr(error, "errno", None) is not None
+        kind = UnreachableFile if of_system else UnreadableTable
+        raise kind(f"{path.name}: cannot be read: {why}") from None
 
 
 def _read(path: Path) -> pd.DataFrame:

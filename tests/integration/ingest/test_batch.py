@@ -18,6 +18,7 @@ from services.ingest.batch import ingest, ingest_batch, known_files
 from services.ingest.set_aside import load_refused
 from services.ingest.sources import Answer
 from services.ingest.tables import read_file
+from services.ingest.waiting import waiting_files
 from shared.events import BatchIngested, IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.frames import from_parquet, to_parquet
@@ -28,6 +29,7 @@ from shared.records import Batch
 from shared.settings import Settings
 from shared.store import Conflict, Store
 from tests.integration.ingest.fault_server import Resource, serving
+from tests.unit.ingest.test_files import unreachable
 
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "aqi"
 HOUR = datetime(2026, 4, 7, 21)  # noqa: DTZ001 - as the feed writes it
@@ -571,6 +573,40 @@ def test_a_watched_folder_is_read_once(
     put(tmp_path / "b.csv", row(1), row(2))
     third = stage.record(ingest(due(), pipeline, store, settings))
     assert (third.rows, third.rows_known) == (1, 1)
+
+
+def test_a_file_that_cannot_be_read_once_is_taken_in_later(
+    store: Store,
+    air_quality: Pipeline,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    pipeline = folder_pipeline(air_quality, tmp_path)
+    stage = Ingestion(store, pipeline)
+    put(tmp_path / "a.csv", row(1))
+    put(tmp_path / "b.csv", row(2))
+    with unreachable(tmp_path / "a.csv"):
+        first = stage.record(ingest(due(), pipeline, store, settings))
+    assert (first.rows, first.files_set_aside) == (1, {})
+    (mark,) = waiting_files("air_quality", store)
+    assert first.facts()["files_waiting"] == [mark]
+    too_early = stage.record(ingest(due(), pipeline, store, settings))
+    assert (too_early.outcome, list(too_early.files_waiting or {})) == ("nothing new", [mark])
+    stage.take(answer(row(9)))  # by hand: says nothing of the folder
+    passed = too_early.model_copy(
+        update={
+            "id": "ingest:later",
+            "recorded_at": datetime.now(UTC),
+            "files_waiting": {
+                mark: waiting.model_copy(update={"next_try_at": datetime.now(UTC)})
+                for mark, waiting in (too_early.files_waiting or {}).items()
+            },
+        }
+    )
+    store.record(passed)
+    last = stage.record(ingest(due(), pipeline, store, settings))
+    assert (last.rows, last.files_waiting) == (1, {})
+    assert waiting_files("air_quality", store) == {}
 
 
 def test_the_first_ingestion_takes_in_the_reference_file(
