@@ -156,7 +156,7 @@ class _Reader:
         if is_sorted:
             query |= self._order
         self._reads += 1
-        async with open_client(self._limits) as client:
+        async with open_client(self._url, self._limits, self._source.headers) as client:
             try:
                 page = await self._page(client, query, 0)
             except WillNotPass:
