@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from yaml.constructor import ConstructorError
 
 from shared.drift import ColumnTest, Drift
@@ -37,6 +45,47 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FromEnvironment(Strict):
+    """A value that does not stand in the file: that of a variable of the worker's environment."""
+
+    environment: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
+    """Its name; NAME_FILE may hold the path of a file with the value instead."""
+
+    @field_validator("environment")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        from shared.settings import Settings  # slow: only who names a variable waits
+
+        if name.removesuffix("_FILE").lower() in Settings.model_fields:
+            raise ValueError(f"{name} is a setting of Trimtab's own; name another variable")
+        return name
+
+
+HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]+$", max_length=1000)] | FromEnvironment
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_OUR_HEADERS: Final = {"host", "connection", "accept-encoding", "content-length"}
+_SECRET_HEADER: Final = re.compile(r"auth|cookie|token|secret|key|password|session", re.IGNORECASE)
+
+
+def _usable_headers(headers: dict[str, HeaderValue]) -> dict[str, HeaderValue]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _OUR_HEADERS:
+            raise ValueError(f"{name} is set by Trimtab itself")
+        if isinstance(value, str) and _SECRET_HEADER.search(name):
+            raise ValueError(
+                f"{name} may hold a secret, which has no place in this file; write "
+                f"{name}: {{environment: NAME}}, and set the variable NAME for the ingest worker"
+            )
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("a header stands twice")
+    return headers
+
+
+Headers = Annotated[dict[str, HeaderValue], AfterValidator(_usable_headers)]
+
+
 class DataGovInSource(Strict):
     """A resource of data.gov.in, read page by page."""
 
@@ -48,7 +97,11 @@ class DataGovInSource(Strict):
     """More rows than this in all is an error, not an endless read."""
     page_deadline_seconds: float = Field(60, gt=0)
     """With all its tries, a page is given up after this time."""
+    deadline_seconds: float = Field(300, gt=0)
+    """While rows are missing, the table is read again until this time has passed."""
     filters: dict[str, str] = {}
+    headers: Headers = {}
+    """Sent with each request; for some hosts a User-Agent of its own."""
 
 
 class HttpSource(Strict):
@@ -62,6 +115,8 @@ class HttpSource(Strict):
     'records'."""
     deadline_seconds: float = Field(60, gt=0)
     max_bytes: int = Field(200_000_000, ge=1)
+    headers: Headers = {}
+    """Sent with each request to this host, and to no other."""
     private_redirects: bool = False
     """Whether the address may redirect to other hosts of a private network."""
 
@@ -104,16 +159,34 @@ class CategoryColumn(Strict):
     aliases: tuple[str, ...] = ()
 
 
+NAMED_TIME_FORMATS: Final = ("ISO8601", "epoch_seconds", "epoch_milliseconds", "excel_days")
+
+
 class TimeColumn(Strict):
     """A point in time. Rows with a time in the future are set aside."""
 
     type: Literal["time"]
     formats: tuple[str, ...] = Field(("ISO8601",), min_length=1)
-    """Tried in order: `strptime` formats, or ISO8601."""
+    """Tried in order: `strptime` formats, and ISO8601, epoch_seconds, epoch_milliseconds, or
+    excel_days (serial days from 1900 on). 24:00 is the midnight that ends its day."""
     timezone: str = "UTC"
     """The zone of times that state none."""
+    clock_change: Literal["earlier", "later", "set_aside"] = "earlier"
+    """Which of two points in time a local time means that a change of the clocks repeats. A local
+    time that it skips is counted on from before the change, or with `later` back from after it."""
     required: bool = True
     aliases: tuple[str, ...] = ()
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for form in formats:
+            if "%" not in form and form not in NAMED_TIME_FORMATS:
+                raise ValueError(
+                    f"{form!r} is no format of a time; use a strptime format such as "
+                    f"'%d.%m.%Y %H:%M', or {', '.join(NAMED_TIME_FORMATS)}"
+                )
+        return formats
 
     @field_validator("timezone")
     @classmethod

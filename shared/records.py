@@ -39,6 +39,41 @@ class SetAside(BaseModel):
     data: Sha256 | None = None
 
 
+class KnownRows(BaseModel):
+    """Valid rows of an answer that are no new rows, by the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    taken_in_before: int = 0
+    """An earlier batch holds the row, with the same values."""
+    repeated: int = 0
+    """The answer holds the row a second time, with the same values."""
+    changed: int = 0
+    """An earlier batch or the answer itself holds a row with the same key and other values.
+    The row that came first is kept."""
+
+    def in_words(self) -> list[str]:
+        """Each reason that concerns some rows, with their number."""
+        said = {
+            "taken in before": self.taken_in_before,
+            "twice in the answer": self.repeated,
+            "known with other values": self.changed,
+        }
+        return [f"{rows:,} {words}" for words, rows in said.items() if rows]
+
+
+class WaitingFile(BaseModel):
+    """A file of a watched folder that the machine does not let us read now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    since: AwareDatetime
+    tries: int
+    next_try_at: AwareDatetime
+    """At the first reading after this time it is tried again."""
+
+
 class Batch(Record):
     """A reading of a source. If it brought nothing, it has no `sequence`; if no rows, no `data`."""
 
@@ -54,8 +89,12 @@ class Batch(Record):
     labels_first_event_at: AwareDatetime | None = None
     labels_last_event_at: AwareDatetime | None = None
     rows_received: int
+    rows_missing: int = 0
+    """Rows that the source says it has, and that no page of its answer held."""
     rows_known: int = 0
     """Rows of the answer that an earlier batch holds, or that the answer itself repeats."""
+    known: KnownRows | None = None
+    """Why they are no new rows; None in records of before."""
     set_aside: SetAside = SetAside()
     first_event_at: AwareDatetime | None = None
     last_event_at: AwareDatetime | None = None
@@ -64,16 +103,31 @@ class Batch(Record):
     files: list[str] = []
     """Marks (name, size, time of change) of the files read, so that none is read twice."""
     files_set_aside: dict[str, str] = {}
-    """Files that could not be read at all: mark -> reason."""
+    """Files whose content is no table of the schema: mark -> reason."""
+    files_waiting: dict[str, WaitingFile] | None = None
+    """Files that could not be read and are tried again, by their marks. None: not a folder."""
     as_reference: bool = False
+
+    def beside_new_rows(self) -> list[str]:
+        """What became of the rows that are no new ones, each reason in words with its number."""
+        known = self.known.in_words() if self.known else []
+        if self.known is None and self.rows_known:
+            known = [f"{self.rows_known:,} known"]
+        aside = [f"{self.set_aside.rows:,} set aside"] if self.set_aside.rows else []
+        missing = [f"{self.rows_missing:,} not answered by the source"] if self.rows_missing else []
+        return [*known, *aside, *missing]
 
     def facts(self) -> dict[str, Any]:
         number = {"batch": self.sequence} if self.sequence else {}
+        known = self.known or KnownRows()
+        counted = known.model_dump() | {"missing": self.rows_missing}
         return {
             "outcome": self.outcome,
             **number,
             "rows": self.rows,
             "set_aside": self.set_aside.rows,
+            **{name: rows for name, rows in counted.items() if rows},
+            **({"files_waiting": sorted(self.files_waiting)} if self.files_waiting else {}),
             "source": self.source,
         }
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.rows_set_aside import rows_set_aside
 from services.cli.terminal import (
     DEFAULT_HOME,
     AsJson,
@@ -18,6 +19,7 @@ from services.cli.terminal import (
 )
 
 history_app = typer.Typer()
+history_app.command("rows-set-aside")(rows_set_aside)
 
 
 @history_app.callback(invoke_without_command=True)

@@ -130,9 +130,9 @@ def _batch(batch: Batch) -> Line | None:
     if batch.sequence is None:
         return None
     hour = f", {batch.last_event_at:%Y-%m-%d %H:%M} UTC" if batch.last_event_at else ""
-    aside = f", {batch.set_aside.rows} set aside" if batch.set_aside.rows else ""
+    beside = "".join(f", {words}" for words in batch.beside_new_rows())
     late = f", {batch.labelled_rows:,} late targets" if batch.labelled_rows else ""
-    return Line("ingest", f"batch {batch.sequence}: {batch.rows:,} new rows{late}{aside}{hour}")
+    return Line("ingest", f"batch {batch.sequence}: {batch.rows:,} new rows{late}{beside}{hour}")
 
 
 def _report(report: DriftReport) -> Line:

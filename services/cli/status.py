@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.journal import decision
+from services.ingest.waiting import waiting_files
 from shared.events import Stage
 from shared.records import Batch, DriftReport
 from shared.stage import Resources
@@ -102,6 +103,9 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
         yield f"events of {unsent['records']} records are not sent, the oldest for {age}"
     if unreadable := state["unreadable"]:
         yield f"events of {unreadable} records cannot be read; the workers' logs say which"
+    for name, pipeline in state["pipelines"].items():
+        for file in pipeline["files_waiting"].values():
+            yield f"{name}: a file waits since {file['since']}: {file['reason']}"
     if letters := state["dead_letters"]:
         yield f"dead letters: {letters}; see `trimtab dead-letters list`"
 
@@ -124,6 +128,9 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
         "reason": report.reason if report else None,
         "reference": reference.version if reference else None,
         "champion": champion.version if champion else None,
+        "files_waiting": {
+            mark: file.model_dump(mode="json") for mark, file in waiting_files(name, store).items()
+        },
     }
 
 

@@ -33,9 +33,15 @@ def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
             f"{batch.last_event_at:%Y-%m-%d %H:%M}" if batch.last_event_at else "",
             f"{batch.rows:,}",
             f"{batch.set_aside.rows:,}",
-            _decision(report),
+            Text("\n").join([_decision(report), *_beside_new_rows(batch)]),
         )
     return table
+
+
+def _beside_new_rows(batch: Batch) -> list[Text]:
+    """What became of the answer's other rows, on a line of its own."""
+    words = batch.beside_new_rows()
+    return [Text(", ".join(words), style="dim")] if words else []
 
 
 def _decision(report: DriftReport | None) -> Text:

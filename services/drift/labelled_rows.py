@@ -3,7 +3,7 @@
 No more than one row group is in memory, and of many rows some are chosen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from services.drift.counting import open_parquet
 from shared.events import Sha256
 from shared.frames import from_parquet
-from shared.labels import identity_of, join_labels
+from shared.labels import identity_of, join_labels, positions
 from shared.pipeline import Pipeline
 from shared.records import Batch
 from shared.store import NUMBERED, Store
@@ -82,8 +82,13 @@ def _rows_at(data: Sha256, positions: NDArray[np.intp], store: Store) -> "Iterat
 
 def _rows_of_labels(
     labels: "pd.DataFrame", batch: Batch, pipeline: Pipeline, store: Store
-) -> "Iterator[pd.DataFrame]":
-    """The rows of earlier batches that the labels are of, with their targets."""
+) -> "Iterable[pd.DataFrame]":
+    """The rows of earlier batches that the labels are of, with their targets.
+
+    A row that several batches hold, as one set as the reference may, counts once: the newest.
+    """
+    import pandas as pd
+
     identity, target = identity_of(pipeline.data), pipeline.training.target
     query: dict[str, Any] = {
         "pipeline": pipeline.name,
@@ -92,11 +97,14 @@ def _rows_of_labels(
     if pipeline.data.event_time:
         query["last_event_at"] = {"$gte": batch.labels_first_event_at}
         query["first_event_at"] = {"$lte": batch.labels_last_event_at}
-    for earlier in store.find(Batch, query, oldest_by="sequence"):
+    found: list[pd.DataFrame] = []
+    for earlier in store.find(Batch, query, newest_by="sequence"):
         for rows in _without_target(earlier, target, store):
             if set(identity) <= set(rows.columns):  # else it is of an older schema
                 joined = join_labels(rows, [labels], identity, target)
-                yield joined[joined[target].notna()]
+                found.append(joined[joined[target].notna()])
+                labels = labels[positions(labels, found[-1], identity) < 0]
+    return reversed(found)
 
 
 def _without_target(batch: Batch, target: str, store: Store) -> "Iterator[pd.DataFrame]":

@@ -60,7 +60,9 @@ ROWS: Final = Family(
     "trimtab_rows_total",
     "counter",
     ("pipeline", "result"),
-    "Rows read: new, known from an earlier batch, or set_aside because the schema refused them.",
+    "Rows read: new, taken_in_before, repeated in one answer, changed (a known key with other "
+    "values), set_aside because the schema refused them, or missing because the source did not "
+    "answer them.",
 )
 CHECKS: Final = Family(
     "trimtab_checks_total", "counter", ("pipeline", "verdict"), "Checks for drift, by verdict."

@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 LATE: Final = timedelta(minutes=5)
 
 _OF_STAGES: Final = (metrics.HANDLED, metrics.HANDLING_SECONDS, metrics.RETRIES)
+_RESULTS: Final = ("new", "taken_in_before", "repeated", "changed", "set_aside", "missing")
+"""What can become of a row that is read."""
 _OF_PIPELINES: Final = (metrics.READINGS, metrics.BATCHES, metrics.PUBLICATIONS)
 
 Document = dict[str, Any]
@@ -116,7 +118,7 @@ def _at_zero(pipelines: tuple[str, ...]) -> Iterator[Sample]:
         yield metrics.DEAD_LETTERS, (UNKNOWN, stage)
     for name in pipelines:
         yield from ((family, (name,)) for family in _OF_PIPELINES)
-        yield from ((metrics.ROWS, (name, result)) for result in ("new", "known", "set_aside"))
+        yield from ((metrics.ROWS, (name, result)) for result in _RESULTS)
         yield from ((metrics.CHECKS, (name, verdict)) for verdict in get_args(Verdict))
         yield from ((metrics.MODELS, (name, each)) for each in ("promoted", "rejected", "restored"))
         yield from ((metrics.DEAD_LETTERS, (name, stage)) for stage in STAGES)
@@ -165,8 +167,12 @@ def _batch(document: Document) -> Counted:
     if document["sequence"] is not None:
         yield metrics.BATCHES, (name,), 1
     yield metrics.ROWS, (name, "new"), document["rows"]
-    yield metrics.ROWS, (name, "known"), document["rows_known"]
+    # a record of before says only how many rows are known
+    known = document.get("known") or {"taken_in_before": document["rows_known"]}
+    for why in ("taken_in_before", "repeated", "changed"):
+        yield metrics.ROWS, (name, why), known.get(why, 0)
     yield metrics.ROWS, (name, "set_aside"), set_aside
+    yield metrics.ROWS, (name, "missing"), document.get("rows_missing", 0)
 
 
 def _check(document: Document) -> Counted:
@@ -198,7 +204,10 @@ def _nothing_else(_document: Document) -> Counted:
 
 _EVERY: Final = ("pipeline", "recorded_at", "handled_seconds", "handling.attempt")
 _COUNTED: Final[dict[type[Record], tuple[Callable[[Document], Counted], tuple[str, ...]]]] = {
-    Batch: (_batch, (*_EVERY, "sequence", "rows", "rows_known", "set_aside.rows")),
+    Batch: (
+        _batch,
+        (*_EVERY, "sequence", "rows", "rows_known", "known", "rows_missing", "set_aside.rows"),
+    ),
     ChunkCounts: (_nothing_else, _EVERY),
     DriftReport: (_check, (*_EVERY, "verdict")),
     Reference: (_nothing_else, _EVERY),

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,9 @@ from typing import Any, Final, TypeVar
 import httpx
 import tenacity
 
+from services.ingest.headers import USER_AGENT, headers_of, kept_at_home
 from shared.failures import WillNotPass, WillPass
+from shared.pipeline import HeaderValue
 from shared.tables.content import UnreadableTable, decode, unpacked
 
 for _talker in ("httpx", "httpcore"):  # below WARNING they log whole addresses and headers
@@ -35,6 +37,7 @@ _ERROR_BODY_BYTES: Final = 4_096
 _QUOTED: Final = 200
 _LARGEST_PORT: Final = 65_535
 _SHORTEST_SECRET: Final = 8
+_PLAIN_HEADERS: Final = {"host", "accept", "accept-encoding", "connection"}
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,33 @@ class Limits:
 
 
 def open_client(
-    limits: Limits, *, max_redirects: int = 0, transport: httpx.AsyncBaseTransport | None = None
+    url: str,
+    limits: Limits,
+    headers: Mapping[str, HeaderValue],
+    *,
+    max_redirects: int = 0,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """A client for one reading; a silent server leaves time for two more tries.
 
     Args:
+        url: the source's address; `headers` go to its host alone.
         transport: what connects, where the environment names no proxy.
+
+    Raises:
+        WillNotPass: the address is none, or the environment does not give a header's value.
     """
+    place(url)
+    sent = httpx.Headers({"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"})
+    sent.update({name: value.get_secret_value() for name, value in headers_of(headers).items()})
     return httpx.AsyncClient(
         verify=trusted(),
         mounts={"all://": transport} if transport else None,
         timeout=limits.deadline_seconds / 3,
         follow_redirects=max_redirects > 0,
         max_redirects=max_redirects,
-        headers={"Accept-Encoding": "gzip"},
+        headers=sent,
+        event_hooks={"request": [kept_at_home(httpx.URL(url), headers)]},
     )
 
 
@@ -132,7 +148,7 @@ async def _text(
     """The text of one answer, without another try."""
     try:
         async with aclosing(await client.send(request, stream=True)) as response:
-            await _check_status(response, where, request.url.params.values())
+            await _check_status(response, where, _sent(request))
             body = await _read_body(response, where, max_bytes)
     except httpx.TimeoutException as error:
         raise WillPass(f"{where} did not answer in time ({type(error).__name__})") from None
@@ -147,6 +163,12 @@ async def _text(
     except httpx.RequestError as error:
         raise WillPass(f"{where} broke off its answer ({type(error).__name__})") from None
     return _decode(response, body, max_bytes, where)
+
+
+def _sent(request: httpx.Request) -> list[str]:
+    """What the request said that may be a secret."""
+    headers = (value for name, value in request.headers.items() if name not in _PLAIN_HEADERS)
+    return [*request.url.params.values(), *(word for value in headers for word in value.split())]
 
 
 async def _check_status(response: httpx.Response, where: str, sent: Iterable[str]) -> None:

@@ -3,8 +3,9 @@
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,11 @@ import structlog
 
 from services.ingest.rows import named_by_schema
 from services.ingest.tables import read_file
-from shared.failures import WillNotPass
+from services.ingest.waiting import waits_longer
+from shared.failures import WillNotPass, WillPass
 from shared.pipeline import FilesSource, Schema
+from shared.records import WaitingFile
+from shared.tables.content import UnreachableFile
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +35,8 @@ class NewFiles:
     """Marks of the files whose rows are in the table."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Marks of the files that are no tables of the schema, with the reason."""
+    waiting: dict[str, WaitingFile] = field(default_factory=dict)
+    """Files that could not be read and are tried again, by their marks."""
 
 
 @dataclass(frozen=True, order=True)
@@ -53,50 +59,88 @@ class _Found:
         return abs(time.time() - self.changed_ns / 1e9) >= _SETTLED_SECONDS
 
 
-def read_new_files(source: FilesSource, schema: Schema, known: frozenset[str]) -> NewFiles:
+def read_new_files(
+    source: FilesSource,
+    schema: Schema,
+    known: frozenset[str],
+    waited: Mapping[str, WaitingFile],
+    now: datetime,
+) -> NewFiles:
     """The rows of all files that are not known yet, oldest file first, under the schema's names.
 
-    A file that cannot be read, or lacks a column, is set aside until it is changed; the others are
-    read all the same.
+    A file that is no table, or lacks a column, is set aside until it is changed. One that the
+    machine does not let us read waits for another try. The others are read all the same.
+
+    Args:
+        waited: the files that waited at the last reading.
 
     Raises:
+        WillPass: the folder cannot be read now.
         WillNotPass: the file or folder is not there.
     """
     tables: list[pd.DataFrame] = []
     read: list[str] = []
     set_aside: dict[str, str] = {}
     begun = time.perf_counter()
-    for file in sorted(_candidates(source)):
+    found, unreachable = _candidates(source)
+    waiting = {mark: _still_waiting(mark, why, waited, now) for mark, why in unreachable.items()}
+    for file in sorted(found):
         if file.mark in known or not file.is_settled:
+            continue
+        if (before := waited.get(file.mark)) and now < before.next_try_at:
+            waiting[file.mark] = before
             continue
         try:
             tables.append(named_by_schema(read_file(file.path), schema))
             read.append(file.mark)
+        except UnreachableFile as error:
+            waiting[file.mark] = _still_waiting(file.mark, str(error), waited, now)
         except WillNotPass as error:
             set_aside[file.mark] = str(error)
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if read or set_aside:
         seconds = round(time.perf_counter() - begun, 3)
         log.info("source read", files=len(read), rows=len(table), seconds=seconds)
-    return NewFiles(table, read, set_aside)
+    return NewFiles(table, read, set_aside, waiting)
 
 
-def _candidates(source: FilesSource) -> Iterator[_Found]:
-    if source.path.is_file():
-        paths, folder = [source.path], source.path.parent
-    elif source.path.is_dir():
-        paths, folder = _visible(source), source.path
-    else:
-        raise WillNotPass(f"source.path: {source.path} is neither a file nor a folder")
+def _still_waiting(
+    mark: str, reason: str, waited: Mapping[str, WaitingFile], now: datetime
+) -> WaitingFile:
+    waiting = waits_longer(waited.get(mark), reason, now)
+    log.warning("a file cannot be read and waits", file=mark, reason=reason, tries=waiting.tries)
+    return waiting
+
+
+def _candidates(source: FilesSource) -> tuple[list[_Found], dict[str, str]]:
+    """The files that are there, and the names of those of which nothing else can be learnt: why."""
+    try:
+        paths, folder = _paths(source)
+    except OSError as error:
+        raise WillPass(f"source.path: {source.path} cannot be read: {error.strerror}") from None
+    found: list[_Found] = []
+    unreachable: dict[str, str] = {}
     for path in paths:
+        name = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
         try:
             state = path.stat()
         except FileNotFoundError:  # a link to nothing, or moved away since it was listed
             continue
-        if not stat.S_ISREG(state.st_mode):
+        except OSError as error:
+            unreachable[name] = f"{name}: cannot be read: {error.strerror}"
             continue
-        name = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
-        yield _Found(state.st_mtime_ns, name, state.st_size, path)
+        if stat.S_ISREG(state.st_mode):
+            found.append(_Found(state.st_mtime_ns, name, state.st_size, path))
+    return found, unreachable
+
+
+def _paths(source: FilesSource) -> tuple[list[Path], Path]:
+    """The paths to look at, and the folder that their names begin in."""
+    if source.path.is_file():
+        return [source.path], source.path.parent
+    if source.path.is_dir():
+        return _visible(source), source.path
+    raise WillNotPass(f"source.path: {source.path} is neither a file nor a folder")
 
 
 def _visible(source: FilesSource) -> list[Path]:

@@ -39,13 +39,10 @@ async def _read_address(source: HttpSource) -> pd.DataFrame:
     connect = (
         None if source.private_redirects else PublicRedirects(httpx.URL(source.url), trusted())
     )
-    async with open_client(limits, max_redirects=_MAX_REDIRECTS, transport=connect) as client:
+    async with open_client(
+        source.url, limits, source.headers, max_redirects=_MAX_REDIRECTS, transport=connect
+    ) as client:
         return await fetch(client, source.url, {}, limits, lambda text: _table(text, source))
-
-
-def _public_redirects(source: HttpSource) -> PublicRedirects:
-    place(source.url)  # says what is wrong with an address that is none
-    return PublicRedirects(httpx.URL(source.url), trusted())
 
 
 def _table(text: str, source: HttpSource) -> pd.DataFrame:

@@ -35,7 +35,7 @@ class PublicRedirects(httpx.AsyncHTTPTransport):
             httpx.ConnectError: its host has no address, or cannot be reached.
         """
         is_http = request.url.scheme in ("http", "https")
-        if not is_http or _is_at_home(request.url, self._url):
+        if not is_http or is_at_home(request.url, self._url):
             return await super().handle_async_request(request)
         if self._url.scheme == "https" and request.url.scheme == "http":
             raise WillNotPass(f"{self._url.host} redirects from https:// to http://")
@@ -48,7 +48,7 @@ class PublicRedirects(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(_pinned(request, addresses[0]))
 
 
-def _is_at_home(url: httpx.URL, home: httpx.URL) -> bool:
+def is_at_home(url: httpx.URL, home: httpx.URL) -> bool:
     """Whether an address is on the host that the pipeline names, if need be with more security."""
     same = (url.scheme, url.port) == (home.scheme, home.port)
     secured = url.scheme == "https" and url.port is None

@@ -3,8 +3,6 @@
 Every rule is one vectorised comparison over a column, but its verdict is on single rows.
 """
 
-import math
-import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,28 +14,41 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.ingest.numbers import exact_numbers, finite_numbers
 from services.ingest.tables import FAULT
+from services.ingest.times import read_times
 from shared.failures import WillNotPass
+from shared.frames import storable
 from shared.pipeline import CategoryColumn, NumberColumn, Schema, TimeColumn
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=10)
 """A source's clock may be ahead of ours by this much."""
 
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_ZONE: Final = r"[T ][0-9]{1,2}.*(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
-"""How a text in ISO 8601 that states its zone ends; in a date alone, -01 is the day."""
-
-_NO_TIME: Final = r"(?i:now|today|[+-].*)"
-"""Texts that pandas reads as times although no format says so."""
-
-_EARLIEST: Final = pd.Timestamp("1678-01-01", tz="UTC")
-"""Earlier times, such as the year 1 for 'none', have no place in 64 bits of nanoseconds."""
+LONGEST_CELL: Final = 10_000
+"""Characters of one value."""
 
 _LONGEST_LIST: Final = 400
 
+_SHOWN: Final = 40
+_A_NUMBER: Final = "a finite decimal number such as -1.5 or 2e3"
+_A_KEY: Final = (
+    "a whole number written in full, of at most 38 digits, or a number of at most 15 digits; "
+    "for other keys give the column the type category"
+)
+
 Mask = NDArray[np.bool_]
-Fault = tuple[Mask, str]
-"""A reason to refuse a row, and the rows that it concerns."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A reason to refuse rows, and the rows that it concerns."""
+
+    mask: Mask
+    column: str
+    """Empty: the fault is of the row as a whole."""
+    reason: str
+    accepted: str
+    """What would have been kept; empty where the reason says it."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,34 @@ class Rows:
 
     valid: pd.DataFrame
     """The schema's columns in its order: float64, str, or time in the column's zone. Missing is
-    NaN, NaN and NaT."""
+    NaN, NaN and NaT. Number keys beyond 2**53 are Decimals."""
     refused: pd.DataFrame
-    """The other rows as texts, with their first fault in the column `reason`."""
-    reasons: dict[str, int]
-    """Reason -> rows, the most frequent first."""
+    """The other rows as texts, in the schema's columns."""
+    faults: pd.DataFrame
+    """For each refused row its first fault: `column`, `value`, `reason`, `accepted`, as texts."""
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason, with the value of the first row and what is accepted -> rows; most rows first."""
+        if self.faults.empty:
+            return {}
+        counted: dict[str, int] = {}
+        groups = self.faults.groupby(["column", "reason", "accepted"], sort=False)
+        for (column, reason, accepted), rows in groups:
+            words = _in_words(str(column), str(reason), str(accepted), rows["value"].iloc[0])
+            counted[words] = len(rows)
+        return dict(sorted(counted.items(), key=lambda item: -item[1]))
+
+
+def _in_words(column: str, reason: str, accepted: str, value: str | None) -> str:
+    example = f" (such as {shown(value)})" if isinstance(value, str) else ""
+    kept = f"; accepted: {accepted}" if accepted else ""
+    return f"{column or 'row'}: {reason}{example}{kept}"
+
+
+def shown(value: str) -> str:
+    """A value in quotes, shortened, without characters that do not print."""
+    return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
 
 
 def validate_rows(table: pd.DataFrame, schema: Schema, now: datetime) -> Rows:
@@ -66,17 +100,17 @@ def validate_rows(table: pd.DataFrame, schema: Schema, now: datetime) -> Rows:
     columns = _columns(table, schema)
     typed, faults = _typed(columns, schema)
     found = [*_faults_of_form(table), *faults, *_broken_rules(columns, typed, schema, now)]
-    reason = np.full(len(table), "", dtype=object)
-    for mask, text in reversed(found):
-        reason[mask] = text
-    bad = reason != ""
-    counts = pd.Series(reason[bad], dtype=object).value_counts()
-    refused = {name: texts.take(bad) for name, texts in columns.items()}
-    valid = pd.DataFrame(typed, index=range(len(table)))
+    first = np.full(len(table), -1)
+    for number, fault in reversed(list(enumerate(found))):
+        first[fault.mask] = number
+    bad = first >= 0
+    valid = pd.DataFrame(typed | _exact_keys(columns, schema), index=range(len(table)))
     return Rows(
         valid=valid[~bad].reset_index(drop=True) if bad.any() else valid,
-        refused=pd.DataFrame(refused | {"reason": reason[bad]}, dtype=object),
-        reasons={str(fault): int(rows) for fault, rows in counts.items()},
+        refused=pd.DataFrame(
+            {name: texts.take(bad) for name, texts in columns.items()}, dtype=object
+        ),
+        faults=_described([found[number] for number in first[bad]], columns, bad),
     )
 
 
@@ -105,7 +139,7 @@ class _Texts:
     @classmethod
     def of(cls, column: pd.Series, missing: tuple[str, ...]) -> "_Texts":
         codes, values = pd.factorize(column, use_na_sentinel=True)
-        stripped = (value.strip() if isinstance(value, str) else None for value in values)
+        stripped = (storable(value.strip()) if isinstance(value, str) else None for value in values)
         distinct = [None if text in missing else text for text in stripped]
         return cls([*distinct, None], np.where(codes < 0, len(distinct), codes))
 
@@ -114,7 +148,13 @@ class _Texts:
         """Which rows have a text."""
         return np.array([text is not None for text in self.distinct])[self.of_row]
 
-    def take(self, rows: Mask | slice) -> NDArray[np.object_]:
+    @cached_property
+    def too_long(self) -> Mask:
+        """Which rows have a text that is too long."""
+        lengths = [len(text or "") for text in self.distinct]
+        return (np.array(lengths) > LONGEST_CELL)[self.of_row]
+
+    def take(self, rows: Mask | NDArray[np.intp] | slice) -> NDArray[np.object_]:
         """The texts of some rows."""
         return np.array(self.distinct, dtype=object)[self.of_row[rows]]
 
@@ -151,73 +191,69 @@ def _typed(columns: dict[str, _Texts], schema: Schema) -> tuple[dict[str, Any], 
     faults: list[Fault] = []
     for name, column in schema.columns.items():
         texts = columns[name]
+        faults.append(
+            Fault(texts.too_long, name, "too long", f"at most {LONGEST_CELL:,} characters")
+        )
         match column:
             case NumberColumn():
-                typed[name] = _numbers(texts)
-                faults.append((texts.given & np.isnan(typed[name]), f"{name}: not a number"))
+                distinct = finite_numbers(texts.distinct)
+                typed[name] = distinct[texts.of_row]
+                bad = texts.given & np.isnan(typed[name])
+                faults.append(Fault(bad, name, "not a number", _A_NUMBER))
+                if name in schema.key:
+                    _, lost = exact_numbers(texts.distinct, distinct)
+                    faults.append(
+                        Fault(lost[texts.of_row], name, "a key that has lost digits", _A_KEY)
+                    )
             case TimeColumn():
-                typed[name], unclear = _times(texts, column)
-                faults.append((unclear, f"{name}: skipped or repeated by a change of the clocks"))
-                faults.append((texts.given & typed[name].isna(), f"{name}: not a time"))
+                formats = ", ".join(column.formats)
+                found, unclear = read_times(pd.Series(texts.distinct, dtype=object), column)
+                typed[name] = found.array.take(texts.of_row)
+                between = unclear.to_numpy()[texts.of_row]
+                once = f"local times that {column.timezone} has once, or a time with its zone"
+                faults.append(
+                    Fault(between, name, "skipped or repeated by a change of the clocks", once)
+                )
+                bad = texts.given & typed[name].isna()
+                faults.append(Fault(bad, name, "not a time", formats))
             case CategoryColumn():
                 typed[name] = pd.array(texts.distinct, dtype="str").take(texts.of_row)
     return typed, faults
 
 
-def _numbers(texts: _Texts) -> NDArray[np.float64]:
-    """Finite decimal numbers; anything else is missing."""
-
-    def number(text: str | None) -> float:
-        return float(text) if text and _NUMBER.fullmatch(text) else math.nan
-
-    numbers = np.array([number(text) for text in texts.distinct])
-    return np.where(np.isfinite(numbers), numbers, math.nan)[texts.of_row]
-
-
-def _times(texts: _Texts, column: TimeColumn) -> tuple[Any, Mask]:
-    """Points in time in the column's zone, and which texts name none or two of them.
-
-    A text without a zone is local time there, and a change of the clocks leaves some local times
-    out and brings others twice. What fits none of the formats is missing.
-    """
-    found, unclear = _times_of(pd.Series(texts.distinct, dtype=object), column)
-    return found.array.take(texts.of_row), unclear.to_numpy()[texts.of_row]
+def _exact_keys(columns: dict[str, _Texts], schema: Schema) -> dict[str, Any]:
+    """The number keys whose digits a float does not keep, as decimals."""
+    found: dict[str, Any] = {}
+    for name in schema.key:
+        if isinstance(schema.columns[name], NumberColumn):
+            distinct = columns[name].distinct
+            exact, _ = exact_numbers(distinct, finite_numbers(distinct))
+            if exact is not None:
+                found[name] = exact[columns[name].of_row]
+    return found
 
 
-def _times_of(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, pd.Series]:
-    unread = texts.where(~texts.str.fullmatch(_NO_TIME, na=True))
-    found = pd.Series(pd.NaT, index=texts.index, dtype=f"datetime64[us, {column.timezone}]")
-    unclear = pd.Series(False, index=texts.index)
-    for form in column.formats:
-        if unread.isna().all():
-            break
-        states_zone, read = _states_zone(unread, form), _parsed(unread, form)
-        instants = read.where(states_zone)
-        local = read.where(~states_zone).dt.tz_localize(None)
-        placed = local.dt.tz_localize(column.timezone, ambiguous="NaT", nonexistent="NaT")
-        unclear |= local.notna() & placed.isna()
-        found = found.fillna(placed).fillna(instants.dt.tz_convert(column.timezone))
-        unread = unread.where(found.isna() & ~unclear)
-    return found, unclear
-
-
-def _states_zone(texts: pd.Series, form: str) -> pd.Series:
-    if form == "ISO8601":
-        return texts.str.contains(_ZONE, na=False)
-    return pd.Series("%z" in form, index=texts.index)
-
-
-def _parsed(texts: pd.Series, form: str) -> pd.Series:
-    """The texts in a format as UTC; what has another or lies too far back is missing."""
-    times = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
-    placed: pd.Series = times.where(times >= _EARLIEST).dt.as_unit("us")
-    return placed
+def _described(faults: list[Fault], columns: dict[str, _Texts], bad: Mask) -> pd.DataFrame:
+    """The fault of each bad row, with the value that is behind it."""
+    values = np.full(len(faults), None, dtype=object)
+    of_column = np.array([fault.column for fault in faults], dtype=object)
+    for name, texts in columns.items():
+        here = of_column == name
+        values[here] = texts.take(np.flatnonzero(bad)[here])
+    described = {
+        "column": of_column,
+        "value": values,
+        "reason": [fault.reason for fault in faults],
+        "accepted": [fault.accepted for fault in faults],
+    }
+    return pd.DataFrame(described, dtype=object)
 
 
 def _faults_of_form(table: pd.DataFrame) -> Iterator[Fault]:
     if FAULT in table:
         for fault in table[FAULT].dropna().unique():
-            yield (table[FAULT] == fault).to_numpy(), f"row: {fault}"
+            mask = (table[FAULT] == fault).to_numpy()
+            yield Fault(mask, "", str(fault), "")
 
 
 def _broken_rules(
@@ -226,18 +262,24 @@ def _broken_rules(
     """Every rule of the schema, with the rows that break it."""
     for name, column in schema.columns.items():
         if column.required or name == schema.event_time:
-            yield ~columns[name].given, f"{name}: missing"
+            yield Fault(~columns[name].given, name, "missing", "a value")
         match column:
             case NumberColumn():
                 yield from _out_of_range(name, typed[name], column)
             case TimeColumn():
-                yield typed[name] > now + CLOCK_TOLERANCE, f"{name}: in the future"
+                minutes = CLOCK_TOLERANCE.seconds // 60
+                latest = f"times up to {minutes} minutes ahead of this machine's clock"
+                ahead = typed[name] > now + CLOCK_TOLERANCE
+                yield Fault(ahead, name, "in the future", latest)
     for lower, upper in schema.not_above:
-        yield typed[lower] > typed[upper], f"{lower} above {upper}"
+        above = typed[lower] > typed[upper]
+        yield Fault(above, lower, f"above {upper}", f"at most the row's {upper}")
 
 
 def _out_of_range(name: str, numbers: NDArray[np.float64], column: NumberColumn) -> Iterator[Fault]:
     if column.minimum is not None:
-        yield numbers < column.minimum, f"{name}: below {column.minimum:.15g}"
+        limit = f"{column.minimum:.15g}"
+        yield Fault(numbers < column.minimum, name, f"below {limit}", f"at least {limit}")
     if column.maximum is not None:
-        yield numbers > column.maximum, f"{name}: above {column.maximum:.15g}"
+        limit = f"{column.maximum:.15g}"
+        yield Fault(numbers > column.maximum, name, f"above {limit}", f"at most {limit}")

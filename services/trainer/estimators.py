@@ -60,6 +60,10 @@ ESTIMATORS: Final[dict[str, dict[Task, type]]] = {
 }
 """Name in the pipeline file -> task -> scikit-learn class."""
 
+_MILLISECONDS: Final = {"epoch_seconds": 1e3, "epoch_milliseconds": 1.0, "excel_days": 86_400e3}
+"""What a number that is a time is multiplied by."""
+_EXCEL_BEGIN: Final = "1899-12-30"
+
 _TIME_PARTS: Final = {
     "minute": "dt.minute",
     "hour": "dt.hour",
@@ -280,12 +284,15 @@ def _readings(column: TimeColumn) -> Iterator[list[FunctionTransformer]]:
     to_zone = _call("astype", f"datetime64[us, {column.timezone}]")
     yield [_call("select_dtypes", "datetime")]
     yield [_call("select_dtypes", "datetimetz"), to_zone]
+    numbered = [form for form in column.formats if form in _MILLISECONDS]
     texts = [
-        _call("select_dtypes", exclude=_TIMES),
+        _call("select_dtypes", exclude=[*_TIMES, "number"] if numbered else _TIMES),
         _call("replace", regex=_OUTER_SPACE, value=""),
     ]
     for form in dict.fromkeys([*column.formats, "ISO8601"]):
-        if form == "ISO8601":
+        if form in _MILLISECONDS:
+            yield from _numbered_times(form, to_zone)
+        elif form == "ISO8601":
             without, within = rf"^{_ZONED}", rf"^(?!{_ZONED}).*$"
             yield [*texts, _call("replace", regex=without, value=""), _parse(form)]
             yield [
@@ -298,6 +305,23 @@ def _readings(column: TimeColumn) -> Iterator[list[FunctionTransformer]]:
             yield [*texts, _parse(form, utc=True), to_zone]
         else:
             yield [*texts, _parse(form)]
+
+
+def _numbered_times(form: str, to_zone: FunctionTransformer) -> Iterator[list[FunctionTransformer]]:
+    """The way to read numbers as times, to the millisecond. Excel's days are local ones."""
+    milliseconds = [
+        _call("select_dtypes", exclude=_TIMES),
+        _call("apply", pd.to_numeric, errors="coerce"),
+        _call("mul", _MILLISECONDS[form]),
+        _call("round"),
+    ]
+    if form == "excel_days":
+        origin = _EXCEL_BEGIN
+        read = _call("apply", pd.to_datetime, unit="ms", origin=origin, errors="coerce")
+        yield [*milliseconds, read]
+    else:
+        read = _call("apply", pd.to_datetime, unit="ms", utc=True, errors="coerce")
+        yield [*milliseconds, read, to_zone]
 
 
 def _parse(form: str, *, utc: bool = False) -> FunctionTransformer:

@@ -62,7 +62,7 @@ def named(name: object) -> Iterator[None]:
     try:
         yield
     except UnreadableTable as error:
-        raise UnreadableTable(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         # only what the operating system says has a number; libraries' errors are of the content

@@ -79,7 +79,8 @@ def _sorted_out(table: Any) -> str:
         return says_something(error)
     assert len(rows.valid) + len(rows.refused) == len(table)
     assert sum(rows.reasons.values()) == len(rows.refused)
-    assert all(rows.refused["reason"])
+    assert len(rows.faults) == len(rows.refused)
+    assert not len(rows.faults) or all(rows.faults["reason"])
     return "rows set aside" if len(rows.refused) else "read"
 
 

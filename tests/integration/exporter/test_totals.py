@@ -65,10 +65,20 @@ def test_what_expires_stays_counted(store: Store, totals: Totals) -> None:
     commit(store)
     after = totals.look()
     assert after[metrics.READINGS] == {(PIPELINE,): 8}
-    assert after[metrics.ROWS][PIPELINE, "known"] == 16
+    assert after[metrics.ROWS][PIPELINE, "taken_in_before"] == 16
     assert after[metrics.HANDLED]["ingest",] == 8
     assert after[metrics.HANDLING_SECONDS]["ingest",] == 4
     assert after[metrics.RETRIES]["ingest",] == 16
+
+
+def test_rows_are_counted_by_what_became_of_them(store: Store, totals: Totals) -> None:
+    batch = commit(store)
+    known = {"taken_in_before": 3, "repeated": 4, "changed": 5}
+    change = {"$set": {"known": known, "rows_known": 12, "rows_missing": 6}}
+    store.collection(Batch).update_one({"_id": batch}, change)
+    rows = totals.look()[metrics.ROWS]
+    kinds = ("taken_in_before", "repeated", "changed", "missing")
+    assert [rows[PIPELINE, kind] for kind in kinds] == [3, 4, 5, 6]
 
 
 def test_a_record_that_is_committed_late_counts_once(store: Store, totals: Totals) -> None:

@@ -55,6 +55,7 @@ class Connection(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = cast("FaultServer", self.server)
         server.asked.append(self.path)
+        server.heard.append({name.lower(): value for name, value in self.headers.items()})
         server.connections.add(self.client_address)
         with server.lock:
             play = server.plays.pop(0) if len(server.plays) > 1 else server.plays[0]
@@ -78,6 +79,7 @@ class FaultServer(ThreadingHTTPServer):
         self.plays = list(plays)
         self.lock = threading.Lock()
         self.asked: list[str] = []
+        self.heard: list[dict[str, str]] = []
         self.connections: set[Any] = set()
 
     @property

@@ -15,8 +15,10 @@ from pydantic import SecretStr
 
 import services.ingest.batch as batch_module
 from services.ingest.batch import ingest, ingest_batch, known_files
+from services.ingest.set_aside import load_refused
 from services.ingest.sources import Answer
 from services.ingest.tables import read_file
+from services.ingest.waiting import waiting_files
 from shared.events import BatchIngested, IngestionDue, first_event_fields
 from shared.failures import WillNotPass
 from shared.frames import from_parquet, to_parquet
@@ -27,9 +29,11 @@ from shared.records import Batch
 from shared.settings import Settings
 from shared.store import Conflict, Store
 from tests.integration.ingest.fault_server import Resource, serving
+from tests.unit.ingest.test_files import unreachable
 
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "aqi"
 HOUR = datetime(2026, 4, 7, 21)  # noqa: DTZ001 - as the feed writes it
+NO_TARGET = {"pollutant_avg": "NA"}
 _slots = count(1)
 
 
@@ -147,6 +151,56 @@ def test_of_rows_with_one_identity_the_first_stays(stage: Ingestion) -> None:
     assert stage.take(answer(row(1, pollutant_avg="4"))).outcome == "nothing new"
 
 
+def known(batch: Batch) -> tuple[int, int, int]:
+    assert batch.known
+    counts = batch.known
+    assert batch.rows_known == counts.taken_in_before + counts.repeated + counts.changed
+    return counts.taken_in_before, counts.repeated, counts.changed
+
+
+def test_known_rows_are_counted_by_why_they_are_known(stage: Ingestion) -> None:
+    stage.take(answer(row(1), row(2), row(3, pollutant_max="5.0000001")))
+    given = answer(
+        row(1),
+        row(1),
+        row(2, pollutant_max="9"),
+        row(3, pollutant_max="5"),
+        row(4),
+        row(4),
+        row(4, latitude="28.7"),
+    )
+    outcome = ingest_batch(due(), given, stage.pipeline, stage.store)
+    batch = stage.record(outcome)
+    assert batch.rows == 1
+    assert known(batch) == (2, 2, 2)
+    facts = batch.facts()
+    assert (facts["taken_in_before"], facts["repeated"], facts["changed"]) == (2, 2, 2)
+    assert batch.known
+    assert batch.known.in_words() == [
+        "2 taken in before",
+        "2 twice in the answer",
+        "2 known with other values",
+    ]
+
+
+def test_a_late_target_changes_no_row_and_another_target_does(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET), row(2, **NO_TARGET)))
+    late = stage.take(answer(row(1, pollutant_avg="2")))
+    assert (late.labelled_rows, known(late)) == (1, (1, 0, 0))
+    assert known(stage.take(answer(row(1, pollutant_avg="2")))) == (1, 0, 0)
+    assert known(stage.take(answer(row(1, **NO_TARGET)))) == (1, 0, 0)
+    assert known(stage.take(answer(row(1, pollutant_avg="3")))) == (0, 0, 1)
+
+
+def test_a_record_of_before_says_nothing_of_why_rows_are_known(stage: Ingestion) -> None:
+    batch = stage.take(answer(row(1)))
+    document = batch.model_dump(by_alias=True)
+    del document["known"], document["rows_missing"]
+    before = Batch.model_validate(document)
+    assert (before.known, before.rows_missing) == (None, 0)
+    assert "taken_in_before" not in before.facts()
+
+
 def test_rows_known_from_several_batches_of_overlapping_times(stage: Ingestion) -> None:
     stage.take(answer(row(1, hour=0), row(1, hour=4)))
     stage.take(answer(row(1, hour=2)))
@@ -178,15 +232,15 @@ def test_two_ingestions_side_by_side_cannot_both_take_a_row(stage: Ingestion) ->
 def test_an_ingestion_recorded_while_another_looks_up_known_rows(
     stage: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look_up = batch_module._known_rows
+    look_up = batch_module._held
 
-    def overtaken(*args: Any) -> pd.DataFrame:
+    def overtaken(*args: Any) -> Any:
         known = look_up(*args)
-        monkeypatch.setattr(batch_module, "_known_rows", look_up)
+        monkeypatch.setattr(batch_module, "_held", look_up)
         stage.take(answer(row(1)))
         return known
 
-    monkeypatch.setattr(batch_module, "_known_rows", overtaken)
+    monkeypatch.setattr(batch_module, "_held", overtaken)
     late = ingest_batch(due(), answer(row(1)), stage.pipeline, stage.store)
     with pytest.raises(Conflict):
         stage.store.record(late.record, late.events)
@@ -199,12 +253,17 @@ def test_bad_rows_are_kept_apart_with_their_reasons(stage: Ingestion) -> None:
     assert batch.rows == 3
     assert batch.rows_received == 5
     assert batch.set_aside.rows == 2
-    assert batch.set_aside.reasons == {"latitude: above 90": 1, "pollutant_min: not a number": 1}
+    assert batch.set_aside.reasons == {
+        "latitude: above 90 (such as '95'); accepted: at most 90": 1,
+        "pollutant_min: not a number (such as 'NaN'); "
+        "accepted: a finite decimal number such as -1.5 or 2e3": 1,
+    }
     assert batch.set_aside.data
-    refused = from_parquet(stage.store.blob(batch.set_aside.data))
-    assert refused["station"].tolist() == ["Station 004", "Station 005"]
-    assert refused["latitude"].tolist() == ["95", "28.6"]
-    assert refused["reason"].tolist() == ["latitude: above 90", "pollutant_min: not a number"]
+    first, second = load_refused(stage.store.blob(batch.set_aside.data), limit=10)
+    assert (first.column, first.value, first.reason) == ("latitude", "95", "above 90")
+    assert first.row == row(4, latitude="95")
+    assert (second.column, second.reason) == ("pollutant_min", "not a number")
+    assert second.row["station"] == "Station 005"
 
 
 @pytest.mark.parametrize("bad", [2, 3])
@@ -213,7 +272,8 @@ def test_a_batch_with_too_many_bad_rows_fails_as_a_whole(stage: Ingestion, bad: 
     if bad == 2:  # the share that is just allowed
         assert stage.take(answer(*rows)).rows == 2
         return
-    with pytest.raises(WillNotPass, match=r"3 of 4 rows are bad.*= 0\.5 .*latitude: above 90 \(3"):
+    text = r"3 of 4 rows are bad.*= 0\.5 .*3 rows: latitude: above 90 \(such as '95'\)"
+    with pytest.raises(WillNotPass, match=text):
         ingest_batch(due(), answer(*rows), stage.pipeline, stage.store)
     assert list(stage.store.find(Batch, {})) == []
 
@@ -223,7 +283,7 @@ def test_bad_rows_are_counted_even_if_the_good_ones_are_known(stage: Ingestion) 
     batch = stage.take(answer(row(1), row(2, longitude="east")))
     assert batch.outcome == "nothing new"
     assert batch.rows_known == 1
-    assert batch.set_aside.reasons == {"longitude: not a number": 1}
+    assert list(batch.set_aside.reasons.values()) == [1]
 
 
 def test_a_table_of_another_form_fails(stage: Ingestion) -> None:
@@ -252,9 +312,6 @@ def test_a_new_reference_is_announced_as_one(stage: Ingestion) -> None:
     (event,) = outcome.events
     assert cast("BatchIngested", event).as_reference
     assert cast("Batch", outcome.record).as_reference
-
-
-NO_TARGET = {"pollutant_avg": "NA"}
 
 
 def labels_of(stage: Ingestion, batch: Batch) -> list[tuple[str, float]]:
@@ -324,10 +381,32 @@ def test_two_ingestions_side_by_side_cannot_both_bring_a_label(stage: Ingestion)
         stage.store.record(second.record, second.events)
 
 
-def test_a_new_reference_brings_no_labels(stage: Ingestion) -> None:
-    stage.take(answer(row(1, **NO_TARGET)))
-    batch = stage.take(answer(row(1), row(2)), as_reference=True)
-    assert (batch.rows, batch.labels) == (1, None)
+def test_a_new_reference_is_taken_whole_with_its_targets(stage: Ingestion) -> None:
+    stage.take(answer(row(1, **NO_TARGET), row(2, pollutant_avg="2")))
+    given = answer(row(1), row(2, pollutant_avg="7"), row(3), row(3))
+    batch = stage.take(given, as_reference=True)
+    assert (batch.sequence, batch.rows, batch.labels) == (2, 3, None)
+    assert stage.rows(batch)["pollutant_avg"].tolist() == [2.0, 7.0, 2.0]
+    assert known(batch) == (0, 1, 0)
+    again = stage.take(given)
+    assert (again.outcome, known(again)) == ("nothing new", (3, 1, 0))
+
+
+def test_a_file_that_was_taken_in_whole_can_become_the_reference(stage: Ingestion) -> None:
+    same = answer(row(1), row(2))
+    stage.take(same)
+    batch = stage.take(same, as_reference=True)
+    assert (batch.outcome, batch.sequence, batch.rows) == ("ingested", 2, 2)
+
+
+def test_a_target_that_the_reference_lacks_can_still_come(stage: Ingestion) -> None:
+    """A model's window does not reach behind the reference, so earlier targets do not count."""
+    stage.take(answer(row(1), row(2, **NO_TARGET)))
+    stage.take(answer(row(2)))
+    stage.take(answer(row(1, **NO_TARGET), row(2, **NO_TARGET)), as_reference=True)
+    late = stage.take(answer(row(1), row(2)))
+    assert labels_of(stage, late) == [("Station 001", 2.0), ("Station 002", 2.0)]
+    assert stage.take(answer(row(1), row(2))).outcome == "nothing new"
 
 
 @pytest.mark.parametrize("key", [(), ("station", "pollutant_id", "pollutant_avg")])
@@ -494,6 +573,40 @@ def test_a_watched_folder_is_read_once(
     put(tmp_path / "b.csv", row(1), row(2))
     third = stage.record(ingest(due(), pipeline, store, settings))
     assert (third.rows, third.rows_known) == (1, 1)
+
+
+def test_a_file_that_cannot_be_read_once_is_taken_in_later(
+    store: Store,
+    air_quality: Pipeline,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    pipeline = folder_pipeline(air_quality, tmp_path)
+    stage = Ingestion(store, pipeline)
+    put(tmp_path / "a.csv", row(1))
+    put(tmp_path / "b.csv", row(2))
+    with unreachable(tmp_path / "a.csv"):
+        first = stage.record(ingest(due(), pipeline, store, settings))
+    assert (first.rows, first.files_set_aside) == (1, {})
+    (mark,) = waiting_files("air_quality", store)
+    assert first.facts()["files_waiting"] == [mark]
+    too_early = stage.record(ingest(due(), pipeline, store, settings))
+    assert (too_early.outcome, list(too_early.files_waiting or {})) == ("nothing new", [mark])
+    stage.take(answer(row(9)))  # by hand: says nothing of the folder
+    passed = too_early.model_copy(
+        update={
+            "id": "ingest:later",
+            "recorded_at": datetime.now(UTC),
+            "files_waiting": {
+                mark: waiting.model_copy(update={"next_try_at": datetime.now(UTC)})
+                for mark, waiting in (too_early.files_waiting or {}).items()
+            },
+        }
+    )
+    store.record(passed)
+    last = stage.record(ingest(due(), pipeline, store, settings))
+    assert (last.rows, last.files_waiting) == (1, {})
+    assert waiting_files("air_quality", store) == {}
 
 
 def test_the_first_ingestion_takes_in_the_reference_file(

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import logging
+import random
 import socket
 import time
 import traceback
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from services.ingest.data_gov_in import read_resource
+from services.ingest.data_gov_in import read_resource as read_whole_resource
 from services.ingest.rows import validate_rows
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import DataGovInSource, Pipeline
@@ -41,7 +42,7 @@ ROWS = [
 
 
 def source(**options: Any) -> DataGovInSource:
-    options = {"page_size": 4, "page_deadline_seconds": 5, **options}
+    options = {"page_size": 4, "page_deadline_seconds": 5, "deadline_seconds": 20, **options}
     return DataGovInSource(kind="data_gov_in", resource=RESOURCE, **options)
 
 
@@ -52,6 +53,13 @@ def settings(url: str, key: str | None = KEY) -> Settings:
         feed_url=url,
         data_gov_in_api_key=key,
     )
+
+
+def read_resource(source: DataGovInSource, settings: Settings) -> pd.DataFrame:
+    """The rows of a resource that answers all of them."""
+    found = read_whole_resource(source, settings)
+    assert found.missing == 0
+    return found.rows
 
 
 def stations(table: pd.DataFrame) -> list[int]:
@@ -83,7 +91,7 @@ def test_all_pages_are_read_whatever_size_the_server_allows(form: str, largest_p
     assert all(f"/resource/{RESOURCE}?" in path and "limit=4" in path for path in server.asked)
     assert all(f"api-key={KEY}" in path for path in server.asked)
     pages = -(-len(ROWS) // min(4, largest_page))
-    assert len(server.asked) == (pages if form == "json" else pages + 1)
+    assert len(server.asked) == pages + 1  # the last one looks behind the end
 
 
 @pytest.mark.parametrize("numbers_as", [int, str])
@@ -117,7 +125,7 @@ def test_a_table_that_changes_while_it_is_read_is_read_anew() -> None:
     with serving(OLD, NEW) as server:
         table = read_resource(source(), settings(server.url))
     assert table.to_dict("records") == NEW.rows
-    assert len(server.asked) == 2 + 3
+    assert len(server.asked) == 2 + 4
 
 
 def test_a_table_that_never_rests_is_read_as_it_comes() -> None:
@@ -168,13 +176,123 @@ def test_what_may_pass_is_asked_again(fault: Any) -> None:
 def test_a_fault_in_the_middle_costs_one_page_only() -> None:
     with serving(Resource(ROWS), says("", 502), Resource(ROWS)) as server:
         assert stations(read_resource(source(), settings(server.url))) == list(range(10))
-    assert ["offset=4" in path for path in server.asked] == [False, True, True, False]
+    assert ["offset=4" in path for path in server.asked] == [False, True, True, False, False]
 
 
 def test_an_empty_page_before_the_end_is_no_end() -> None:
     empty = says('{"total": 10, "records": []}')
     with serving(Resource(ROWS), empty, Resource(ROWS)) as server:
         assert stations(read_resource(source(), settings(server.url))) == list(range(10))
+
+
+def shuffled(seed: int, rows: list[dict[str, Any]], **how: Any) -> Any:
+    """A server that cuts each page from another order of the rows."""
+    order = random.Random(seed)  # noqa: S311
+
+    def play(connection: Connection) -> None:
+        Resource(order.sample(rows, len(rows)), **how)(connection)
+
+    return play
+
+
+MANY = [row | {"station": f"Station {number}, here"} for number, row in enumerate(ROWS * 100)]
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rows_that_change_their_order_from_page_to_page_all_come(form: str, seed: int) -> None:
+    with serving(shuffled(seed, MANY)) as server:
+        table = read_resource(source(page_size=300, format=form), settings(server.url))
+    assert sorted(stations(table)) == list(range(1_000))
+
+
+def sorting(seed: int) -> Any:
+    """A server that sorts if it is asked to, and shuffles otherwise."""
+    order = random.Random(seed)  # noqa: S311
+
+    def play(connection: Connection) -> None:
+        by = [name[5:-1] for name in connection.query if name.startswith("sort[")]
+        rows = order.sample(MANY, len(MANY))
+        ordered = sorted(rows, key=lambda row: [row[name] for name in by]) if by else rows
+        Resource(ordered)(connection)
+
+    return play
+
+
+def test_a_host_that_can_sort_is_asked_to_and_read_twice_at_most() -> None:
+    with serving(sorting(1)) as server:
+        table = read_resource(source(page_size=300), settings(server.url))
+    assert sorted(stations(table)) == list(range(1_000))
+    assert sum("&offset=0" in path for path in server.asked) == 2
+
+
+def test_a_host_that_refuses_to_sort_is_read_without(said: io.StringIO) -> None:
+    shuffle = shuffled(3, MANY)
+
+    def play(connection: Connection) -> None:
+        if any(name.startswith("sort[") for name in connection.query):
+            connection.answer('{"error": "no such parameter"}', 400)
+        else:
+            shuffle(connection)
+
+    with serving(play) as server:
+        table = read_resource(source(page_size=300), settings(server.url))
+    assert sorted(stations(table)) == list(range(1_000))
+    assert sum("sort%5B" in path for path in server.asked) == 1
+
+
+def test_rows_that_do_not_come_in_time_are_counted_and_the_others_kept() -> None:
+    last_ten_never = shuffled(4, MANY[:-10], envelope={"total": 1_000})
+    with serving(last_ten_never) as server:
+        begun = time.monotonic()
+        found = read_whole_resource(source(page_size=300, deadline_seconds=4), settings(server.url))
+    assert time.monotonic() - begun < 8
+    assert len(found.rows) + found.missing == 1_000
+    assert 10 <= found.missing < 100
+    assert not found.rows.duplicated().any()
+
+
+def test_a_total_that_is_too_large_is_said_and_the_rows_are_kept() -> None:
+    with serving(Resource(ROWS, envelope={"total": 13})) as server:
+        found = read_whole_resource(source(), settings(server.url))
+    assert stations(found.rows) == list(range(10))
+    assert found.missing == 3
+
+
+def test_a_total_that_is_too_small_is_not_believed() -> None:
+    with serving(Resource(MANY, envelope={"total": 300})) as server:
+        table = read_resource(source(page_size=300), settings(server.url))
+    assert stations(table) == list(range(1_000))
+    with serving(shuffled(5, MANY, envelope={"total": 300})) as server:
+        table = read_resource(source(page_size=300), settings(server.url))
+    assert sorted(stations(table)) == list(range(1_000))
+
+
+def test_a_host_that_answers_its_last_page_again_beyond_the_end_is_complete() -> None:
+    def play(connection: Connection) -> None:
+        offset = min(int(connection.query["offset"]), 6)
+        page = {"total": 10, "records": ROWS[offset : offset + 4]}
+        connection.answer(json.dumps(page))
+
+    with serving(play) as server:
+        assert stations(read_resource(source(), settings(server.url)))[:8] == list(range(8))
+
+
+@pytest.mark.parametrize("fault", [says("", 500), says("no", 400), says("<html>")])
+def test_a_fault_beyond_the_end_costs_no_row(fault: Any) -> None:
+    page = says(json.dumps({"total": 10, "records": ROWS}))
+    with serving(page, fault) as server:
+        wanted = source(page_size=10, page_deadline_seconds=0.5)
+        assert stations(read_resource(wanted, settings(server.url))) == list(range(10))
+
+
+@pytest.mark.parametrize("largest_page", [3, 10_000])
+def test_rows_that_the_table_itself_holds_twice_stay_twice(largest_page: int) -> None:
+    """Else a table with two equal rows would never be complete."""
+    with serving(Resource([*ROWS, *ROWS[:2]], largest_page)) as server:
+        table = read_resource(source(), settings(server.url))
+    assert sorted(stations(table)) == sorted([*range(10), 0, 1])
+    assert sum("&offset=0" in path for path in server.asked) == 2
 
 
 def test_retry_after_is_honoured() -> None:
@@ -270,7 +388,7 @@ def test_what_went_wrong_before_the_deadline_is_told() -> None:
 def test_a_silent_server_is_asked_again_within_the_deadline() -> None:
     with serving(say_nothing, Resource(ROWS)) as server:
         read_resource(source(page_deadline_seconds=1.5), settings(server.url))
-    assert len(server.asked) == 4
+    assert len(server.asked) == 5
 
 
 @pytest.mark.filterwarnings(

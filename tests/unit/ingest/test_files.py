@@ -1,16 +1,23 @@
 """A watched folder: which files are new, in what order, and what becomes of the broken ones."""
 
+import errno
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from services.ingest.files import NewFiles, read_new_files
-from shared.failures import WillNotPass
+from shared.failures import WillNotPass, WillPass
 from shared.pipeline import FilesSource, Schema
 
 SCHEMA = Schema.model_validate({"columns": {"x": {"type": "number", "aliases": ["y"]}}})
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
 LONG_AGO = 1_000_000_000
 NOTHING_KNOWN: frozenset[str] = frozenset()
 
@@ -22,8 +29,79 @@ def put(path: Path, text: str, changed: float = LONG_AGO) -> Path:
     return path
 
 
-def read(path: Path, known: frozenset[str] = NOTHING_KNOWN, pattern: str = "*") -> NewFiles:
-    return read_new_files(FilesSource(kind="files", path=path, pattern=pattern), SCHEMA, known)
+def read(
+    path: Path,
+    known: frozenset[str] = NOTHING_KNOWN,
+    pattern: str = "*",
+    waited: NewFiles | None = None,
+    now: datetime = NOW,
+) -> NewFiles:
+    source = FilesSource(kind="files", path=path, pattern=pattern)
+    return read_new_files(source, SCHEMA, known, waited.waiting if waited else {}, now)
+
+
+@contextmanager
+def unreachable(path: Path, number: int = errno.ESTALE) -> Iterator[None]:
+    """The operating system does not open the file."""
+    open_ = Path.open
+
+    def refuse(self: Path, *arguments: Any, **how: Any) -> Any:
+        if self == path:
+            raise OSError(number, os.strerror(number))
+        return open_(self, *arguments, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        yield
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_read_waits_and_the_others_are_read(
+    tmp_path: Path, number: int
+) -> None:
+    path = put(tmp_path / "a.csv", "x\n1\n")
+    put(tmp_path / "b.csv", "x\n2\n")
+    with unreachable(path, number):
+        first = read(tmp_path)
+    assert first.table["x"].tolist() == ["2"]
+    assert first.set_aside == {}
+    (waiting,) = first.waiting.values()
+    assert waiting.reason == f"a.csv: cannot be read: {os.strerror(number)}"
+    later = read(tmp_path, frozenset(first.read), waited=first, now=NOW + timedelta(minutes=1))
+    assert later.table["x"].tolist() == ["1"]
+    assert later.waiting == {}
+
+
+def test_the_pauses_between_the_tries_grow_to_an_hour(tmp_path: Path) -> None:
+    new, now, pauses = NewFiles(pd.DataFrame()), NOW, []
+    with unreachable(put(tmp_path / "a.csv", "x\n1\n")):
+        for _ in range(12):
+            new = read(tmp_path, waited=new, now=now)
+            (waiting,) = new.waiting.values()
+            pauses.append(waiting.next_try_at - now)
+            early = read(tmp_path, waited=new, now=waiting.next_try_at - timedelta(seconds=1))
+            assert early.waiting == new.waiting
+            now = waiting.next_try_at
+    assert waiting.tries == 12
+    assert waiting.since == NOW
+    assert pauses[:3] == [timedelta(seconds=seconds) for seconds in (30, 60, 120)]
+    assert pauses[-1] == timedelta(hours=1)
+    assert read(tmp_path, waited=new, now=now).table["x"].tolist() == ["1"]
+
+
+def test_a_broken_gzip_file_is_no_fault_of_the_machine(tmp_path: Path) -> None:
+    put(tmp_path / "a.csv.gz", "no gzip")
+    new = read(tmp_path)
+    assert (len(new.set_aside), new.waiting) == (1, {})
+
+
+def test_a_folder_that_cannot_be_read_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> bool:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(WillPass, match="cannot be read: Stale file handle"):
+        read(tmp_path)
 
 
 def test_files_are_read_oldest_first_then_by_name(tmp_path: Path) -> None:

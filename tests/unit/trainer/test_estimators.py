@@ -114,6 +114,20 @@ def test_the_first_format_that_fits_is_meant(formats: list[str], text: str, mont
     assert timed([text], {"formats": formats}, ["month"]).item() == month
 
 
+@pytest.mark.parametrize(
+    ("form", "texts"),
+    [
+        ("epoch_seconds", ["1729980000", "1729962000.5"]),
+        ("epoch_milliseconds", ["1729980000000", "1729962000500"]),
+        ("excel_days", ["45592.0", "45591.791666666664"]),
+    ],
+)
+def test_times_that_are_numbers_give_local_parts(form: str, texts: list[str]) -> None:
+    column = {"formats": [form], "timezone": "Europe/Berlin"}
+    assert timed(texts, column, ["hour", "day"]).tolist() == [[0, 27], [19, 26]]
+    assert timed([float(text) for text in texts], column, ["hour"]).ravel().tolist() == [0, 19]
+
+
 def test_times_that_state_a_zone_are_told_in_the_columns() -> None:
     column = {"formats": ["%d.%m.%Y %H:%M %z"], "timezone": "Europe/Berlin"}
     times = ["01.07.2024 22:30 +0000", "01.01.2024 22:30 +0000", "01.01.2024 22:30 -0500"]
