@@ -31,7 +31,7 @@ def join_labels(
     usable = [each for each in labels if {*identity, target} <= set(each.columns)]
     if not usable or rows.empty:
         return rows
-    known = pd.concat([_in_zones_of(rows, each, identity) for each in usable], ignore_index=True)
+    known = pd.concat([in_zones_of(rows, each, identity) for each in usable], ignore_index=True)
     known = known.drop_duplicates(identity, keep="first")
     late = rows[identity].merge(known[[*identity, target]], on=identity, how="left")[target]
     late.index = rows.index
@@ -39,10 +39,14 @@ def join_labels(
     return rows.assign(**{target: own.where(own.notna(), late)})
 
 
-def _in_zones_of(
+def in_zones_of(
     rows: "pd.DataFrame", labels: "pd.DataFrame", identity: list[str]
 ) -> "pd.DataFrame":
-    """The labels with times in the zones of the rows' own: a pipeline's zone may have changed."""
+    """The labels with times in the zones of the rows' own: a pipeline's zone may have changed.
+
+    Args:
+        identity: columns of both tables, of which those of a time with a zone are changed.
+    """
     import pandas as pd
 
     zones = {

@@ -186,6 +186,9 @@ class ModelVersion(Record):
     """Batch numbers, reference version, settings, recipe, library and code versions."""
     held_out_losses: Sha256 | None = None
     """The model's losses on the held-out rows, by group (`shared.scoring.GroupLosses`)."""
+    held_out: Sha256 | None = None
+    """Which rows of the window were held out, a bit a row. None: an earlier version of Trimtab made
+    the record, and `lineage.held_out_rows` says how many of the newest rows these are."""
     plots: dict[str, Sha256] = {}
     """File name -> PNG, for the model card."""
     restores: int | None = None

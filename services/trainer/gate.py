@@ -29,6 +29,8 @@ class Evidence:
     baseline: float
     rows: int
     groups: int
+    new_to_both: bool
+    """The champion has learnt from none of the held-out rows."""
     comparison: Comparison | None
     """None: there is no champion, or a person decided that it goes."""
     champion_version: int | None
@@ -70,9 +72,16 @@ def _guards(evidence: Evidence, gate: Gate) -> Iterator[Guard]:
     yield Guard(
         "enough held-out rows",
         evidence.rows >= gate.min_rows and evidence.groups >= gate.min_groups,
-        f"{evidence.rows:,} rows in {evidence.groups:,} groups; it takes {gate.min_rows:,} "
-        f"in {gate.min_groups:,}",
+        f"{evidence.rows:,} held-out rows in {evidence.groups:,} groups; at least "
+        f"{gate.min_rows:,} rows in {gate.min_groups:,} groups are needed",
     )
+    if not evidence.new_to_both:
+        yield Guard(
+            "new to both models",
+            False,
+            f"v{evidence.champion_version} has learnt from all rows that have a target; the next "
+            "batch with targets can decide",
+        )
     yield Guard(
         "better than the baseline",
         evidence.challenger <= evidence.baseline,

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -110,6 +112,65 @@ def test_default_on_recorded_answers_reaches_its_aim(air_quality: Pipeline) -> N
     files = recorded_files(RECORDED)
     default = Replayed("default", "mae", tuple(replay(files, Policy("default", air_quality))))
     assert (default.error or math.inf) <= 6.5
+
+
+DAILY = Pipeline.model_validate(
+    {
+        "name": "daily",
+        "source": {"kind": "manual"},
+        "schema": {
+            "columns": {
+                "day": {"type": "time"},
+                "x1": {"type": "number"},
+                "x2": {"type": "number"},
+                "y": {"type": "number"},
+            },
+            "event_time": "day",
+        },
+        "training": {
+            "target": "y",
+            "task": "regression",
+            "features": ["x1", "x2"],
+            "estimator": "elastic_net",
+            "parameters": {"alpha": 0.01},
+        },
+    }
+)
+
+
+def write_months(folder: Path, months: int) -> None:
+    """One row a day, one file a month; what x1 and x2 mean for y turns once in three years."""
+    days = pd.date_range("2021-01-01", periods=months, freq="MS")
+    days = pd.date_range(days[0], days[-1] + pd.offsets.MonthEnd())
+    rng = np.random.default_rng(5)
+    x1, x2 = rng.normal(size=(2, len(days)))
+    turn = 2 * np.pi * np.arange(len(days)) / (3 * 365)
+    y = 3 * np.cos(turn) * x1 + 3 * np.sin(turn) * x2 + rng.normal(0, 0.5, len(days))
+    rows = pd.DataFrame({"day": days, "x1": x1, "x2": x2, "y": y})
+    for month, part in rows.groupby(rows["day"].dt.strftime("%Y-%m")):
+        part.to_csv(folder / f"{month}.csv", index=False)
+
+
+@pytest.mark.timeout(300)
+def test_default_learns_from_batches_of_a_month_of_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of such a batch has fewer rows than the gate asks for."""
+    monkeypatch.setattr("services.trainer.train.why_not_usable", lambda *_: None)
+    monkeypatch.setattr("services.trainer.train.render_plots", lambda *_: {})
+    write_months(tmp_path, 15)
+    files = recorded_files(tmp_path)
+    always, default, never = (
+        list(replay(files, named_policy(name, DAILY))) for name in ("always", "default", "never")
+    )
+    assert {batch.rows for batch in default} <= {28, 29, 30, 31}
+    assert decisions(default).count("P") > 2
+    judged = [number for number, batch in enumerate(default) if batch.error is not None]
+    errors = {
+        name: np.mean([batches[number].error or 0.0 for number in judged])
+        for name, batches in (("always", always), ("default", default), ("never", never))
+    }
+    assert errors["default"] <= errors["always"] < errors["never"]
 
 
 def test_gate_of_the_pipeline_is_the_gate_of_the_replay(seasons: Path, quick: Pipeline) -> None:

@@ -66,7 +66,7 @@ def batch(hour: int, slope: float, rows: int = 30) -> pd.DataFrame:
 def pool(*slopes: float, pipeline: Pipeline = TABLE) -> Pool:
     """Batches 1, 2, 3, … an hour apart, the target of each a slope times x."""
     parts = [(hour, batch(hour, slope)) for hour, slope in enumerate(slopes, start=1)]
-    return pool_of(parts, [], pipeline, newest=len(slopes))
+    return pool_of(parts, [], pipeline)
 
 
 def planned(rows: Pool, pipeline: Pipeline = TABLE, **training: Any) -> Plan:
@@ -217,7 +217,7 @@ def _classes(pipeline: Pipeline, of_one_class: int) -> Pool:
         rows = batch(hour, 1.0)
         said = np.where((rows["x"] > 0) & (hour > of_one_class), "yes", "no")
         parts.append((hour, rows.assign(y=pd.Series(said, dtype="str"))))
-    return pool_of(parts, [], pipeline, newest=8)
+    return pool_of(parts, [], pipeline)
 
 
 def test_where_a_time_cannot_be_learnt_from_alone_the_plain_choice_stands() -> None:

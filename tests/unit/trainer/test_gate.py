@@ -59,6 +59,7 @@ def evidence(**changes: Any) -> Evidence:
         baseline=14.9,
         rows=1180,
         groups=430,
+        new_to_both=True,
         comparison=BETTER,
         champion_version=2,
         segments=[segment(-0.1, -0.2)],
@@ -142,13 +143,13 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
         "rows",
         {"rows": 19},
         "enough held-out rows",
-        "19 rows in 430 groups; it takes 20 in 5",
+        "19 held-out rows in 430 groups; at least 20 rows in 5 groups are needed",
     ),
     (
         "groups",
         {"groups": 4},
         "enough held-out rows",
-        "1,180 rows in 4 groups; it takes 20 in 5",
+        "1,180 held-out rows in 4 groups; at least 20 rows in 5 groups are needed",
     ),
     ("baseline", {"baseline": 5.7}, "better than the baseline", "5.76 against 5.7"),
     (
