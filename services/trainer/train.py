@@ -68,7 +68,9 @@ def train_model(
     trial = hold_trial(fitted.model, against, learnt, held_out, pipeline)
     data = dump_model(fitted.model)
     verdict = decide(
-        event, _evidence(trial, data, held_out, champion, parts, pipeline), pipeline.gate
+        event,
+        _evidence(trial, data, held_out, champion, parts, fitted.note, pipeline),
+        pipeline.gate,
     )
     promoted = verdict.decision == "promoted"
     made_of = _made_of(plan, parts)
@@ -154,6 +156,7 @@ def _evidence(
     held_out: pd.DataFrame,
     champion: ModelVersion | None,
     parts: Split,
+    note: str,
     pipeline: Pipeline,
 ) -> Evidence:
     metric = pipeline.training.deciding_metric
@@ -161,6 +164,7 @@ def _evidence(
         metric=metric,
         challenger=error_of(trial.losses.mean, metric),
         baseline=error_of(float(trial.baseline.losses.mean()), metric),
+        negligible=trial.negligible,
         rows=len(held_out),
         groups=len(trial.losses.rows),
         new_to_both=parts.new_to_both,
@@ -170,6 +174,7 @@ def _evidence(
         model_bytes=len(data),
         max_file_bytes=pipeline.publish.max_file_bytes,
         loads=why_not_usable(data, held_out, trial.challenger.predicted, pipeline.training),
+        note=note,
     )
 
 

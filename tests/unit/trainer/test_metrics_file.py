@@ -45,6 +45,7 @@ def content(
         metric=pipeline.training.deciding_metric,
         challenger=trial.losses.mean,
         baseline=float(trial.baseline.losses.mean()),
+        negligible=trial.negligible,
         rows=len(held_out),
         groups=len(trial.losses.rows),
         new_to_both=True,
@@ -54,6 +55,7 @@ def content(
         model_bytes=1,
         max_file_bytes=2,
         loads=None,
+        note="",
     )
     verdict = decide(asked, evidence, pipeline.gate)
     version = 3 if champion else None
