@@ -78,6 +78,25 @@ class Batch(Record):
         }
 
 
+class TargetsAwaited(BaseModel):
+    """A pipeline has rows, and too few of them have a target for a first model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    since: AwareDatetime
+    """When the batch came with which there were rows enough."""
+    rows: int
+    rows_with_target: int
+    needed: int
+    """Rows with a target that a first model needs."""
+
+    def __str__(self) -> str:
+        return (
+            f"waiting for targets since {self.since:%Y-%m-%d %H:%M} UTC: {self.rows_with_target:,} "
+            f"of {self.rows:,} rows have one, and a first model needs at least {self.needed:,}"
+        )
+
+
 class DriftReport(Record):
     """What the comparison of one batch with the reference found, in short.
 
@@ -103,6 +122,8 @@ class DriftReport(Record):
     """None: there was no champion, or the trigger does not ask for its error."""
     incident: int | None = None
     """The sequence of the batch with which the drift that is still open began."""
+    awaited: TargetsAwaited | None = None
+    """The targets that a first model waits for, if it does."""
     timestamp: AwareDatetime
     sequence: int
     batch_id: str

@@ -26,6 +26,9 @@ ERROR_NAMES: Final[dict[Metric, str]] = {
 }
 """What is measured by a deciding metric, in words; less of it is better."""
 
+FEWEST_TRAINING_ROWS: Final = 10
+"""No model is made of fewer rows with a target."""
+
 _BATCHES: Final = re.compile(r"^([1-9][0-9]{0,5}) batch(?:es)?$")
 _SPAN: Final = re.compile(r"^([1-9][0-9]{0,5})([hd])$")
 _WINDOWS: Final = "all, auto, {last: 6 batches}, {last: 90d} or {half_life: 30d}"
@@ -175,7 +178,8 @@ class Gate(BaseModel):
     """For so long after a batch whose model was rejected, or after a rollback, no batch asks for a
     model. It is measured between the batches' newest event times, not by the clock."""
     review_after: int = Field(3, ge=1)
-    """After so many rejections in a row a person is asked to look."""
+    """After so many rejections in a row a person is asked to look. Without a champion, also after
+    the first one."""
 
     @field_validator("cooldown", mode="before")
     @classmethod
@@ -188,6 +192,15 @@ class Gate(BaseModel):
 def fewest_held_out(gate: Gate) -> int:
     """How many rows are held out at least, over as many batches as it takes."""
     return max(gate.min_rows, gate.min_groups)
+
+
+def rows_for_a_model(gate: Gate) -> int:
+    """How many rows with a target are needed to make and judge a model.
+
+    At most half of the rows are held out, and the rest has to be enough to train on.
+    """
+    held_out = fewest_held_out(gate)
+    return held_out + max(held_out, FEWEST_TRAINING_ROWS)
 
 
 def why_never_promoted(training: Training, gate: Gate) -> str:

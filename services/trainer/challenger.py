@@ -16,12 +16,12 @@ from services.trainer.estimators import build_model, input_columns, takes_weight
 from services.trainer.fitting import fit, is_of_the_fit, parallel
 from services.trainer.search import Found, search
 from services.trainer.selection import Choice, Selection, select, weights_of
-from services.trainer.window import FEWEST_TRAINING_ROWS, Pool
+from services.trainer.window import Pool
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
 from shared.scoring import Floats, error_of, predict, row_losses
 from shared.settings import Settings
-from shared.training import Parameter, Training, Window
+from shared.training import FEWEST_TRAINING_ROWS, Parameter, Training, Window
 
 
 class Recipe(BaseModel):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,8 @@ from shared.labels import identity_of, in_zones_of, join_labels
 from shared.pipeline import Pipeline, Schema
 from shared.records import Batch, ModelVersion, Reference
 from shared.scoring import groups_of
-from shared.store import NUMBERED, Store
-from shared.training import Training, fewest_held_out
-
-FEWEST_TRAINING_ROWS: Final = 10
+from shared.store import Store
+from shared.training import FEWEST_TRAINING_ROWS, Training, fewest_held_out
 
 Mask = NDArray[np.bool_]
 
@@ -82,20 +79,14 @@ def pool_of(
 
 def _batches(event: RetrainRequested, pipeline: Pipeline, store: Store) -> list[Batch]:
     """The newest batches whose rows fill the window, oldest first."""
-    query = {"pipeline": event.pipeline, "sequence": NUMBERED | {"$lte": event.sequence}}
-    chosen: list[Batch] = []
-    rows = 0
-    for batch in store.find(Batch, query, newest_by="sequence"):
-        chosen.append(batch)
-        rows += batch.rows
-        if batch.as_reference or rows >= pipeline.training.max_window_rows:
-            break
-    if not chosen or chosen[0].sequence != event.sequence:
+    most_rows = pipeline.training.max_window_rows
+    batches = store.window_batches(event.pipeline, event.sequence, most_rows)
+    if not batches or batches[-1].sequence != event.sequence:
         raise WillNotPass(
             f"batch {event.sequence} of {event.pipeline} is not in the store; if it was past "
             "RETENTION_DAYS, the next batch that drifts asks for a model anew"
         )
-    return chosen[::-1]
+    return batches
 
 
 def _reference(event: RetrainRequested, batches: list[Batch], store: Store) -> list[str]:

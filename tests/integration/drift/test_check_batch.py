@@ -48,7 +48,7 @@ def test_first_batch_asks_for_the_first_model(loop: Loop) -> None:
 def test_small_first_batches_wait_until_there_are_enough_rows(loop: Loop) -> None:
     reports = [loop.check(loop.ingest(stations=6)) for _ in range(3)]
     assert [r.verdict for r in reports] == ["insufficient data"] * 2 + ["no reference"]
-    assert reports[1].reason == "72 rows so far, and a first reference takes 100"
+    assert reports[1].reason == "A first reference needs at least 100 rows; so far there are 72"
 
 
 def test_promotion_makes_the_window_the_reference(loop: Loop) -> None:
@@ -168,7 +168,7 @@ def test_too_small_a_file_is_refused_as_the_reference(loop: Loop) -> None:
     loop.begin()
     report = loop.check(loop.ingest(stations=4, as_reference=True))
     assert (report.verdict, report.needs_retraining) == ("insufficient data", False)
-    assert report.reason == "a reference takes 100 rows, and this file brought 24"
+    assert report.reason == "A reference needs at least 100 rows; this file has 24 new ones"
     assert loop.check(loop.ingest()).reference_version == 1
 
 

@@ -13,7 +13,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from services.trainer.window import (
-    FEWEST_TRAINING_ROWS,
     Mask,
     Pool,
     Split,
@@ -25,6 +24,7 @@ from services.trainer.window import (
 )
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
+from shared.training import FEWEST_TRAINING_ROWS
 from tests.air_quality_rows import with_training
 
 ROOT = Path(__file__).parents[3]
