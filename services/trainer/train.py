@@ -252,7 +252,8 @@ def _events(
         reason=record.reason[:_LONGEST_REASON],
     )
     rejections = 1 + _rejections_in_a_row(event.pipeline, store)
-    if rejections != pipeline.gate.review_after:
+    no_model_yet = record.champion_version is None and rejections == 1
+    if rejections != pipeline.gate.review_after and not no_model_yet:
         return (rejected,)
     review = ReviewNeeded(
         **caused_fields(event, "trainer", ReviewNeeded),

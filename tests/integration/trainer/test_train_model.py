@@ -764,6 +764,21 @@ def test_a_person_is_asked_to_look_once_after_so_many_rejections(loop: Loop, hou
     assert len(reviews) == 1
 
 
+def test_people_hear_of_the_first_rejection_where_nothing_was_ever_promoted(
+    loop: Loop, hour: Hour
+) -> None:
+    """And of the third one in a row, and of no other."""
+    content = loop.pipeline.model_dump(by_alias=True)
+    content["publish"] |= {"max_file_bytes": 1000}
+    small = Pipeline.model_validate(content)
+    asked = []
+    for sequence in range(1, 5):
+        _, events = loop.outcome(loop.request(loop.ingest(sequence, hour(5 + sequence))), small)
+        assert isinstance(events[0], ModelRejected)
+        asked += [event.rejections for event in events if isinstance(event, ReviewNeeded)]
+    assert asked == [1, 3]
+
+
 def test_a_training_that_is_done_again_asks_a_person_again_with_the_same_event(
     loop: Loop, hour: Hour
 ) -> None:
