@@ -381,8 +381,12 @@ def _feature_of_each_column(model: Steps) -> list[str]:
         if block == "numbers":
             features += columns
         elif block == "categories":
-            for column, levels in zip(columns, steps[-1].categories_, strict=True):
-                features += [column] * len(levels)
+            encoder = steps[-1]
+            for column, levels, rare in zip(
+                columns, encoder.categories_, encoder.infrequent_categories_, strict=True
+            ):
+                shared = 0 if rare is None else len(rare) - 1  # rare ones share one column
+                features += [column] * (len(levels) - shared)
         elif block == "time":
             features += [part for part, _ in steps.named_steps["parts"].transformer_list]
     return features
