@@ -127,7 +127,7 @@ class ModelRejected(EventBase):
 
 
 class ReviewNeeded(EventBase):
-    """So many new models in a row were rejected that a person should look."""
+    """A person should look: the first model was rejected, or so many models in a row."""
 
     type: Literal["ReviewNeeded"] = "ReviewNeeded"
     model_version: int = Field(ge=1)

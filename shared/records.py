@@ -132,6 +132,25 @@ class Batch(Record):
         }
 
 
+class TargetsAwaited(BaseModel):
+    """A pipeline has rows, and too few of them have a target for a first model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    since: AwareDatetime
+    """When the batch came with which there were rows enough."""
+    rows: int
+    rows_with_target: int
+    needed: int
+    """Rows with a target that a first model needs."""
+
+    def __str__(self) -> str:
+        return (
+            f"waiting for targets since {self.since:%Y-%m-%d %H:%M} UTC: {self.rows_with_target:,} "
+            f"of {self.rows:,} rows have one, and a first model needs at least {self.needed:,}"
+        )
+
+
 class DriftReport(Record):
     """What the comparison of one batch with the reference found, in short.
 
@@ -157,6 +176,8 @@ class DriftReport(Record):
     """None: there was no champion, or the trigger does not ask for its error."""
     incident: int | None = None
     """The sequence of the batch with which the drift that is still open began."""
+    awaited: TargetsAwaited | None = None
+    """The targets that a first model waits for, if it does."""
     timestamp: AwareDatetime
     sequence: int
     batch_id: str
@@ -240,6 +261,9 @@ class ModelVersion(Record):
     """Batch numbers, reference version, settings, recipe, library and code versions."""
     held_out_losses: Sha256 | None = None
     """The model's losses on the held-out rows, by group (`shared.scoring.GroupLosses`)."""
+    held_out: Sha256 | None = None
+    """Which rows of the window were held out, a bit a row. None: an earlier version of Trimtab made
+    the record, and `lineage.held_out_rows` says how many of the newest rows these are."""
     plots: dict[str, Sha256] = {}
     """File name -> PNG, for the model card."""
     restores: int | None = None

@@ -58,4 +58,10 @@ def _named(store: Store, models_since: datetime) -> set[Sha256]:
 
 
 def _named_by(model: ModelVersion) -> set[Sha256 | None]:
-    return {model.model, model.window, model.held_out_losses, *model.plots.values()}
+    return {
+        model.model,
+        model.window,
+        model.held_out,
+        model.held_out_losses,
+        *model.plots.values(),
+    }

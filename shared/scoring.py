@@ -27,6 +27,11 @@ Floats = NDArray[np.float64]
 LEAST_PROBABILITY: Final = float(np.finfo(np.float64).eps)
 """What a class that the model does not know counts as, so that its loss is large and finite."""
 
+_ROUNDING: Final = 1e-12
+"""A prediction that differs from its target by a smaller share is exact: so does a mean of equal
+numbers."""
+_SINGLE_PRECISION: Final = 2.0**-22
+"""Four units in the last place of a 32-bit float, which some estimators calculate with."""
 
 CANNOT_PREDICT: Final = (
     AttributeError,
@@ -67,6 +72,8 @@ def predict(model: Steps, rows: pd.DataFrame, training: Training) -> Predicted:
     if training.task == "regression":
         return np.asarray(ask(model, "predict", rows), dtype=np.float64)
     classes = [str(name) for name in model.classes_]
+    if len(classes) == 1:  # some boosting libraries answer with two columns then
+        return pd.DataFrame({classes[0]: np.ones(len(rows))}, index=rows.index)
     return pd.DataFrame(ask(model, "predict_proba", rows), columns=classes, index=rows.index)
 
 
@@ -74,17 +81,20 @@ def row_losses(predicted: Predicted, actual: pd.Series, metric: Metric) -> Float
     """The loss of each row, of shape (n_rows,): its mean (of `rmse` its root) is the error.
 
     mae: |error|; rmse: error²; log_loss: −ln of the actual class's share; accuracy: 0 or 1, so that
-    smaller is better for all of them.
+    smaller is better for all of them. A prediction that differs from the target in the last digits
+    alone has no loss.
     """
     if not isinstance(predicted, pd.DataFrame):
-        errors = predicted - actual.to_numpy(dtype=np.float64)
-        losses: Floats = np.abs(errors) if metric == "mae" else np.square(errors)
-        return losses
+        targets = actual.to_numpy(dtype=np.float64)
+        errors = np.abs(predicted - targets)
+        errors[errors <= _ROUNDING * np.abs(targets)] = 0.0
+        return errors if metric == "mae" else np.asarray(np.square(errors))
     names = actual.astype(str).to_numpy()
     if metric == "accuracy":
         wrong = predicted.to_numpy().argmax(axis=1) != _positions(predicted, names)
         return np.asarray(wrong, dtype=np.float64)
-    return np.asarray(-np.log(_share_of_actual(predicted, names)))
+    losses = -np.log(_share_of_actual(predicted, names))
+    return np.where(losses <= _ROUNDING, 0.0, losses)
 
 
 def _positions(shares: pd.DataFrame, names: NDArray[Any]) -> NDArray[np.intp]:
@@ -101,6 +111,17 @@ def _share_of_actual(shares: pd.DataFrame, names: NDArray[Any]) -> Floats:
 def error_of(mean_loss: float, metric: Metric) -> float:
     """The error in the metric's own unit, from the mean of its losses."""
     return mean_loss**0.5 if metric == "rmse" else mean_loss
+
+
+def negligible_error(actual: pd.Series, metric: Metric) -> float:
+    """The largest error, in the metric's unit, that may come of rounding alone.
+
+    An estimator that calculates with 32-bit floats and another with 64-bit ones differ by it though
+    both are exact.
+    """
+    if metric in ("mae", "rmse"):
+        return float(np.abs(actual.to_numpy(dtype=np.float64)).mean() * _SINGLE_PRECISION)
+    return _SINGLE_PRECISION
 
 
 def groups_of(rows: pd.DataFrame, group: tuple[str, ...]) -> NDArray[np.intp]:

@@ -40,6 +40,7 @@ from shared.records import (
     Record,
     Reference,
     RetiredReference,
+    TargetsAwaited,
 )
 from shared.settings import Settings, SettingsError
 
@@ -272,6 +273,26 @@ class Store:
         """The batches with after < sequence <= up_to, in order."""
         query = {"pipeline": pipeline, "sequence": {"$gt": after, "$lte": up_to}}
         return list(self.find(Batch, query, oldest_by="sequence"))
+
+    def window_batches(self, pipeline: str, sequence: int, most_rows: int) -> list[Batch]:
+        """The newest batches up to a number whose rows fill a training window, oldest first.
+
+        Nothing older than a batch that a person set as the reference is among them.
+        """
+        query = {"pipeline": pipeline, "sequence": NUMBERED | {"$lte": sequence}}
+        chosen: list[Batch] = []
+        rows = 0
+        for batch in self.find(Batch, query, newest_by="sequence"):
+            chosen.append(batch)
+            rows += batch.rows
+            if batch.as_reference or rows >= most_rows:
+                break
+        return chosen[::-1]
+
+    def targets_awaited(self, pipeline: str) -> TargetsAwaited | None:
+        """The targets that a pipeline's first model waits for; None if it waits for none."""
+        report = self.newest(DriftReport, {"pipeline": pipeline}, "sequence")
+        return report.awaited if report else None
 
     # What has been done about an event, and what it led to.
 

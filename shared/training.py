@@ -26,6 +26,9 @@ ERROR_NAMES: Final[dict[Metric, str]] = {
 }
 """What is measured by a deciding metric, in words; less of it is better."""
 
+FEWEST_TRAINING_ROWS: Final = 10
+"""No model is made of fewer rows with a target."""
+
 _BATCHES: Final = re.compile(r"^([1-9][0-9]{0,5}) batch(?:es)?$")
 _SPAN: Final = re.compile(r"^([1-9][0-9]{0,5})([hd])$")
 _WINDOWS: Final = "all, auto, {last: 6 batches}, {last: 90d} or {half_life: 30d}"
@@ -131,7 +134,7 @@ class Training(BaseModel):
     metric: Metric | None = None
     """What decides between two models; none: mae, or log_loss."""
     test_share: float = Field(0.2, gt=0, lt=1)
-    """The share of the window, its newest rows, that is held out to judge models on."""
+    """The share of the window, of its newest batches, that is held out to judge models on."""
     group: tuple[str, ...] = ()
     """Rows equal in these columns stand on one side of the split at one event time."""
     window: Window = Window(policy="auto")
@@ -169,12 +172,14 @@ class Gate(BaseModel):
     """Fewer rows of a segment are few: they are shown, and decide nothing."""
     min_rows: int = Field(20, ge=1)
     min_groups: int = Field(5, ge=2)
-    """With fewer held-out rows or groups no challenger replaces a champion."""
+    """With fewer held-out rows or groups no challenger replaces a champion. As many of the newest
+    batches are held out in part as are needed for so many rows."""
     cooldown: timedelta = Field(timedelta(hours=6), ge=timedelta())
     """For so long after a batch whose model was rejected, or after a rollback, no batch asks for a
     model. It is measured between the batches' newest event times, not by the clock."""
     review_after: int = Field(3, ge=1)
-    """After so many rejections in a row a person is asked to look."""
+    """After so many rejections in a row a person is asked to look. Without a champion, also after
+    the first one."""
 
     @field_validator("cooldown", mode="before")
     @classmethod
@@ -182,3 +187,33 @@ class Gate(BaseModel):
         if value == 0:
             return timedelta()
         return span_of(value) if isinstance(value, str) and not value.startswith("P") else value
+
+
+def fewest_held_out(gate: Gate) -> int:
+    """How many rows are held out at least, over as many batches as it takes."""
+    return max(gate.min_rows, gate.min_groups)
+
+
+def rows_for_a_model(gate: Gate) -> int:
+    """How many rows with a target are needed to make and judge a model.
+
+    At most half of the rows are held out, and the rest has to be enough to train on.
+    """
+    held_out = fewest_held_out(gate)
+    return held_out + max(held_out, FEWEST_TRAINING_ROWS)
+
+
+def why_never_promoted(training: Training, gate: Gate) -> str:
+    """Why these settings let no challenger replace a champion, and what to do; empty if they do.
+
+    At most half of the rows at hand are held out.
+    """
+    needed, at_most = fewest_held_out(gate), training.max_window_rows // 2
+    if needed <= at_most:
+        return ""
+    key = "min_rows" if gate.min_rows == needed else "min_groups"
+    return (
+        f"no new model can ever be promoted: gate.{key} asks for {needed:,} held-out rows, and "
+        f"at most {at_most:,} can be held out, half of training.max_window_rows. Set gate.{key} to "
+        f"at most {at_most:,}, or training.max_window_rows to at least {2 * needed:,}"
+    )

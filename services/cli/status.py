@@ -11,7 +11,7 @@ from rich.text import Text
 from services.cli.journal import decision
 from services.ingest.waiting import waiting_files
 from shared.events import Stage
-from shared.records import Batch, DriftReport
+from shared.records import Batch, DriftReport, TargetsAwaited
 from shared.stage import Resources
 from shared.status import (
     Part,
@@ -117,6 +117,7 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
     report = store.newest(DriftReport, {"pipeline": name}, "sequence")
     champion = store.champion(name)
     reference = store.reference(name)
+    awaited = store.targets_awaited(name)
     return {
         "batch": batch.sequence if batch else None,
         "batch_at": batch.recorded_at.isoformat() if batch else None,
@@ -131,6 +132,7 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
         "files_waiting": {
             mark: file.model_dump(mode="json") for mark, file in waiting_files(name, store).items()
         },
+        "awaited": awaited.model_dump(mode="json") if awaited else None,
     }
 
 
@@ -148,6 +150,10 @@ def print_status(console: Console, state: dict[str, Any]) -> None:
             _cell(pipeline["champion"], "v"),
         )
     console.print(pipelines)
+    for name, pipeline in state["pipelines"].items():
+        if pipeline["awaited"]:
+            awaited = TargetsAwaited.model_validate(pipeline["awaited"])
+            console.print(Text(f"{name}: {awaited}", "yellow"))
     work = state["work"]
     console.print(
         f"in hand {work['leases']}, waiting for another event {work['waiting']}, "

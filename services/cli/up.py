@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,9 @@ from services.cli.embedded.process import StartFailed
 from services.cli.embedded.system import FLOWER_USER, System, running
 from services.cli.journal import Journal, Line, activities, line
 from services.cli.view import LiveView
-from shared.pipeline import load_pipelines
+from shared.pipeline import Pipeline, load_pipelines
 from shared.stage import Resources
+from shared.training import why_never_promoted
 
 _POLL_SECONDS: Final = 0.5
 _BACKGROUND_SECONDS: Final = 120.0
@@ -34,9 +35,11 @@ def run_in_foreground(home: Path, pipelines: Path, console: Console) -> None:
     Raises:
         StartFailed: a part did not come up, or a system runs in this folder already.
     """
-    load_pipelines(pipelines)
+    doubts = doubtful_settings(load_pipelines(pipelines))
     home.mkdir(parents=True, exist_ok=True)
     with _only_one(home), LiveView(console) as view:
+        for doubt in doubts:
+            view.say(Line("trimtab", doubt, "yellow"))
         try:
             with running(System(home=home, pipelines=pipelines), view.step) as system:
                 view.say(Line("trimtab", f"runs; Flower: http://127.0.0.1:{system.flower_port} "
@@ -77,11 +80,11 @@ def start_in_background(home: Path, pipelines: Path) -> str:
     Raises:
         StartFailed: it did not come up; the text holds the end of its log.
     """
-    load_pipelines(pipelines)
+    doubts = doubtful_settings(load_pipelines(pipelines))
     home.mkdir(parents=True, exist_ok=True)
     if _is_running(home):
         _wait_until_ready(home, None)
-        return f"already running in {home}"
+        return "\n".join([*doubts, f"already running in {home}"])
     _ready_file(home).unlink(missing_ok=True)
     log = home / "up.log"
     with log.open("wb") as output:
@@ -96,7 +99,16 @@ def start_in_background(home: Path, pipelines: Path) -> str:
             start_new_session=True,
         )
     _wait_until_ready(home, child)
-    return f"running in {home}; stop it with `trimtab down --home {home}`"
+    return "\n".join([*doubts, f"running in {home}; stop it with `trimtab down --home {home}`"])
+
+
+def doubtful_settings(pipelines: Mapping[str, Pipeline]) -> list[str]:
+    """What will not work as it is set, a sentence each, with the pipeline's name."""
+    reasons = {
+        name: why_never_promoted(pipeline.training, pipeline.gate)
+        for name, pipeline in pipelines.items()
+    }
+    return [f"pipeline {name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 def _wait_until_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+import numpy as np
 from pydantic import SecretStr
 
 from services.drift.cooldown import why_held_back
 from services.drift.counting import count_batch
+from services.drift.labelled_rows import rows_with_target
 from services.drift.ordering import require_earlier_settled
 from services.drift.performance import assumptions, performance
 from services.drift.policies.finding import SMALLEST_REFERENCE, too_small
@@ -29,8 +31,9 @@ from shared.events import (
 from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.records import Batch, DriftReport, Reference
+from shared.records import Batch, DriftReport, Reference, TargetsAwaited
 from shared.store import NUMBERED, Store
+from shared.training import rows_for_a_model
 
 _WHY_RETRAIN: Final[dict[Verdict, Literal["first_model", "reference_set", "drift"]]] = {
     "no reference": "first_model",
@@ -59,6 +62,7 @@ class _Checked:
     window_batches: int = 1
     performance: PerformanceFinding | None = None
     incident: int | None = None
+    awaited: TargetsAwaited | None = None
     profile: Sha256 | None = None
     counts: Sha256 | None = None
     details: Sha256 | None = None
@@ -119,27 +123,53 @@ def _check(
     key: SecretStr | None,
 ) -> _Checked:
     if event.as_reference:
-        return _set_reference(event, reference, store)
+        return _set_reference(event, batch, pipeline, reference, store)
     if reference is None:
-        return _first_reference(event, store)
+        return _first_reference(event, pipeline, store)
     return _compare(batch, event.sequence, pipeline, reference, store, key)
 
 
-def _set_reference(event: BatchIngested, reference: Reference | None, store: Store) -> _Checked:
+def _set_reference(
+    event: BatchIngested,
+    batch: Batch,
+    pipeline: Pipeline,
+    reference: Reference | None,
+    store: Store,
+) -> _Checked:
     incident = _open_incident(event.sequence, reference, store) if reference else None
+    target, needed = pipeline.training.target, rows_for_a_model(pipeline.gate)
     if event.rows < SMALLEST_REFERENCE:
         reason = too_small(event.rows, "file")
+        return _Checked("insufficient data", False, reason, incident=incident)
+    known = rows_with_target([batch], target, needed, store)
+    if known < needed:
+        reason = (
+            f"A reference needs at least {needed:,} rows with a value of {target}; this file has "
+            f"{known:,} among its {event.rows:,} rows."
+        )
         return _Checked("insufficient data", False, reason, incident=incident)
     reason = "a person set this batch as the reference"
     return _Checked("reference set", True, reason, incident=incident)
 
 
-def _first_reference(event: BatchIngested, store: Store) -> _Checked:
-    """Without a reference, the first batches make one as soon as they are enough."""
-    rows = sum(batch.rows for batch in store.batches_between(event.pipeline, 0, event.sequence))
+def _first_reference(event: BatchIngested, pipeline: Pipeline, store: Store) -> _Checked:
+    """Without a reference, the first batches make one as soon as they are enough to learn from."""
+    most_rows = pipeline.training.max_window_rows
+    batches = store.window_batches(event.pipeline, event.sequence, most_rows)
+    so_far = np.cumsum([batch.rows for batch in batches])
+    rows, needed = int(so_far[-1]), rows_for_a_model(pipeline.gate)
     if rows < SMALLEST_REFERENCE:
         reason = f"A first reference needs at least {SMALLEST_REFERENCE} rows; there are {rows}."
         return _Checked("insufficient data", False, reason)
+    known = rows_with_target(batches, pipeline.training.target, needed, store)
+    if known < needed:
+        awaited = TargetsAwaited(
+            since=batches[int(np.argmax(so_far >= SMALLEST_REFERENCE))].recorded_at,
+            rows=rows,
+            rows_with_target=known,
+            needed=needed,
+        )
+        return _Checked("insufficient data", False, str(awaited), awaited=awaited)
     return _Checked("no reference", True, f"the first {rows:,} rows make the first reference")
 
 

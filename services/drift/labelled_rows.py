@@ -3,7 +3,7 @@
 No more than one row group is in memory, and of many rows some are chosen.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,30 @@ def labelled_rows(batch: Batch, pipeline: Pipeline, store: Store, at_most: int) 
         chosen=len(own) + len(late),
         of=batch.rows + batch.labelled_rows,
     )
+
+
+def rows_with_target(batches: Sequence[Batch], target: str, enough: int, store: Store) -> int:
+    """How many rows of some batches have a target, be it their own or one that came later.
+
+    The newest batches are looked at first, and none any more once there are `enough`.
+    """
+    found = 0
+    for batch in reversed(batches):
+        if found >= enough:
+            break
+        found += batch.labelled_rows
+        if batch.data is not None:
+            found += sum(_known_targets(batch.data, target, store))
+    return found
+
+
+def _known_targets(data: Sha256, target: str, store: Store) -> Iterator[int]:
+    """How many rows of each row group have a target."""
+    parquet = open_parquet(data, store)
+    if target in parquet.schema_arrow.names:
+        for group in range(parquet.num_row_groups):
+            column = parquet.read_row_group(group, columns=[target])[target]
+            yield len(column) - (pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0)
 
 
 def evenly_chosen(rows: int, at_most: int, seed: int) -> NDArray[np.intp]:

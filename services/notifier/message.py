@@ -122,8 +122,11 @@ def rejected(event: ModelRejected, model: ModelVersion, report: DriftReport | No
 def review_needed(event: ReviewNeeded, model: ModelVersion) -> Message:
     """Nothing but rejections: a person should look, and at what."""
     last, here = event.model_version, f"--pipeline {event.pipeline}"
+    models = f"{event.rejections} models in a row were"
+    if event.rejections == 1:
+        models = "the first model was" if event.champion_version is None else "a model was"
     return Message(
-        title=f"{event.pipeline}: {event.rejections} models in a row were rejected",
+        title=f"{event.pipeline}: {models} rejected",
         text=f"{_stays(event)}, and no new model is good enough: a person should look.\n"
         f"Why v{last} was rejected: {event.reason}",
         fields=(

@@ -1,24 +1,27 @@
 """The making of one model: what it is to learn from and how, and the fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from textwrap import shorten
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline as Steps
 
 from services.trainer.estimators import build_model, input_columns, takes_weights
-from services.trainer.fitting import fit, parallel
+from services.trainer.fitting import fit, is_of_the_fit, parallel
 from services.trainer.search import Found, search
 from services.trainer.selection import Choice, Selection, select, weights_of
-from services.trainer.window import FEWEST_TRAINING_ROWS, Pool
+from services.trainer.window import Pool
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
 from shared.scoring import Floats, error_of, predict, row_losses
 from shared.settings import Settings
-from shared.training import Parameter, Training, Window
+from shared.training import FEWEST_TRAINING_ROWS, Parameter, Training, Window
 
 
 class Recipe(BaseModel):
@@ -31,6 +34,11 @@ class Recipe(BaseModel):
     parameters: dict[str, Parameter]
 
 
+FEWEST_ROWS_OF_A_CLASS: Final = 5
+"""Some estimators divide the rows of each class by themselves, and refuse a class of fewer rows."""
+_LONGEST_FAILURE: Final = 200
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A fitted model, and what it took."""
@@ -38,6 +46,8 @@ class Fitted:
     model: Steps
     fit_seconds: float
     trained_at: datetime
+    note: str = ""
+    """What a person should know of the rows that it has learnt from, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +122,15 @@ def _selection(
             has_time_parts=bool(pipeline.training.time_parts),
             takes_weights=weights_count,
             validate=validate,
+            teaches=lambda earlier: _teaches(rows.iloc[earlier], pipeline.training),
         )
-    except WillNotPass:  # some times alone cannot be learnt from, such as rows of one class
+    except WillNotPass:  # some times alone cannot be learnt from
         return Selection(Choice(Window(policy="all"), time_parts=False))
+
+
+def _teaches(rows: pd.DataFrame, training: Training) -> bool:
+    """Whether a classifier can learn a difference from the rows: they are of several classes."""
+    return training.task == "regression" or rows[training.target].nunique() > 1
 
 
 def _times(rows: pd.DataFrame, pipeline: Pipeline) -> pd.Series | None:
@@ -139,23 +155,73 @@ def _error(model: Steps, rows: pd.DataFrame, training: Training) -> float:
 def fit_model(rows: pd.DataFrame, recipe: Recipe, pipeline: Pipeline, settings: Settings) -> Fitted:
     """Fit on the rows of a window, in their order, on all cores that this process may use.
 
+    Of rows of one class every estimator makes the same model, which gives this class for every row.
+    An estimator that refuses classes of a few rows is fitted to the rows of the others.
+
     Raises:
         WillNotPass: the estimator, a parameter or a feature cannot be used, or the estimator can
             learn nothing from these rows.
     """
+    try:
+        return _fitted(rows, recipe, pipeline, settings)
+    except WillNotPass:
+        frequent, left_out = _of_frequent_classes(rows, pipeline.training)
+        if not left_out:
+            raise
+        fitted = _fitted(frequent, recipe, pipeline, settings)
+        note = (
+            f"{pipeline.training.estimator} cannot learn classes of fewer than "
+            f"{FEWEST_ROWS_OF_A_CLASS} rows, so these are left out: {left_out}. Ingest more rows "
+            "of them, or try another training.estimator"
+        )
+        return replace(fitted, note=". ".join(filter(None, (fitted.note, note))))
+
+
+def _of_frequent_classes(rows: pd.DataFrame, training: Training) -> tuple[pd.DataFrame, str]:
+    """The rows of classes with enough rows, and what is left out; that is empty if nothing is."""
+    if training.task == "regression":
+        return rows, ""
+    target = rows[training.target]
+    counts = target.value_counts().sort_index()
+    rare = counts[counts < FEWEST_ROWS_OF_A_CLASS]
+    if len(rare) == len(counts):
+        return rows, ""
+    named = ", ".join(f"{name!r} ({rows_of} rows)" for name, rows_of in rare.items())
+    return rows[~target.isin(rare.index)], shorten(named, _LONGEST_FAILURE)
+
+
+def _fitted(rows: pd.DataFrame, recipe: Recipe, pipeline: Pipeline, settings: Settings) -> Fitted:
     planned = _as_planned(pipeline, recipe)
     model = build_model(planned, allowed=settings.trainer_allowed_estimators)
     target = rows[planned.training.target].to_numpy()
+    note = _why_constant(target, planned.training)
+    if note and planned.training.task == "classification":
+        model.set_params(estimator=DummyClassifier())
     begun = datetime.now(UTC)
     weights = _weights(rows, recipe, planned)
     try:
         seconds = fit(model, rows[input_columns(planned)], target, weights, settings)
-    except ValueError as error:
+    except Exception as error:
+        if not is_of_the_fit(error, model):
+            raise
+        said = shorten(str(error), _LONGEST_FAILURE) or "nothing"
         raise WillNotPass(
-            f"training.estimator: {planned.training.estimator} cannot learn from these "
-            f"{len(rows):,} rows: {error}"
+            f"training.estimator: {planned.training.estimator} could not be fitted to these "
+            f"{len(rows):,} rows. Try other training.parameters or another training.estimator. "
+            f"{type(error).__name__} says: {said}"
         ) from error
-    return Fitted(model, seconds, begun)
+    return Fitted(model, seconds, begun, note)
+
+
+def _why_constant(target: NDArray[Any], training: Training) -> str:
+    """What a model is like whose rows all have one target; empty if they have several."""
+    if len(pd.unique(target)) > 1:
+        return ""
+    value = f"{target[0]:g}" if training.task == "regression" else repr(str(target[0]))
+    return (
+        f"all {len(target):,} training rows have the target {value}, so the model predicts it for "
+        "every row until rows with other targets are ingested"
+    )
 
 
 def _weights(rows: pd.DataFrame, recipe: Recipe, pipeline: Pipeline) -> Floats | None:

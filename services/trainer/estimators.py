@@ -63,6 +63,10 @@ ESTIMATORS: Final[dict[str, dict[Task, type]]] = {
 _MILLISECONDS: Final = {"epoch_seconds": 1e3, "epoch_milliseconds": 1.0, "excel_days": 86_400e3}
 """What a number that is a time is multiplied by."""
 _EXCEL_BEGIN: Final = "1899-12-30"
+MOST_CATEGORY_COLUMNS: Final = 256
+"""All category features together are spread over at most so many columns, each of 8 bytes a row."""
+_FEWEST_CATEGORY_COLUMNS: Final = 8
+"""Of one feature, however many there are."""
 
 _TIME_PARTS: Final = {
     "minute": "dt.minute",
@@ -213,7 +217,7 @@ def _features(pipeline: Pipeline) -> ColumnTransformer:
     missing = list(pipeline.data.missing)
     blocks = [
         ("numbers", _numbers(missing), numbers),
-        ("categories", _categories(missing), categories),
+        ("categories", _categories(missing, len(categories)), categories),
         *_time_parts(pipeline),
     ]
     return ColumnTransformer([block for block in blocks if block[2]])
@@ -228,15 +232,26 @@ def _numbers(missing: list[str]) -> Steps:
     )
 
 
-def _categories(missing: list[str]) -> Steps:
-    """One column for each category that the training rows hold, a missing value being one."""
+def _categories(missing: list[str], features: int) -> Steps:
+    """One column for each category that the training rows hold, a missing value being one.
+
+    Of too many categories the rarest share a column, which also stands for those that are new.
+
+    Args:
+        features: how many features share `MOST_CATEGORY_COLUMNS`.
+    """
+    at_most = MOST_CATEGORY_COLUMNS // max(features, 1)
     return make_pipeline(
         _call("astype", object),
         _call("fillna", ""),
         _call("astype", str),
         _call("replace", regex=_OUTER_SPACE, value=""),
         _call("replace", missing, ""),
-        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            max_categories=max(at_most, _FEWEST_CATEGORY_COLUMNS),
+            sparse_output=False,
+        ),
     )
 
 

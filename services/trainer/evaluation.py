@@ -28,6 +28,7 @@ from shared.scoring import (
     Predicted,
     error_of,
     groups_of,
+    negligible_error,
     predict,
     row_losses,
 )
@@ -39,6 +40,10 @@ Metrics = dict[str, Any]
 RESAMPLES: Final = 4000
 _PIECE: Final = 2_000_000
 _IMPORTANCE_ROWS: Final = 2000
+LARGEST_SHARE: Final = 1e9
+"""Relative differences are cut off here, so that an error near 0 gives none that is infinite."""
+LAST_DIGITS: Final = 1e-9
+"""Errors that differ by a smaller share are equal: sums in another order differ by it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def regression_metrics(actual: Floats, predicted: Floats) -> Metrics:
     constant, it has no meaning and is None. So has the share where a target is 0.
     """
     mse = float(mean_squared_error(actual, predicted))
-    has_spread = actual.size > 1 and np.ptp(actual) > 0
+    has_spread = actual.size > 1 and np.ptp(actual) > LAST_DIGITS * np.abs(actual).max()
     has_zero = bool((actual == 0).any())
     return {
         "mae": float(mean_absolute_error(actual, predicted)),
@@ -186,6 +191,7 @@ def compare(
     metric: Metric,
     confidence: float,
     seed: int,
+    negligible: float = 0.0,
 ) -> Comparison:
     """The paired difference of two models' errors, with its interval from a bootstrap over groups.
 
@@ -200,6 +206,7 @@ def compare(
         champion: its losses of the same rows.
         groups: the number of each row's group, of shape (n_rows,).
         confidence: that the interval holds the difference, such as 0.95.
+        negligible: an error that may come of rounding alone (`negligible_error`).
     """
     new, old = GroupLosses.of(challenger, groups), GroupLosses.of(champion, groups)
     drawn_new, drawn_old = _resampled(new, old, seed)
@@ -207,13 +214,15 @@ def compare(
         drawn_new, drawn_old = np.sqrt(drawn_new), np.sqrt(drawn_old)
     error, against = error_of(new.mean, metric), error_of(old.mean, metric)
     tails = _tails(confidence, len(new.rows))
-    low, high = np.quantile(drawn_new - drawn_old, tails)
-    relative_low, relative_high = np.quantile(relative(drawn_new, drawn_old), tails)
+    shares = relative(drawn_new, drawn_old, negligible)
+    low, high = np.quantile(np.where(shares == 0, 0.0, drawn_new - drawn_old), tails)
+    relative_low, relative_high = np.quantile(shares, tails)
+    share = float(relative(np.asarray(error), np.asarray(against), negligible))
     return Comparison(
         metric=metric,
-        difference=error - against,
+        difference=error - against if share else 0.0,
         interval=(float(low), float(high)),
-        relative_difference=float(relative(np.asarray(error), np.asarray(against))),
+        relative_difference=share,
         relative_interval=(float(relative_low), float(relative_high)),
         confidence=confidence,
         rows=len(challenger),
@@ -230,10 +239,24 @@ def _tails(confidence: float, groups: int) -> tuple[float, float]:
     return float(norm.sf(width)), float(norm.cdf(width))
 
 
-def relative(error: Floats, against: Floats) -> Floats:
-    """By which share an error is larger than another; of an error of 0 anything more is 1."""
-    ratio = np.divide(error, against, out=np.full_like(error, 2.0), where=against > 0)
-    return np.where(error == against, 0.0, ratio - 1)
+def relative(error: Floats, against: Floats, negligible: float = 0.0) -> Floats:
+    """By which share an error is larger than another; of an error of 0 anything more is 1.
+
+    Errors that differ in the last digits alone are equal: the share is 0.
+
+    Args:
+        negligible: as large an error is no error where the other one is 0.
+    """
+    with np.errstate(over="ignore"):
+        ratio = np.divide(error, against, out=np.full_like(error, 2.0), where=against > 0)
+    share = np.minimum(ratio - 1, LARGEST_SHARE)
+    return np.where(_equal(error, against, negligible), 0.0, share)
+
+
+def _equal(error: Floats, against: Floats, negligible: float) -> NDArray[np.bool_]:
+    smaller, larger = np.minimum(error, against), np.maximum(error, against)
+    none = (smaller == 0) & (larger <= negligible)
+    return np.asarray((larger - smaller <= LAST_DIGITS * larger) | none)
 
 
 def _resampled(new: GroupLosses, old: GroupLosses, seed: int) -> tuple[Floats, Floats]:
@@ -304,6 +327,7 @@ def by_segment(
                     training.deciding_metric,
                     gate.confidence,
                     training.seed,
+                    negligible_error(actual, training.deciding_metric),
                 ),
             )
         )
@@ -357,8 +381,12 @@ def _feature_of_each_column(model: Steps) -> list[str]:
         if block == "numbers":
             features += columns
         elif block == "categories":
-            for column, levels in zip(columns, steps[-1].categories_, strict=True):
-                features += [column] * len(levels)
+            encoder = steps[-1]
+            for column, levels, rare in zip(
+                columns, encoder.categories_, encoder.infrequent_categories_, strict=True
+            ):
+                shared = 0 if rare is None else len(rare) - 1  # rare ones share one column
+                features += [column] * (len(levels) - shared)
         elif block == "time":
             features += [part for part, _ in steps.named_steps["parts"].transformer_list]
     return features

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from typing import Final
 
 import joblib
 import pandas as pd
@@ -22,6 +23,16 @@ from shared.failures import WillNotPass, WillPass
 from shared.scoring import Floats
 from shared.settings import Settings
 
+_FIT_FAILURES: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _CONNECT_SECONDS = 10
 _WORKERS_SECONDS = 60
 
@@ -51,6 +62,12 @@ def fit(
         model[-1].fit(features, target, **keywords)
     _forget_threads(model[-1])
     return time.perf_counter() - started
+
+
+def is_of_the_fit(error: Exception, model: Steps) -> bool:
+    """Whether the estimator itself failed, by an error of Python's or of its own package."""
+    package = type(model.named_steps["estimator"]).__module__.partition(".")[0]
+    return isinstance(error, _FIT_FAILURES) or type(error).__module__.partition(".")[0] == package
 
 
 def _forget_threads(estimator: BaseEstimator) -> None:

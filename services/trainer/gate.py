@@ -1,10 +1,12 @@
 """The gate: whether a challenger becomes the champion."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from services.trainer.evaluation import Comparison, SegmentComparison
+import numpy as np
+
+from services.trainer.evaluation import Comparison, SegmentComparison, relative
 from shared.events import RetrainRequested
 from shared.training import ERROR_NAMES, Gate, Metric
 
@@ -27,8 +29,12 @@ class Evidence:
     challenger: float
     """The challenger's error on the held-out rows."""
     baseline: float
+    negligible: float
+    """The largest error that may come of rounding alone."""
     rows: int
     groups: int
+    new_to_both: bool
+    """The champion has learnt from none of the held-out rows."""
     comparison: Comparison | None
     """None: there is no champion, or a person decided that it goes."""
     champion_version: int | None
@@ -37,6 +43,8 @@ class Evidence:
     max_file_bytes: int
     loads: str | None
     """Why the model's bytes do not load and predict the same elsewhere; None: they do."""
+    note: str
+    """What a person should know of the rows that the challenger has learnt from, if anything."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,13 @@ def decide(asked_for: RetrainRequested, evidence: Evidence, gate: Gate) -> Verdi
     The first model is compared with the baseline alone. A model on a reference that a person set
     is promoted whatever its error, if its file can be used at all.
     """
+    verdict = _decided(asked_for, evidence, gate)
+    if not evidence.note:
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason}; {evidence.note}")
+
+
+def _decided(asked_for: RetrainRequested, evidence: Evidence, gate: Gate) -> Verdict:
     by_person = asked_for.reason == "reference_set"
     guards = tuple(_file_guards(evidence) if by_person else _guards(evidence, gate))
     failed = [guard for guard in guards if not guard.passed]
@@ -70,17 +85,34 @@ def _guards(evidence: Evidence, gate: Gate) -> Iterator[Guard]:
     yield Guard(
         "enough held-out rows",
         evidence.rows >= gate.min_rows and evidence.groups >= gate.min_groups,
-        f"{evidence.rows:,} rows in {evidence.groups:,} groups; it takes {gate.min_rows:,} "
-        f"in {gate.min_groups:,}",
+        f"{evidence.rows:,} held-out rows in {evidence.groups:,} groups; at least "
+        f"{gate.min_rows:,} rows in {gate.min_groups:,} groups are needed",
     )
-    yield Guard(
-        "better than the baseline",
-        evidence.challenger <= evidence.baseline,
-        f"{evidence.challenger:.4g} against {evidence.baseline:.4g}",
-    )
+    if not evidence.new_to_both:
+        yield Guard(
+            "new to both models",
+            False,
+            f"v{evidence.champion_version} has learnt from all rows that have a target; the next "
+            "batch with targets can decide",
+        )
+    yield _baseline_guard(evidence)
     if evidence.comparison:
         yield _segment_guard(evidence.segments, gate)
     yield from _file_guards(evidence)
+
+
+def _baseline_guard(evidence: Evidence) -> Guard:
+    """As good as the baseline is good enough: of equal targets nothing better can be learnt."""
+    error, against = np.asarray(evidence.challenger), np.asarray(evidence.baseline)
+    passed = bool(relative(error, against, evidence.negligible) <= 0)
+    finding = f"{evidence.challenger:.4g} against {evidence.baseline:.4g}"
+    if not passed and evidence.baseline == 0:
+        finding += (
+            ": the baseline predicts all held-out rows exactly, because their targets are equal, "
+            "or equal within a segment; ingest rows with other targets, or try another "
+            "training.estimator"
+        )
+    return Guard("better than the baseline", passed, finding)
 
 
 def _segment_guard(segments: Sequence[SegmentComparison], gate: Gate) -> Guard:
@@ -130,7 +162,7 @@ def _by_policy(
     )
     if passed:
         return Verdict("promoted", f"{said}: {gate.policy}", guards)
-    return Verdict("rejected", f"{said}, and {gate.policy} takes {wanted}", guards)
+    return Verdict("rejected", f"{said}; gate.policy {gate.policy} needs {wanted}", guards)
 
 
 def _figure(evidence: Evidence) -> str:

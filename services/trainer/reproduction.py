@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from services.trainer.artifact import dump_model
 from services.trainer.challenger import Recipe, fit_model
 from services.trainer.train import library_versions
-from services.trainer.window import split
+from services.trainer.window import as_recorded, held_out_of
 from shared.artifacts import sha256
 from shared.events import Sha256
 from shared.failures import WillNotPass
 from shared.frames import from_parquet
-from shared.pipeline import Pipeline, Schema
+from shared.pipeline import Pipeline
 from shared.records import ModelVersion
 from shared.settings import Settings
 from shared.store import Store
-from shared.training import Training
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,16 @@ def reproduce(
     Raises:
         WillNotPass: its rows are no longer kept, or its record does not say how it was made.
     """
-    as_then, recipe, held_out_rows = _recorded(model, pipeline)
+    as_then, recipe = _recorded(model, pipeline)
     rows = from_parquet(store.blob(model.window))
-    training = split(rows, as_then, held_out_rows).training
-    fitted = fit_model(rows.iloc[training], recipe, as_then, settings)
+    held_out = held_out_of(model, rows, pipeline, store)
+    if held_out is None:
+        raise WillNotPass(
+            f"v{model.version} of {model.pipeline} cannot be trained again: its record does not "
+            "say which rows were held out"
+        )
+    learnt = rows[~held_out & rows[as_then.training.target].notna()]
+    fitted = fit_model(learnt, recipe, as_then, settings)
     return Reproduced(
         expected_sha256=model.model,
         sha256=sha256(dump_model(fitted.model)),
@@ -51,20 +56,14 @@ def reproduce(
     )
 
 
-def _recorded(model: ModelVersion, pipeline: Pipeline) -> tuple[Pipeline, Recipe, float]:
+def _recorded(model: ModelVersion, pipeline: Pipeline) -> tuple[Pipeline, Recipe]:
     try:
-        then = {
-            "data": Schema.model_validate(model.lineage["schema"]),
-            "training": Training.model_validate(model.lineage["training"]),
-        }
-        recipe = Recipe.model_validate(model.lineage["recipe"])
-        held_out_rows = float(model.lineage["held_out_rows"])
+        return as_recorded(model, pipeline), Recipe.model_validate(model.lineage["recipe"])
     except (KeyError, ValueError) as error:
         raise WillNotPass(
             f"v{model.version} of {model.pipeline} cannot be trained again: its record does not "
             f"say how it was made ({type(error).__name__}: {error})"
         ) from None
-    return pipeline.model_copy(update=then), recipe, held_out_rows
 
 
 def _different(then: dict[str, str], now: dict[str, str]) -> dict[str, tuple[str, str]]:

@@ -13,6 +13,8 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.pipeline import Pipeline as Steps
 
 from services.trainer.estimators import build_model, input_columns
+from services.trainer.evaluation import LAST_DIGITS
+from services.trainer.fitting import is_of_the_fit
 from services.trainer.window import blocks_of
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
@@ -26,7 +28,6 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 MOST_COMBINATIONS: Final = 10_000
 """Of a larger grid so many are drawn; no budget reaches further."""
 _LONGEST_FAILURE: Final = 300
-_FIT_FAILURES: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _try(
     try:
         searcher.fit(rows[input_columns(pipeline)], rows[training.target].to_numpy())
     except Exception as error:
-        if not _is_of_the_fit(error, model):
+        if not is_of_the_fit(error, model):
             raise
         failure = f"{_written(combination) or 'the parameters as they are'}: {error}"
         return _Try(combination, float("inf"), shorten(failure, _LONGEST_FAILURE))
@@ -184,15 +185,13 @@ class _Scorer:
         return -float(loss)
 
 
-def _is_of_the_fit(error: Exception, model: Steps) -> bool:
-    """Whether the estimator itself failed, by an error of Python's or of its own package."""
-    package = type(model.named_steps["estimator"]).__module__.partition(".")[0]
-    return isinstance(error, _FIT_FAILURES) or type(error).__module__.partition(".")[0] == package
-
-
 def _best(tries: list[_Try]) -> _Try | None:
-    """The first of those with the smallest error; None if nothing was tried."""
-    best = min(tries, key=lambda each: each.error, default=None)
+    """The first of those with the smallest error; None if nothing was tried.
+
+    Errors that differ in the last digits alone are equal.
+    """
+    least = min((each.error for each in tries), default=0.0)
+    best = next((each for each in tries if each.error <= least * (1 + LAST_DIGITS)), None)
     if best and best.failure:
         raise WillNotPass(
             f"training.search: none of the {len(tries)} combinations tried can be fitted; "

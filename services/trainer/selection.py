@@ -103,6 +103,7 @@ def select(
     has_time_parts: bool,
     takes_weights: bool,
     validate: Validate,
+    teaches: Callable[[NDArray[np.intp]], bool] = lambda _: True,
 ) -> Selection:
     """The plain choice, unless another is shown to be better on later times than those learnt from.
 
@@ -112,11 +113,13 @@ def select(
         batch, times: of the training rows, in the order of time.
         has_time_parts: the pipeline offers parts of the event time as features.
         takes_weights: the estimator lets rows count less than others.
+        teaches: whether anything can be learnt from the rows at some positions; a fold of which
+            the earlier rows teach nothing is left out.
     """
     plain = Choice(Window(policy="all"), time_parts=False)
     thinned = _thinned(len(batch))
     blocks = time_blocks(batch, times)[thinned]
-    folds = list(_folds(blocks, thinned))[::-1]
+    folds = [fold for fold in _folds(blocks, thinned) if teaches(fold[0])][::-1]
     if len(folds) < FEWEST_FOLDS:
         return Selection(plain)
     plain_errors = np.array([validate(plain, *fold) for fold in folds])

@@ -18,7 +18,7 @@ from services.trainer.gate import Evidence, decide
 from services.trainer.metrics_file import metrics_content
 from services.trainer.plots import render_plots
 from services.trainer.trial import Trial, hold_trial
-from services.trainer.window import Split, split, training_pool, wanted_rows
+from services.trainer.window import Split, hold_out, learnt_from, packed, training_pool
 from shared.artifacts import TamperedArtifact, sealed
 from shared.events import (
     Event,
@@ -58,17 +58,23 @@ def train_model(
     number = _next_version(event, store)
     champion = store.champion(event.pipeline)
     pool = training_pool(event, pipeline, store)
-    wanted = wanted_rows(pool, pipeline)
-    parts = split(pool.rows, pipeline, wanted)
+    # A person's reference is the way on where the champion cannot be loaded any more.
+    rival = None if event.reason == "reference_set" else champion
+    parts = hold_out(pool, pipeline, learnt_from(rival, pool, pipeline, store))
     plan = make_plan(pool, parts.training, pipeline, settings)
     learnt, held_out = pool.rows.iloc[plan.training], pool.rows.iloc[parts.held_out]
     fitted = fit_model(learnt, plan.recipe, pipeline, settings)
-    against = _compared_champion(event, champion, held_out, pipeline, store, key)
+    against = _compared_champion(rival, held_out, pipeline, store, key)
     trial = hold_trial(fitted.model, against, learnt, held_out, pipeline)
     data = dump_model(fitted.model)
-    verdict = decide(event, _evidence(trial, data, held_out, champion, pipeline), pipeline.gate)
+    verdict = decide(
+        event,
+        _evidence(trial, data, held_out, champion, parts, fitted.note, pipeline),
+        pipeline.gate,
+    )
     promoted = verdict.decision == "promoted"
-    rows = pool.rows.iloc[_made_of(plan, parts)].reset_index(drop=True)
+    made_of = _made_of(plan, parts)
+    rows = pool.rows.iloc[made_of].reset_index(drop=True)
     window = store.put_blob(to_parquet(rows))
     model = store.put_blob(data)
     metrics = metrics_content(
@@ -88,7 +94,8 @@ def train_model(
         window=window,
         sequence=event.sequence,
         drift_report=_drift_report(event, store),
-        lineage=_lineage(event, pool.batch[_made_of(plan, parts)], plan, wanted, pipeline),
+        lineage=_lineage(event, pool.batch[made_of], plan, pipeline),
+        held_out=store.put_blob(packed(np.isin(made_of, parts.held_out))),
         held_out_losses=store.put_blob(trial.losses.to_bytes()),
         plots=_plots(trial, held_out, metrics, pipeline, store) if promoted else {},
     )
@@ -119,16 +126,14 @@ def _version_of(champion: ModelVersion | None) -> int | None:
 
 
 def _compared_champion(
-    event: RetrainRequested,
     champion: ModelVersion | None,
     held_out: pd.DataFrame,
     pipeline: Pipeline,
     store: Store,
     key: SecretStr,
 ) -> Judged | None:
-    """The champion on the held-out rows; none where there is none, or a person has set it aside."""
-    if champion is None or event.reason == "reference_set":
-        # A person's reference is the way on where the champion cannot be loaded any more.
+    """The champion on the held-out rows; None where there is none to compare with."""
+    if champion is None:
         return None
     begin_anew = "to begin anew, set a reference: trimtab reference set FILE"
     data = store.cached_blob(champion.model)
@@ -150,6 +155,8 @@ def _evidence(
     data: bytes,
     held_out: pd.DataFrame,
     champion: ModelVersion | None,
+    parts: Split,
+    note: str,
     pipeline: Pipeline,
 ) -> Evidence:
     metric = pipeline.training.deciding_metric
@@ -157,14 +164,17 @@ def _evidence(
         metric=metric,
         challenger=error_of(trial.losses.mean, metric),
         baseline=error_of(float(trial.baseline.losses.mean()), metric),
+        negligible=trial.negligible,
         rows=len(held_out),
         groups=len(trial.losses.rows),
+        new_to_both=parts.new_to_both,
         comparison=trial.comparison,
         champion_version=_version_of(champion),
         segments=trial.segments,
         model_bytes=len(data),
         max_file_bytes=pipeline.publish.max_file_bytes,
         loads=why_not_usable(data, held_out, trial.challenger.predicted, pipeline.training),
+        note=note,
     )
 
 
@@ -210,7 +220,6 @@ def _lineage(
     event: RetrainRequested,
     batch: NDArray[np.int64],
     plan: Plan,
-    held_out_rows: float,
     pipeline: Pipeline,
 ) -> dict[str, Any]:
     """Where the window's rows are from, and what it takes to train the same model of them again."""
@@ -221,7 +230,6 @@ def _lineage(
         "schema": pipeline.data.model_dump(mode="json"),
         "training": pipeline.training.model_dump(mode="json"),
         "recipe": plan.recipe.model_dump(mode="json"),
-        "held_out_rows": held_out_rows,
         "versions": library_versions(),
     }
 
@@ -244,7 +252,8 @@ def _events(
         reason=record.reason[:_LONGEST_REASON],
     )
     rejections = 1 + _rejections_in_a_row(event.pipeline, store)
-    if rejections != pipeline.gate.review_after:
+    no_model_yet = record.champion_version is None and rejections == 1
+    if rejections != pipeline.gate.review_after and not no_model_yet:
         return (rejected,)
     review = ReviewNeeded(
         **caused_fields(event, "trainer", ReviewNeeded),

@@ -17,7 +17,7 @@ from services.trainer.evaluation import (
     judge,
 )
 from shared.pipeline import Pipeline
-from shared.scoring import GroupLosses, groups_of
+from shared.scoring import GroupLosses, groups_of, negligible_error
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Trial:
     baseline_kind: str
     """What the baseline predicts, in words."""
     comparison: Comparison | None
+    negligible: float
+    """The largest error that may come of rounding alone."""
     segments: list[SegmentComparison]
 
 
@@ -51,6 +53,7 @@ def hold_trial(
     training = pipeline.training
     groups = groups_of(held_out, training.group)
     judged = judge(challenger, held_out, training)
+    negligible = negligible_error(held_out[training.target], training.deciding_metric)
     kind, naive = baseline(learnt, held_out, training, pipeline.judged_segment)
     return Trial(
         challenger=judged,
@@ -58,13 +61,18 @@ def hold_trial(
         champion=champion,
         baseline=naive,
         baseline_kind=kind,
-        comparison=_comparison(judged, champion, groups, pipeline),
+        comparison=_comparison(judged, champion, groups, pipeline, negligible),
+        negligible=negligible,
         segments=by_segment(judged, champion, naive, held_out, pipeline),
     )
 
 
 def _comparison(
-    challenger: Judged, champion: Judged | None, groups: NDArray[np.intp], pipeline: Pipeline
+    challenger: Judged,
+    champion: Judged | None,
+    groups: NDArray[np.intp],
+    pipeline: Pipeline,
+    negligible: float,
 ) -> Comparison | None:
     if champion is None:
         return None
@@ -75,4 +83,5 @@ def _comparison(
         pipeline.training.deciding_metric,
         pipeline.gate.confidence,
         pipeline.training.seed,
+        negligible,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,14 @@ from numpy.typing import NDArray
 from shared.events import RetrainRequested
 from shared.failures import WillNotPass
 from shared.frames import from_parquet
-from shared.labels import identity_of, join_labels
-from shared.pipeline import Pipeline
-from shared.records import Batch, Reference
-from shared.store import NUMBERED, Store
+from shared.labels import identity_of, join_labels, positions
+from shared.pipeline import Pipeline, Schema
+from shared.records import Batch, ModelVersion, Reference
+from shared.scoring import groups_of
+from shared.store import Store
+from shared.training import FEWEST_TRAINING_ROWS, Training, fewest_held_out
 
-FEWEST_TRAINING_ROWS: Final = 10
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,6 @@ class Pool:
     """In the order of event time."""
     batch: NDArray[np.int64]
     """For each row the number of its batch; 0 for a row that only the reference still holds."""
-    newest_batch_rows: int
-    """Rows with a target of the batch that asks for the model; all rows where it has none."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Split:
 
     training: NDArray[np.intp]
     held_out: NDArray[np.intp]
+    new_to_both: bool = True
+    """The champion has learnt from no held-out row."""
 
 
 def training_pool(event: RetrainRequested, pipeline: Pipeline, store: Store) -> Pool:
@@ -52,20 +53,16 @@ def training_pool(event: RetrainRequested, pipeline: Pipeline, store: Store) -> 
     parts = [(0, from_parquet(store.blob(data))) for data in _reference(event, batches, store)]
     parts += [(batch.sequence or 0, _rows(batch, store)) for batch in batches if batch.data]
     labels = [from_parquet(store.blob(batch.labels)) for batch in batches if batch.labels]
-    return pool_of(parts, labels, pipeline, event.sequence)
+    return pool_of(parts, labels, pipeline)
 
 
 def pool_of(
-    parts: Sequence[tuple[int, pd.DataFrame]],
-    labels: Sequence[pd.DataFrame],
-    pipeline: Pipeline,
-    newest: int,
+    parts: Sequence[tuple[int, pd.DataFrame]], labels: Sequence[pd.DataFrame], pipeline: Pipeline
 ) -> Pool:
     """One pool of batches and their numbers; a row that stands in several counts for the latest.
 
     Args:
         labels: targets that came later, with the columns that make a row the same row.
-        newest: the number of the batch that asks for the model.
     """
     identity = identity_of(pipeline.data)
     rows = pd.concat([part for _, part in parts], ignore_index=True)
@@ -77,27 +74,19 @@ def pool_of(
         rows, batch = rows.iloc[order], batch[order]
     newest_rows = pipeline.training.max_window_rows
     rows = join_labels(rows.tail(newest_rows), labels, identity, pipeline.training.target)
-    batch = batch[-newest_rows:]
-    asking = int(rows[pipeline.training.target].notna()[batch == newest].sum())
-    return Pool(rows.reset_index(drop=True), batch.astype(np.int64), asking or len(rows))
+    return Pool(rows.reset_index(drop=True), batch[-newest_rows:].astype(np.int64))
 
 
 def _batches(event: RetrainRequested, pipeline: Pipeline, store: Store) -> list[Batch]:
     """The newest batches whose rows fill the window, oldest first."""
-    query = {"pipeline": event.pipeline, "sequence": NUMBERED | {"$lte": event.sequence}}
-    chosen: list[Batch] = []
-    rows = 0
-    for batch in store.find(Batch, query, newest_by="sequence"):
-        chosen.append(batch)
-        rows += batch.rows
-        if batch.as_reference or rows >= pipeline.training.max_window_rows:
-            break
-    if not chosen or chosen[0].sequence != event.sequence:
+    most_rows = pipeline.training.max_window_rows
+    batches = store.window_batches(event.pipeline, event.sequence, most_rows)
+    if not batches or batches[-1].sequence != event.sequence:
         raise WillNotPass(
             f"batch {event.sequence} of {event.pipeline} is not in the store; if it was past "
             "RETENTION_DAYS, the next batch that drifts asks for a model anew"
         )
-    return chosen[::-1]
+    return batches
 
 
 def _reference(event: RetrainRequested, batches: list[Batch], store: Store) -> list[str]:
@@ -117,22 +106,144 @@ def _rows(batch: Batch, store: Store) -> pd.DataFrame:
     return from_parquet(store.blob(batch.data))
 
 
-def wanted_rows(pool: Pool, pipeline: Pipeline) -> float:
-    """How many rows are to be held out: `test_share` of those that have a target.
+def learnt_from(
+    champion: ModelVersion | None, pool: Pool, pipeline: Pipeline, store: Store
+) -> Mask:
+    """Which rows of the pool a champion has learnt from, of shape (n_rows,).
 
-    Of the newest batch, which asked for the model, half is held out at most: if it were held out
-    whole, neither model would have learnt from it. So a champion is not judged on what it learnt
-    from either, as long as batches bring newer rows.
+    Where the champion's record does not say it, as one of an earlier schema, these are all rows of
+    the batches that were there when it was trained.
+
+    Raises:
+        WillNotPass: the champion's rows are not in the store.
     """
-    known = int(pool.rows[pipeline.training.target].notna().sum())
-    return float(min(pipeline.training.test_share * known, pool.newest_batch_rows / 2))
+    if champion is None:
+        return np.zeros(len(pool.rows), dtype=bool)
+    identity = identity_of(pipeline.data)
+    rows = from_parquet(store.blob(champion.window))
+    held_out = held_out_of(champion, rows, pipeline, store)
+    if held_out is None or not set(identity) <= set(rows.columns):
+        return pool.batch <= champion.sequence
+    learnt = rows[~held_out & rows[champion.lineage["training"]["target"]].notna()]
+    return positions(pool.rows, learnt.drop_duplicates(identity), identity) >= 0
+
+
+def held_out_of(
+    model: ModelVersion, rows: pd.DataFrame, pipeline: Pipeline, store: Store
+) -> Mask | None:
+    """Which rows of its window a model was judged on, of shape (n_rows,).
+
+    None: its record, of an earlier version of Trimtab, does not say it.
+
+    Args:
+        rows: the rows of the model's window, in their order.
+    """
+    if model.held_out is not None:
+        return unpacked(store.blob(model.held_out), len(rows))
+    try:
+        as_then = as_recorded(model, pipeline)
+        held_out = split(rows, as_then, float(model.lineage["held_out_rows"])).held_out
+    except (KeyError, ValueError, WillNotPass):
+        return None
+    mask = np.zeros(len(rows), dtype=bool)
+    mask[held_out] = True
+    return mask
+
+
+def as_recorded(model: ModelVersion, pipeline: Pipeline) -> Pipeline:
+    """The pipeline with the schema and the training settings that a model was made with.
+
+    Raises:
+        KeyError, ValueError: the model's record does not say them.
+    """
+    then = {
+        "data": Schema.model_validate(model.lineage["schema"]),
+        "training": Training.model_validate(model.lineage["training"]),
+    }
+    return pipeline.model_copy(update=then)
+
+
+def packed(mask: Mask) -> bytes:
+    """A mask as bytes, eight rows a byte."""
+    return np.packbits(mask).tobytes()
+
+
+def unpacked(data: bytes, rows: int) -> Mask:
+    """The mask of so many rows that `packed` wrote."""
+    return np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=rows).astype(bool)
+
+
+def hold_out(pool: Pool, pipeline: Pipeline, learnt: Mask) -> Split:
+    """Hold out the newest rows that have a target and that the champion has not learnt from.
+
+    Rows are taken batch by batch, the newest batch first, and at most half of each batch: a batch
+    that is held out whole teaches neither model anything. `test_share` of all rows are held out, or
+    half of the newest batch if that is less. Where this is less than the gate asks for, older
+    batches give the rest. Rows of one group at one time stay together.
+
+    If the champion has learnt from all rows, the newest ones are held out, and `new_to_both` is
+    false.
+
+    Args:
+        learnt: which rows the champion has learnt from, of shape (n_rows,).
+
+    Raises:
+        WillNotPass: too few rows to train on, or none to judge by.
+    """
+    known = np.flatnonzero(pool.rows[pipeline.training.target].notna())
+    blocks = _blocks(pool, known, learnt, pipeline)
+    new = blocks[~blocks["learnt"]]
+    chosen = _newest(new if len(new) else blocks, len(known), pipeline)
+    held_out = np.isin(blocks_of(pool.rows.iloc[known], pipeline), chosen)
+    parts = Split(known[~held_out], known[held_out], new_to_both=len(new) > 0)
+    return _require_enough(parts, pool.rows, pipeline)
+
+
+def _blocks(pool: Pool, known: NDArray[np.intp], learnt: Mask, pipeline: Pipeline) -> pd.DataFrame:
+    """A line for each block of rows with a target, the newest batch first.
+
+    Its columns: `rows`, `batch` (the newest that has a row of the block), `learnt` (the champion
+    knows a row of it), `group`, and `most`: half of the rows of the block's batch.
+    """
+    rows = pd.DataFrame(
+        {
+            "block": blocks_of(pool.rows.iloc[known], pipeline).to_numpy(),
+            "batch": pool.batch[known],
+            "learnt": learnt[known],
+            "group": groups_of(pool.rows.iloc[known], pipeline.training.group),
+        }
+    )
+    blocks = rows.groupby("block").agg(
+        rows=("batch", "size"),
+        batch=("batch", "max"),
+        learnt=("learnt", "any"),
+        group=("group", "first"),
+    )
+    blocks["most"] = blocks.groupby("batch")["rows"].transform("sum") / 2
+    return blocks.iloc[::-1].sort_values("batch", ascending=False, kind="stable")
+
+
+def _newest(blocks: pd.DataFrame, known: int, pipeline: Pipeline) -> NDArray[np.intp]:
+    """The numbers of the blocks to hold out, of those that may be."""
+    if blocks.empty:
+        return np.zeros(0, dtype=np.intp)
+    newer = blocks.groupby("batch")["rows"].cumsum() - blocks["rows"]
+    blocks = blocks[newer < blocks["most"]]
+    gate, training = pipeline.gate, pipeline.training
+    share = training.test_share * known
+    wanted = max(min(share, blocks["most"].iloc[0]), fewest_held_out(gate))
+    newer_rows = blocks["rows"].cumsum() - blocks["rows"]
+    newer_groups = (~blocks["group"].duplicated()).cumsum().shift(fill_value=0)
+    lacks_groups = (newer_groups < gate.min_groups) & (newer_rows < share)
+    return np.asarray(blocks.index[(newer_rows < wanted) | lacks_groups], dtype=np.intp)
 
 
 def split(rows: pd.DataFrame, pipeline: Pipeline, wanted: float) -> Split:
     """Hold out the newest rows that have a target: as many as wanted, or a little more.
 
-    Rows of one group at one time stay together. Where the line falls inside one time, groups are
-    taken in the order of a hash of their values, so the choice depends on nothing but the rows.
+    Versions whose record has no `held_out` were split so. Rows of one group at one time stay
+    together. Where the line falls inside one time, groups are taken in the order of a hash of their
+    values, so the choice depends on nothing but the rows.
 
     Raises:
         WillNotPass: too few rows to train on, or none to judge by.
@@ -143,13 +254,20 @@ def split(rows: pd.DataFrame, pipeline: Pipeline, wanted: float) -> Split:
     newer_rows = sizes.cumsum() - sizes
     chosen = blocks.isin(sizes.index[newer_rows < wanted]).to_numpy()
     parts = Split(training=known[~chosen], held_out=known[chosen])
-    if not len(parts.held_out) or len(parts.training) < FEWEST_TRAINING_ROWS:
-        raise WillNotPass(
-            f"{len(known):,} of {len(rows):,} rows have a value of "
-            f"{pipeline.training.target}: with {len(parts.held_out):,} held out to judge by, "
-            f"{len(parts.training):,} are left to train on, and it takes {FEWEST_TRAINING_ROWS}"
-        )
-    return parts
+    return _require_enough(parts, rows, pipeline)
+
+
+def _require_enough(parts: Split, rows: pd.DataFrame, pipeline: Pipeline) -> Split:
+    training, held_out = len(parts.training), len(parts.held_out)
+    if held_out and training >= FEWEST_TRAINING_ROWS:
+        return parts
+    raise WillNotPass(
+        f"{training + held_out:,} of {len(rows):,} rows have a value of "
+        f"{pipeline.training.target}. With {held_out:,} of them held out to judge the model, "
+        f"{training:,} are left to train on; at least {FEWEST_TRAINING_ROWS} are needed. "
+        "Ingest more rows with a target. If all rows are of one group at one time, name smaller "
+        "groups in training.group"
+    )
 
 
 def blocks_of(rows: pd.DataFrame, pipeline: Pipeline) -> pd.Series:

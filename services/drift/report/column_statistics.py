@@ -18,14 +18,24 @@ from shared.drift import FeatureStats
 LARGEST_CHANGE: Final = 1e9
 """Relative changes are cut off here, so that a denominator near zero cannot outweigh everything."""
 
+_ROUNDING: Final = 1e-12
+"""A figure below this share of a column's size is zero but for its last digits."""
+_SINGLE_PRECISION: Final = 2.0**-22
+"""By this share of a column's size the same values differ as 32-bit and as 64-bit floats."""
 _LARGEST_FLOAT: Final = float(np.finfo(np.float64).max)
 
 
-def relative_change(reference: float, current: float, *, unit: float) -> float:
-    """|current - reference| / |unit|; 0 or 1 where the unit is zero."""
+def relative_change(reference: float, current: float, *, unit: float, size: float = 0.0) -> float:
+    """|current - reference| / |unit|; 0 or 1 where the unit is zero.
+
+    Args:
+        size: of the column's values. What is zero but for the last digits of such values is zero.
+    """
     difference = abs(current - reference)
-    if unit == 0:
-        return 0.0 if difference == 0 else 1.0
+    if difference <= _ROUNDING * size:
+        return 0.0
+    if abs(unit) <= _ROUNDING * size:
+        return 0.0 if difference <= _SINGLE_PRECISION * size else 1.0
     return float(min(difference / abs(unit), LARGEST_CHANGE))
 
 
@@ -108,13 +118,14 @@ def _stats(reference: _Moments, current: _Moments, distance: float) -> FeatureSt
             curr_rows=current.rows,
             note=_absence(reference.rows, current.rows),
         )
+    size = max(max(abs(side.mean), side.std) for side in (reference, current))
     return FeatureStats(
         ref_mean=reference.mean,
         curr_mean=current.mean,
         ref_std=reference.std,
         curr_std=current.std,
-        mean_change=relative_change(reference.mean, current.mean, unit=reference.mean),
-        std_change=relative_change(reference.std, current.std, unit=reference.std),
+        mean_change=relative_change(reference.mean, current.mean, unit=reference.mean, size=size),
+        std_change=relative_change(reference.std, current.std, unit=reference.std, size=size),
         wasserstein=_in_deviations(distance, reference, current),
         ref_rows=reference.rows,
         curr_rows=current.rows,

@@ -26,7 +26,7 @@ from shared.events import (
 )
 from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
-from shared.records import Batch
+from shared.records import Batch, DriftReport, TargetsAwaited
 from shared.stage import Resources, StageRuntime
 from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
@@ -231,3 +231,35 @@ def test_open_dead_letters_are_a_problem(
     assert state(run, 1)["problems"] == ["dead letters: 1; see `trimtab dead-letters list`"]
     assert run("dead-letters", settled_by, effect_id(stage, event.event_id)).exit_code == 0
     assert state(run, 0)["dead_letters"] == 0
+
+
+@pytest.mark.usefixtures("everybody")
+def test_a_pipeline_that_waits_for_targets_says_since_when(run: Run, resources: Resources) -> None:
+    event = due(timedelta())
+    awaited = TargetsAwaited(
+        since=datetime(2026, 3, 1, 9, 30, tzinfo=UTC), rows=150, rows_with_target=39, needed=40
+    )
+    report = DriftReport(
+        **record_fields(event, "drift"),
+        verdict="insufficient data",
+        needs_retraining=False,
+        policy="calibrated",
+        threshold=0.0,
+        drift_score=None,
+        feature_drifts={},
+        feature_stats={},
+        awaited=awaited,
+        timestamp=now(),
+        sequence=1,
+        batch_id="ingest:1",
+        batch_rows=150,
+        reference_version=None,
+        reference_rows=None,
+    )
+    resources.store.record(report)
+    assert state(run, 0)["pipelines"]["parcels"]["awaited"]["rows_with_target"] == 39
+    said = " ".join(run("status").output.split())
+    assert (
+        "parcels: waiting for targets since 2026-03-01 09:30 UTC: 39 of 150 rows have one, and a "
+        "first model needs at least 40"
+    ) in said

@@ -12,8 +12,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error
 
+from services.trainer.reproduction import reproduce
 from services.trainer.train import train_model
-from services.trainer.window import Pool, split, training_pool
+from services.trainer.window import (
+    Pool,
+    held_out_of,
+    learnt_from,
+    packed,
+    split,
+    training_pool,
+)
 from shared.artifacts import sealed, sha256
 from shared.events import (
     BatchIngested,
@@ -125,7 +133,9 @@ class Loop:
     def held_out(self, model: ModelVersion) -> pd.DataFrame:
         """The rows that a model was judged on."""
         rows = self.window(model)
-        return rows.iloc[split(rows, self.pipeline, model.lineage["held_out_rows"]).held_out]
+        mask = held_out_of(model, rows, self.pipeline, self.store)
+        assert mask is not None
+        return rows[mask]
 
     def window(self, model: ModelVersion) -> pd.DataFrame:
         return from_parquet(self.store.blob(model.window))
@@ -411,17 +421,105 @@ def test_targets_that_came_later_are_learnt_from(loop: Loop, hour: Hour) -> None
     request = loop.request(loop.ingest(3, None, labels.iloc[90:]))
     pool = loop.pool(request)
     pd.testing.assert_frame_equal(pool.rows, rows)
-    assert pool.newest_batch_rows == len(rows)
     model, _ = loop.train(request)
     assert model.metrics["data_stats"]["total_samples"] == rows["pollutant_avg"].notna().sum()
     pd.testing.assert_frame_equal(loop.window(model), rows)
 
 
-def test_a_late_batch_takes_its_place_in_time(loop: Loop, hour: Hour) -> None:
+def test_a_late_batch_takes_its_place_in_time_and_is_judged_on(loop: Loop, hour: Hour) -> None:
+    """The champion has learnt from the newer rows of the batch before."""
     loop.train(loop.request(loop.ingest(1, hour(9))))
     model, _ = loop.train(loop.request(loop.ingest(2, hour(7))))
     assert loop.window(model)["last_update"].is_monotonic_increasing
-    assert loop.held_out(model)["last_update"].dt.hour.eq(9).all()
+    assert loop.held_out(model)["last_update"].dt.hour.eq(7).all()
+
+
+IDENTITY = ["last_update", "station", "pollutant_id"]
+
+
+def _names(rows: pd.DataFrame) -> set[tuple[object, ...]]:
+    return set(rows[IDENTITY].itertuples(index=False, name=None))
+
+
+def _learnt(loop: Loop, model: ModelVersion) -> set[tuple[object, ...]]:
+    window = loop.window(model)
+    known = window[window["pollutant_avg"].notna()]
+    return _names(known) - _names(loop.held_out(model))
+
+
+def test_small_batches_are_held_out_in_part_until_there_are_enough(loop: Loop, hour: Hour) -> None:
+    """Half of an hour has fewer than the 20 rows that the gate asks for."""
+    loop.train(loop.request(loop.ingest(1, hour(5))))
+    champion = loop.store.champion("air_quality")
+    assert champion
+    learnt = _learnt(loop, champion)
+    for number in range(2, 5):
+        rows = hour(4 + number)
+        batch = loop.ingest(number, rows[rows["station"].isin(rows["station"].unique()[:5])])
+        model, _ = loop.train(loop.request(batch))
+        held_out = loop.held_out(model)
+        assert len(held_out) >= 20
+        assert held_out["last_update"].dt.hour.nunique() > 1
+        assert not _names(held_out) & learnt
+        if model.decision == "promoted":
+            learnt = _learnt(loop, model)
+
+
+def _as_recorded_before(loop: Loop, model: ModelVersion) -> ModelVersion:
+    """The champion as an earlier version of Trimtab recorded it: with a count of held-out rows."""
+    rows = len(loop.held_out(model))
+    loop.store.collection(ModelVersion).update_one(
+        {"_id": model.id}, {"$unset": {"held_out": ""}, "$set": {"lineage.held_out_rows": rows}}
+    )
+    champion = loop.store.champion("air_quality")
+    assert champion
+    assert champion.held_out is None
+    return champion
+
+
+def test_what_an_earlier_versions_champion_has_learnt_is_known(loop: Loop, hour: Hour) -> None:
+    model, _ = loop.train(loop.request(loop.ingest(1, hour(9))))
+    expected = _learnt(loop, model)
+    champion = _as_recorded_before(loop, model)
+    pool = loop.pool(loop.request(loop.ingest(2, hour(10))))
+    assert _names(pool.rows[learnt_from(champion, pool, loop.pipeline, loop.store)]) == expected
+
+
+def test_a_champion_whose_record_says_nothing_has_learnt_from_all_there_was(
+    loop: Loop, hour: Hour
+) -> None:
+    loop.train(loop.request(loop.ingest(1, hour(9))))
+    champion = loop.store.champion("air_quality")
+    assert champion
+    untold = champion.model_copy(update={"held_out": None, "lineage": {}})
+    pool = loop.pool(loop.request(loop.ingest(2, hour(10))))
+    learnt = learnt_from(untold, pool, loop.pipeline, loop.store)
+    assert (learnt == (pool.batch == 1)).all()
+
+
+def test_a_version_that_was_recorded_before_is_reproduced(loop: Loop, hour: Hour) -> None:
+    model, _ = loop.train(loop.request(loop.ingest(1, hour(9))))
+    assert reproduce(model, loop.pipeline, loop.store, loop.settings).same
+    champion = _as_recorded_before(loop, model)
+    assert reproduce(champion, loop.pipeline, loop.store, loop.settings).same
+
+
+def test_a_champion_that_knows_all_rows_is_not_replaced(loop: Loop, hour: Hour) -> None:
+    """The batch brings rows without a target, and what was held out is no longer at hand."""
+    loop.train(loop.request(loop.ingest(1, hour(9))))
+    champion = loop.store.champion("air_quality")
+    assert champion
+    no_row = loop.store.put_blob(packed(np.zeros(len(loop.window(champion)), dtype=bool)))
+    assert loop.settings.model_signing_key
+    altered = champion.model_copy(update={"held_out": no_row})
+    seal = sealed(altered, loop.settings.model_signing_key).seal
+    loop.store.collection(ModelVersion).update_one(
+        {"_id": champion.id}, {"$set": {"held_out": no_row, "seal": seal}}
+    )
+    rows = hour(10).assign(pollutant_avg=np.nan)
+    _, event = loop.train(loop.request(loop.ingest(2, rows)))
+    assert isinstance(event, ModelRejected)
+    assert "v1 has learnt from all rows that have a target" in event.reason
 
 
 def test_of_a_longer_pool_the_newest_rows_are_kept(loop: Loop, hour: Hour) -> None:
@@ -664,6 +762,21 @@ def test_a_person_is_asked_to_look_once_after_so_many_rejections(loop: Loop, hou
             assert (review.sequence, review.rejections) == (4, 3)
             assert review.reason == model.reason
     assert len(reviews) == 1
+
+
+def test_people_hear_of_the_first_rejection_where_nothing_was_ever_promoted(
+    loop: Loop, hour: Hour
+) -> None:
+    """And of the third one in a row, and of no other."""
+    content = loop.pipeline.model_dump(by_alias=True)
+    content["publish"] |= {"max_file_bytes": 1000}
+    small = Pipeline.model_validate(content)
+    asked = []
+    for sequence in range(1, 5):
+        _, events = loop.outcome(loop.request(loop.ingest(sequence, hour(5 + sequence))), small)
+        assert isinstance(events[0], ModelRejected)
+        asked += [event.rejections for event in events if isinstance(event, ReviewNeeded)]
+    assert asked == [1, 3]
 
 
 def test_a_training_that_is_done_again_asks_a_person_again_with_the_same_event(

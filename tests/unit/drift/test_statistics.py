@@ -133,6 +133,23 @@ def test_order_of_rows_hardly_matters(values: Values) -> None:
     assert score("mean_std_change", values, values[::-1]) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("reference", "current", "unit", "size", "change"),
+    [
+        (1e-17, 3e-17, 1e-17, 1.0, 0.0),
+        (0.0, 7e-10, 0.0, 0.1, 0.0),
+        (0.0, 0.01, 0.0, 0.1, 1.0),
+        (0.1, 0.2, 0.1, 0.2, 1.0),
+        (0.0, 0.0, 0.0, 0.0, 0.0),
+    ],
+    ids=["means near zero", "a spread in single precision", "a spread", "twice", "nothing"],
+)
+def test_last_digits_are_no_change(
+    reference: float, current: float, unit: float, size: float, change: float
+) -> None:
+    assert relative_change(reference, current, unit=unit, size=size) == change
+
+
 def test_relative_change_is_bounded() -> None:
     assert relative_change(0.0, 1.0, unit=1e-300) == LARGEST_CHANGE
     assert relative_change(0.0, 1e-300, unit=0.0) == 1.0

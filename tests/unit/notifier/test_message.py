@@ -210,6 +210,17 @@ def test_nothing_but_rejections_asks_for_a_person_and_says_what_to_do(
     assert any(value.startswith("trimtab replay ") for value in facts.values())
 
 
+def test_the_first_model_that_is_rejected_leaves_none(
+    base: dict[str, Any], model: ModelVersion
+) -> None:
+    event = ReviewNeeded(
+        **base, model_version=1, sequence=4, rejections=1, reason="not better than the baseline"
+    )
+    message = review_needed(event, model)
+    assert message.title == "air_quality: the first model was rejected"
+    assert message.text.startswith("There is still no champion, and no new model is good enough")
+
+
 PERFORMANCE = PerformanceFinding(
     model_version=2,
     metric="mae",

@@ -78,6 +78,19 @@ def test_a_model_of_one_class() -> None:
     assert row_losses(alone, classes("no", "no"), "log_loss").tolist() == [0, 0]
 
 
+@given(st.floats(-1e9, 1e9), st.integers(2, 200))
+def test_the_mean_of_equal_numbers_predicts_them_without_an_error(value: float, rows: int) -> None:
+    actual = pd.Series([value] * rows)
+    predicted = np.full(rows, sum([value] * rows) / rows)
+    assert row_losses(predicted, actual, "mae").tolist() == [0.0] * rows
+    assert row_losses(predicted, actual, "rmse").tolist() == [0.0] * rows
+
+
+def test_a_share_that_is_one_but_for_the_last_digits_has_no_loss() -> None:
+    sure = pd.DataFrame({"no": [1 - 2e-16], "yes": [2e-16]})
+    assert row_losses(sure, classes("no"), "log_loss").tolist() == [0.0]
+
+
 def _numbers() -> tuple[Predicted, pd.Series]:
     return RNG.normal(size=200), pd.Series(RNG.normal(size=200))
 

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.training import METRICS_OF, Gate, Metric, Search, Task, Training, Window, span_of
+from shared.training import (
+    METRICS_OF,
+    Gate,
+    Metric,
+    Search,
+    Task,
+    Training,
+    Window,
+    span_of,
+    why_never_promoted,
+)
 
 REGRESSION: dict[str, Any] = {"target": "y", "task": "regression", "features": ["x"]}
 SPELLINGS = "write all, auto, {last: 6 batches}, {last: 90d} or {half_life: 30d}"
@@ -173,3 +183,23 @@ def test_the_metric_that_decides_where_none_is_named(task: Task, metric: Metric)
 def test_a_search_of_nothing_is_an_error(grid: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="at least 1 item"):
         Search.model_validate({"grid": grid})
+
+
+@pytest.mark.parametrize(
+    ("gate", "most_rows", "key"),
+    [
+        (Gate(), 40, None),
+        (Gate(), 39, "gate.min_rows"),
+        (Gate(min_rows=100_000), 200_000, None),
+        (Gate(min_rows=100_001), 200_000, "gate.min_rows"),
+        (Gate(min_groups=500), 900, "gate.min_groups"),
+    ],
+)
+def test_settings_that_can_never_promote_are_named_with_what_to_do(
+    gate: Gate, most_rows: int, key: str | None
+) -> None:
+    said = why_never_promoted(Training(**REGRESSION, max_window_rows=most_rows), gate)
+    if key is None:
+        assert not said
+    else:
+        assert f"Set {key} to at most {most_rows // 2:,}, or training.max_window_rows" in said

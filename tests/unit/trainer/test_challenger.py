@@ -5,12 +5,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.trainer.artifact import dump_model
-from services.trainer.challenger import Plan, Recipe, fit_model, make_plan
+from services.trainer.challenger import Fitted, Plan, Recipe, fit_model, make_plan
+from services.trainer.estimators import ESTIMATORS
+from services.trainer.evaluation import judge
+from services.trainer.trial import hold_trial
 from services.trainer.window import Pool, pool_of
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
+from shared.scoring import negligible_error
 from shared.settings import Settings
 from shared.training import Window
 from tests.air_quality_rows import with_training
@@ -66,7 +72,7 @@ def batch(hour: int, slope: float, rows: int = 30) -> pd.DataFrame:
 def pool(*slopes: float, pipeline: Pipeline = TABLE) -> Pool:
     """Batches 1, 2, 3, … an hour apart, the target of each a slope times x."""
     parts = [(hour, batch(hour, slope)) for hour, slope in enumerate(slopes, start=1)]
-    return pool_of(parts, [], pipeline, newest=len(slopes))
+    return pool_of(parts, [], pipeline)
 
 
 def planned(rows: Pool, pipeline: Pipeline = TABLE, **training: Any) -> Plan:
@@ -217,7 +223,7 @@ def _classes(pipeline: Pipeline, of_one_class: int) -> Pool:
         rows = batch(hour, 1.0)
         said = np.where((rows["x"] > 0) & (hour > of_one_class), "yes", "no")
         parts.append((hour, rows.assign(y=pd.Series(said, dtype="str"))))
-    return pool_of(parts, [], pipeline, newest=8)
+    return pool_of(parts, [], pipeline)
 
 
 def test_where_a_time_cannot_be_learnt_from_alone_the_plain_choice_stands() -> None:
@@ -231,12 +237,101 @@ def test_where_a_time_cannot_be_learnt_from_alone_the_plain_choice_stands() -> N
     ]
 
 
-def test_rows_that_cannot_be_learnt_from_are_an_error_that_names_the_estimator() -> None:
+def _fit(rows: pd.DataFrame, estimator: str, pipeline: Pipeline, **parameters: Any) -> Fitted:
+    recipe = Recipe(window=Window(policy="all"), time_parts=(), parameters=parameters)
+    return fit_model(rows, recipe, with_training(pipeline, estimator=estimator), SETTINGS)
+
+
+CLASSIFIERS = [each for each, tasks in ESTIMATORS.items() if "classification" in tasks]
+REGRESSORS = [each for each, tasks in ESTIMATORS.items() if "regression" in tasks]
+
+
+@pytest.mark.parametrize("estimator", CLASSIFIERS)
+def test_of_one_class_every_estimator_makes_the_model_that_says_it(estimator: str) -> None:
     pipeline = _classifying()
-    rows = _classes(pipeline, of_one_class=8)
-    recipe = Recipe(window=Window(policy="all"), time_parts=(), parameters={})
+    rows = _classes(pipeline, of_one_class=8).rows
+    fitted = _fit(rows, estimator, pipeline)
+    assert fitted.model.predict_proba(rows).tolist() == [[1.0]] * len(rows)
+    assert fitted.note.startswith("all 240 training rows have the target 'no', so the model")
+
+
+@pytest.mark.parametrize("estimator", REGRESSORS)
+def test_of_a_constant_target_every_estimator_predicts_it_without_an_error(estimator: str) -> None:
+    rows = batch(1, 0.0).assign(y=0.1)
+    fitted = _fit(rows, estimator, TABLE)
+    judged = judge(fitted.model, rows, TABLE.training)
+    assert (judged.losses <= negligible_error(rows["y"], "mae")).all()
+    assert fitted.note.startswith("all 30 training rows have the target 0.1, so the model")
+
+
+@pytest.mark.parametrize("estimator", CLASSIFIERS)
+def test_a_class_of_one_row_and_a_class_that_is_new_are_judged(estimator: str) -> None:
+    pipeline = _classifying()
+    rows = _classes(pipeline, of_one_class=0).rows
+    rows.loc[7, "y"] = "once"
+    fitted = _fit(rows, estimator, pipeline)
+    later = rows.assign(y="never seen")
+    losses = judge(fitted.model, later, pipeline.training).losses
+    assert np.isfinite(losses).all()
+    assert (losses > 1).all()
+
+
+def test_an_estimator_that_refuses_a_class_of_one_row_learns_the_others() -> None:
+    """With early stopping boosting divides the rows of each class."""
+    pipeline = _classifying()
+    rows = _classes(pipeline, of_one_class=0).rows
+    rows.loc[7, "y"] = "once"
+    fitted = _fit(rows, "hist_gradient_boosting", pipeline, early_stopping=True)
+    assert fitted.model.classes_.tolist() == ["no", "yes"]
+    assert "so these are left out: 'once' (1 rows). Ingest more rows" in fitted.note
+
+
+def test_rows_that_cannot_be_learnt_from_are_an_error_that_says_what_to_do() -> None:
     with pytest.raises(
         WillNotPass,
-        match=r"training\.estimator: logistic_regression cannot learn from these 240 rows: .*class",
+        match=r"training\.estimator: elastic_net could not be fitted to these 30 rows\. Try other "
+        r"training\.parameters or another training\.estimator\. ValueError says: ",
     ):
-        fit_model(rows.rows, recipe, pipeline, SETTINGS)
+        _fit(batch(1, 0.0).assign(y=np.inf), "elastic_net", TABLE)
+
+
+def test_a_fold_of_which_the_earlier_rows_are_of_one_class_is_left_out() -> None:
+    pipeline = with_training(_classifying(), estimator="hist_gradient_boosting")
+    rows = _classes(pipeline, of_one_class=2)
+    plan = make_plan(rows, np.arange(len(rows.rows)), pipeline, SETTINGS)
+    assert {len(each.errors) for each in plan.selection.candidates} <= {3, 5}
+    assert len(plan.selection.candidates[0].errors) == 5
+
+
+ODD_NUMBERS = st.sampled_from([0.0, 0.1, -0.1, 1.0, 1e-300, 1e100, 1e9, 2 / 3])
+ODD_CLASSES = st.sampled_from(["a", "b", "1", "1.0", "", "nan", "é"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data(), st.sampled_from(["regression", "classification"]))
+def test_whatever_the_targets_are_there_is_a_verdict_or_a_sentence(
+    data: st.DataObject, task: str
+) -> None:
+    """Of few different targets some rows are learnt from, and others are judged on."""
+    kinds, pipeline = (
+        (ODD_NUMBERS, TABLE) if task == "regression" else (ODD_CLASSES, _classifying())
+    )
+    chosen = data.draw(st.lists(kinds, min_size=1, max_size=3, unique=True))
+    targets = data.draw(st.lists(st.sampled_from(chosen), min_size=60, max_size=60))
+    names = REGRESSORS if task == "regression" else CLASSIFIERS
+    cheap = {"random_forest": {"n_estimators": 3}, "extra_trees": {"n_estimators": 3}}
+    estimator = data.draw(st.sampled_from(names))
+    if estimator == "hist_gradient_boosting":
+        cheap[estimator] = {"max_iter": 3}
+    rows = pd.concat([batch(1, 0.0), batch(2, 0.0)], ignore_index=True).assign(y=targets)
+    learnt, held_out = rows.iloc[:35], rows.iloc[35:]
+    fitted = _fit(learnt, estimator, pipeline, **cheap.get(estimator, {}))
+    champion = judge(
+        _fit(learnt, names[0], pipeline, n_estimators=3).model, held_out, pipeline.training
+    )
+    trial = hold_trial(fitted.model, champion, learnt, held_out, pipeline)
+    assert trial.comparison
+    assert np.isfinite(trial.comparison.relative_interval).all()
+    assert np.isfinite(trial.losses.mean)
+    if len(set(targets)) == 1:
+        assert trial.comparison.relative_interval == (0, 0)

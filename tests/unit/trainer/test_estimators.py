@@ -1,8 +1,11 @@
 """The model's steps: parameters checked, and the same features from every form of a row."""
 
+import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,13 @@ from sklearn.ensemble import (
 from sklearn.linear_model import ElasticNet, LogisticRegression
 from sklearn.metrics import mean_absolute_error
 
-from services.trainer.estimators import ESTIMATORS, build_model, input_columns, takes_weights
+from services.trainer.estimators import (
+    ESTIMATORS,
+    MOST_CATEGORY_COLUMNS,
+    build_model,
+    input_columns,
+    takes_weights,
+)
 from services.trainer.evaluation import feature_importance
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline, TimeColumn
@@ -204,6 +213,68 @@ def test_a_category_that_was_not_there_is_no_known_one() -> None:
     steps = build_model(TABLE)[:-1].fit(ROWS)
     features = steps.transform(ROWS.assign(colour="green"))
     assert features[:, 1:4].sum() == 0
+
+
+LEVELS = 3 * MOST_CATEGORY_COLUMNS
+
+
+def _many_levels(rows: int) -> pd.DataFrame:
+    """A colour for a few rows each, but for the frequent ones."""
+    colours = [f"c{number % LEVELS}" for number in range(rows - 100)] + ["blue"] * 100
+    price = np.arange(rows) % 17 / 2.0
+    return pd.DataFrame({"price": price, "colour": colours, "size": "L", "bought": "yes"}).astype(
+        {"colour": "str", "size": "str"}
+    )
+
+
+def test_of_many_categories_the_rarest_share_a_column_with_those_that_are_new() -> None:
+    rows = _many_levels(LEVELS + 100)
+    steps = build_model(TABLE)[:-1].fit(rows)
+    features = steps.transform(rows)
+    assert features.shape[1] <= MOST_CATEGORY_COLUMNS + 1
+    columns = slice(1, features.shape[1] - 1)
+    assert (features[:, columns].sum(axis=1) == 1).all()
+    new = steps.transform(rows.assign(colour="green").head(1))[0, columns]
+    blue = steps.transform(rows.tail(1))[0, columns]
+    assert new.sum() == blue.sum() == 1
+    assert new.argmax() != blue.argmax()
+
+
+def test_the_importance_of_many_categories_is_that_of_all_their_columns() -> None:
+    rows = _many_levels(LEVELS + 100)
+    bought = np.where(rows["colour"] == "blue", "yes", "no").astype(object)
+    model = build_model(TABLE).fit(rows, bought)
+    shares = feature_importance(model, rows, TABLE.training)
+    own = model.named_steps["estimator"].feature_importances_
+    assert shares["price"] == pytest.approx(own[0])
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+MEASURED = """
+import resource
+import numpy as np, pandas as pd
+from services.trainer.estimators import build_model
+from tests.unit.trainer.test_estimators import TABLE
+number = np.arange(40_000)
+rows = pd.DataFrame({"price": number % 13 / 1.0, "colour": [f"c{n % 8_000}" for n in number],
+                     "size": "L"}).astype({"colour": "str", "size": "str"})
+build_model(TABLE)[:-1].fit_transform(rows)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_the_memory_of_thousands_of_categories_is_bounded() -> None:
+    """40,000 rows with 8,000 categories; a column each would take 2.6 GB."""
+    root = Path(__file__).parents[3]
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(run.stdout) < 1_000_000, "kilobytes"
 
 
 def test_columns_without_any_value_are_features_all_the_same() -> None:

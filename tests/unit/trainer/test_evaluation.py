@@ -372,6 +372,20 @@ def test_any_error_is_worse_than_none_by_a_finite_share() -> None:
     assert found.relative_interval[1] == 1
 
 
+def test_errors_that_differ_in_the_last_digits_are_equal() -> None:
+    """Neither better nor worse, whatever the policy asks for."""
+    old = np.array([0.3, 0.1, 0.2, 0.7])
+    found = interval(old - 1e-17, old * (1 + 1e-15), np.arange(4))
+    assert (found.difference, found.relative_difference) == (0, 0)
+    assert found.relative_interval == found.interval == (0, 0)
+
+
+def test_a_perfect_champion_is_not_beaten_by_the_last_digits_of_a_challenger() -> None:
+    shares = relative(np.array([1e-9, 1e-3, 0.0]), np.zeros(3), negligible=1e-8)
+    assert shares.tolist() == [0.0, 1.0, 0.0]
+    assert relative(np.zeros(1), np.array([1e-9]), negligible=1e-8).tolist() == [0.0]
+
+
 ERRORS = st.just(0.0) | st.floats(1e-9, 1e9)
 
 

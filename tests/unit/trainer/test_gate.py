@@ -57,14 +57,17 @@ def evidence(**changes: Any) -> Evidence:
         metric="mae",
         challenger=5.76,
         baseline=14.9,
+        negligible=1e-6,
         rows=1180,
         groups=430,
+        new_to_both=True,
         comparison=BETTER,
         champion_version=2,
         segments=[segment(-0.1, -0.2)],
         model_bytes=2_000_000,
         max_file_bytes=100_000_000,
         loads=None,
+        note="",
     )
     return replace(sound, **changes)
 
@@ -113,8 +116,8 @@ def test_the_reason_of_a_promotion_has_the_figures() -> None:
 @pytest.mark.parametrize(
     ("gate", "wanted"),
     [
-        (Gate(), "and not_worse takes an upper end of at most +1.0%"),
-        (Gate(policy="better"), "and better takes an interval wholly below zero"),
+        (Gate(), "; gate.policy not_worse needs an upper end of at most +1.0%"),
+        (Gate(policy="better"), "; gate.policy better needs an interval wholly below zero"),
     ],
 )
 def test_the_reason_of_a_rejection_has_the_figures_and_what_it_takes(
@@ -125,7 +128,7 @@ def test_the_reason_of_a_rejection_has_the_figures_and_what_it_takes(
     assert verdict.decision == "rejected"
     assert verdict.reason == (
         "mean absolute error 5.76 on 1,180 rows in 430 groups, +3.1% against v2 (95% interval "
-        f"-1.2% to +7.4%), {wanted}"
+        f"-1.2% to +7.4%){wanted}"
     )
 
 
@@ -142,13 +145,13 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
         "rows",
         {"rows": 19},
         "enough held-out rows",
-        "19 rows in 430 groups; it takes 20 in 5",
+        "19 held-out rows in 430 groups; at least 20 rows in 5 groups are needed",
     ),
     (
         "groups",
         {"groups": 4},
         "enough held-out rows",
-        "1,180 rows in 4 groups; it takes 20 in 5",
+        "1,180 held-out rows in 4 groups; at least 20 rows in 5 groups are needed",
     ),
     ("baseline", {"baseline": 5.7}, "better than the baseline", "5.76 against 5.7"),
     (
@@ -331,3 +334,42 @@ def test_a_stricter_policy_promotes_nothing_that_a_milder_one_rejects(
         _decision(pair[0], policy, margin, "drift").decision == "promoted" for policy in order
     ]
     assert promoted == sorted(promoted)
+
+
+# Differences in the last digits.
+
+
+@pytest.mark.parametrize(
+    ("challenger", "baseline", "passes"),
+    [
+        (0.0, 0.0, True),
+        (1.49e-9, 0.0, True),
+        (2e-6, 0.0, False),
+        (0.1 + 2e-17, 0.1, True),
+        (5.7000000001, 5.7, True),
+        (5.701, 5.7, False),
+    ],
+)
+def test_an_error_that_differs_in_the_last_digits_is_as_good(
+    challenger: float, baseline: float, passes: bool
+) -> None:
+    found = evidence(challenger=challenger, baseline=baseline, comparison=None)
+    assert (decide(asked("first_model"), found, Gate()).decision == "promoted") == passes
+
+
+def test_a_baseline_without_an_error_says_what_to_do() -> None:
+    found = evidence(challenger=0.03, baseline=0.0, comparison=None)
+    reason = decide(asked("first_model"), found, Gate()).reason
+    assert "0.03 against 0: the baseline predicts all held-out rows exactly" in reason
+    assert "ingest rows with other targets" in reason
+
+
+def test_what_is_to_be_known_of_the_rows_stands_in_the_reason() -> None:
+    verdict = decide(asked(), evidence(note="all rows are equal"), Gate())
+    assert verdict.reason.endswith("; all rows are equal")
+
+
+def test_rows_that_the_champion_has_learnt_from_decide_nothing() -> None:
+    verdict = decide(asked(), evidence(new_to_both=False), Gate(policy="always"))
+    assert verdict.decision == "rejected"
+    assert "v2 has learnt from all rows that have a target" in verdict.reason

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.trainer.challenger import fit_model, make_plan
@@ -10,7 +11,7 @@ from services.trainer.evaluation import judge
 from services.trainer.gate import Evidence, decide
 from services.trainer.metrics_file import metrics_content
 from services.trainer.trial import hold_trial
-from services.trainer.window import pool_of, split, wanted_rows
+from services.trainer.window import hold_out, pool_of
 from shared.events import RetrainRequested, first_event_fields
 from shared.pipeline import Pipeline
 from shared.settings import Settings
@@ -30,8 +31,8 @@ def content(
         (hour, batch_rows(raw_rows(20, hour=f"2026-01-05 {8 + hour:02}:00"), pipeline))
         for hour in range(1, batches + 1)
     ]
-    pool = pool_of(parts, [], pipeline, newest=batches)
-    sides = split(pool.rows, pipeline, wanted_rows(pool, pipeline))
+    pool = pool_of(parts, [], pipeline)
+    sides = hold_out(pool, pipeline, np.zeros(len(pool.rows), dtype=bool))
     plan = make_plan(pool, sides.training, pipeline, SETTINGS)
     learnt, held_out = pool.rows.iloc[plan.training], pool.rows.iloc[sides.held_out]
     fitted = fit_model(learnt, plan.recipe, pipeline, SETTINGS)
@@ -44,14 +45,17 @@ def content(
         metric=pipeline.training.deciding_metric,
         challenger=trial.losses.mean,
         baseline=float(trial.baseline.losses.mean()),
+        negligible=trial.negligible,
         rows=len(held_out),
         groups=len(trial.losses.rows),
+        new_to_both=True,
         comparison=trial.comparison,
         champion_version=3 if champion else None,
         segments=trial.segments,
         model_bytes=1,
         max_file_bytes=2,
         loads=None,
+        note="",
     )
     verdict = decide(asked, evidence, pipeline.gate)
     version = 3 if champion else None

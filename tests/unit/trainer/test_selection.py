@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
@@ -248,6 +248,7 @@ def test_rows_without_times_are_validated_by_batch() -> None:
     assert found.choice.window.policy == "last"
 
 
+@settings(deadline=None)
 @given(st.integers(6, 30), st.integers(0, 1000))
 def test_nothing_is_predicted_from_later_blocks(blocks: int, seed: int) -> None:
     world = World(blocks=blocks, rows=3, seed=seed)

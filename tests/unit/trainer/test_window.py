@@ -13,15 +13,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from services.trainer.window import (
-    FEWEST_TRAINING_ROWS,
+    Mask,
     Pool,
     Split,
+    hold_out,
+    packed,
     pool_of,
     split,
-    wanted_rows,
+    unpacked,
 )
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
+from shared.training import FEWEST_TRAINING_ROWS
 from tests.air_quality_rows import with_training
 
 ROOT = Path(__file__).parents[3]
@@ -79,11 +82,10 @@ def pooled(
     *parts: list[Row],
     labels: list[pd.DataFrame] | None = None,
     pipeline: Pipeline = KEYED,
-    newest: int | None = None,
 ) -> Pool:
     """The pool of batches 1, 2, 3, …."""
     numbered = [(number, frame(rows)) for number, rows in enumerate(parts, start=1)]
-    return pool_of(numbered, labels or [], pipeline, newest or len(parts))
+    return pool_of(numbered, labels or [], pipeline)
 
 
 def test_rows_are_in_the_order_of_time_with_the_number_of_their_batch() -> None:
@@ -104,7 +106,7 @@ def test_a_row_that_several_batches_hold_counts_for_the_latest() -> None:
 def test_rows_that_the_reference_and_a_batch_hold_are_the_batchs() -> None:
     both = frame([("Agra", 1, 0, 1.0)])
     old = frame([("Pune", 0, 0, 1.0), ("Agra", 1, 0, 1.0)])
-    pool = pool_of([(0, old), (1, both)], [], KEYED, newest=1)
+    pool = pool_of([(0, old), (1, both)], [], KEYED)
     assert pool.batch.tolist() == [0, 1]
 
 
@@ -159,6 +161,12 @@ def test_no_row_stands_twice_and_none_is_lost(parts: list[list[Row]]) -> None:
 # How many rows are held out.
 
 
+def held_out(pool: Pool, pipeline: Pipeline = KEYED, learnt: Mask | None = None) -> pd.DataFrame:
+    """The rows that are held out, the champion having learnt from some or from none."""
+    no_row = np.zeros(len(pool.rows), dtype=bool)
+    return pool.rows.iloc[hold_out(pool, pipeline, no_row if learnt is None else learnt).held_out]
+
+
 def many(count: int, hour: int, target: float | None = 1.0) -> list[Row]:
     return [(f"s{number} {hour}", hour, number, target) for number in range(count)]
 
@@ -169,7 +177,7 @@ def many(count: int, hour: int, target: float | None = 1.0) -> list[Row]:
         ([many(100, 1)], 20),
         ([many(100, 1), many(100, 2)], 40),
         ([many(900, 1), many(100, 2)], 50),
-        ([many(900, 1), many(30, 2) + many(70, 3, None)], 15),
+        ([many(900, 1), many(50, 2) + many(50, 3, None)], 25),
         ([many(100, 1, None), many(100, 2)], 20),
     ],
     ids=[
@@ -181,18 +189,40 @@ def many(count: int, hour: int, target: float | None = 1.0) -> list[Row]:
     ],
 )
 def test_a_share_is_held_out_and_half_of_the_newest_batch_at_most(
-    parts: list[list[Row]], wanted: float
+    parts: list[list[Row]], wanted: int
 ) -> None:
-    pool = pooled(*parts)
-    assert wanted_rows(pool, KEYED) == wanted
-    assert len(split(pool.rows, KEYED, wanted).held_out) == wanted
+    assert len(held_out(pooled(*parts))) == wanted
 
 
 @pytest.mark.parametrize("newest", [[], many(20, 3, None)], ids=["no row", "no target"])
 def test_where_the_newest_batch_has_no_target_the_share_stands(newest: list[Row]) -> None:
     """As with a batch of late targets alone."""
-    pool = pooled(many(100, 1), newest)
-    assert wanted_rows(pool, KEYED) == 20
+    assert len(held_out(pooled(many(100, 1), newest))) == 20
+
+
+def test_as_many_small_batches_give_rows_as_the_gate_asks_for() -> None:
+    pool = pooled(*(many(10, hour) for hour in range(1, 11)))
+    parts = hold_out(pool, KEYED, np.zeros(100, dtype=bool))
+    assert np.unique(pool.batch[parts.held_out], return_counts=True)[1].tolist() == [5] * 4
+    assert set(pool.batch[parts.held_out]) == {7, 8, 9, 10}
+
+
+def test_batches_of_few_groups_give_rows_until_there_are_enough_groups() -> None:
+    """Three stations a batch, others in the next one: five are wanted."""
+    batches: list[list[Row]] = [
+        [(f"s{hour % 3 * 3 + n % 3}", hour, n, 1.0) for n in range(60)] for hour in range(1, 11)
+    ]
+    pool = pooled(*batches, pipeline=PIPELINE)
+    groups = held_out(pool, PIPELINE)["station"].nunique()
+    assert groups == 5
+
+
+def test_groups_that_there_are_not_do_not_take_half_of_all_rows() -> None:
+    batches: list[list[Row]] = [
+        [(f"s{n % 3}", hour, n, 1.0) for n in range(60)] for hour in range(1, 11)
+    ]
+    pool = pooled(*batches, pipeline=PIPELINE)
+    assert len(held_out(pool, PIPELINE)) <= 0.2 * len(pool.rows) + 20
 
 
 # Which rows are held out.
@@ -338,7 +368,9 @@ def test_rows_without_a_time_count_as_the_oldest() -> None:
     ],
 )
 def test_too_few_rows_are_an_error_that_counts_them(rows: list[Row]) -> None:
-    with pytest.raises(WillNotPass, match=rf"of {len(rows)} rows have a value of y: .* takes 10"):
+    with pytest.raises(
+        WillNotPass, match=rf"of {len(rows)} rows have a value of y\. .* at least 10"
+    ):
         split(frame(rows), PIPELINE, 10)
 
 
@@ -350,24 +382,81 @@ def test_the_fewest_rows_that_do() -> None:
 
 def test_half_of_the_newest_batch_is_left_to_learn_from() -> None:
     pool = pooled(many(900, 1), many(100, 2))
-    parts = split(pool.rows, KEYED, wanted_rows(pool, KEYED))
-    training, held_out = sides(pool.rows, parts)
-    assert set(hours(held_out)) == {2}
-    assert len(held_out) == 50
+    parts = hold_out(pool, KEYED, np.zeros(1000, dtype=bool))
+    training, judged_on = sides(pool.rows, parts)
+    assert set(hours(judged_on)) == {2}
+    assert len(judged_on) == 50
     assert hours(training).count(2) == 50
 
 
-def test_a_champion_is_not_judged_on_what_it_learnt_as_long_as_batches_bring_newer_rows() -> None:
-    """Batch by batch, whatever their sizes and the share of rows that have a target."""
-    rng = np.random.default_rng(3)
+def numbers(pool: Pool, positions: np.ndarray) -> set[tuple[object, ...]]:
+    """What names the rows at some positions of a pool, whatever its order."""
+    return set(pool.rows.iloc[positions][["at", "station"]].itertuples(index=False, name=None))
+
+
+SIZES = st.lists(st.integers(1, 120), min_size=2, max_size=12)
+
+
+@examples
+@given(SIZES, st.sampled_from([0.3, 0.6, 1.0]), st.integers(0, 1000))
+def test_a_champion_is_not_judged_on_what_it_learnt(
+    sizes: list[int], share: float, seed: int
+) -> None:
+    """Batch by batch, whatever their sizes and the share of rows that have a target.
+
+    As soon as there are rows enough, no batch is too small to judge a model.
+    """
+    rng = np.random.default_rng(seed)
     batches: list[list[Row]] = []
     learnt: set[tuple[object, ...]] = set()
-    for hour in range(1, 15):
-        size = int(rng.integers(40, 200))
-        known = rng.random(size) < rng.choice([0.3, 0.6, 1.0])
+    for hour, size in enumerate(sizes, start=1):
+        known = rng.random(size) < share
         batches.append([(f"s{n}", hour, n, 1.0 if has else None) for n, has in enumerate(known)])
         pool = pooled(*batches)
-        training, held_out = sides(pool.rows, split(pool.rows, KEYED, wanted_rows(pool, KEYED)))
-        judged_on = set(held_out[["at", "station"]].itertuples(index=False, name=None))
-        assert not judged_on & learnt
-        learnt = set(training[["at", "station"]].itertuples(index=False, name=None))
+        if pool.rows["y"].notna().sum() < 2 * KEYED.gate.min_rows:
+            continue
+        names = list(pool.rows[["at", "station"]].itertuples(index=False, name=None))
+        parts = hold_out(pool, KEYED, np.array([name in learnt for name in names]))
+        assert parts.new_to_both
+        assert not numbers(pool, parts.held_out) & learnt
+        assert len(parts.held_out) >= KEYED.gate.min_rows
+        if rng.random() < 0.5:  # it is promoted
+            learnt = numbers(pool, parts.training)
+
+
+@examples
+@given(SIZES)
+def test_no_batch_is_held_out_by_more_than_half(sizes: list[int]) -> None:
+    pool = pooled(*(many(size, hour) for hour, size in enumerate(sizes, start=1)))
+    assume(len(pool.rows) >= 2 * KEYED.gate.min_rows)
+    parts = hold_out(pool, KEYED, np.zeros(len(pool.rows), dtype=bool))
+    counts = np.bincount(pool.batch[parts.held_out], minlength=len(sizes) + 1)[1:]
+    assert (counts <= np.ceil(np.array(sizes) / 2)).all()
+
+
+def test_targets_that_come_later_are_judged_on_though_the_newest_batch_has_none() -> None:
+    """The champion knows batch 1; batch 2 brought rows, batch 3 their targets."""
+    late = frame(many(60, 2))[["at", "station", "y"]]
+    pool = pooled(many(200, 1), many(60, 2, None), [], labels=[late])
+    parts = hold_out(pool, KEYED, pool.batch == 1)
+    assert set(pool.batch[parts.held_out]) == {2}
+    assert parts.new_to_both
+
+
+def test_a_champion_that_knows_every_row_is_said_to_know_them() -> None:
+    pool = pooled(many(100, 1))
+    parts = hold_out(pool, KEYED, np.ones(100, dtype=bool))
+    assert len(parts.held_out) == 20
+    assert not parts.new_to_both
+
+
+def test_a_group_and_time_that_the_champion_knows_in_part_is_not_held_out() -> None:
+    rows: list[Row] = [(f"s{n // 2}", 1, n, 1.0) for n in range(100)]
+    pool = pooled(rows, pipeline=PIPELINE)
+    learnt = (pool.rows["x"] % 2 == 0) & (pool.rows["x"] >= 40)
+    assert held_out(pool, PIPELINE, learnt.to_numpy())["x"].max() < 40
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_a_mask_is_kept_as_it_is(rows: list[bool]) -> None:
+    assert unpacked(packed(np.array(rows, dtype=bool)), len(rows)).tolist() == rows
