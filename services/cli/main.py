@@ -16,6 +16,7 @@ from services.cli.terminal import (
     DEFAULT_HOME,
     AsJson,
     Home,
+    NoWait,
     PipelineName,
     choose_pipeline,
     connect,
@@ -50,6 +51,9 @@ Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free o
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 ReferenceFile = Annotated[
     Path, typer.Argument(help="CSV, JSON lines (also .gz) or Parquet.", show_default=False)
+]
+TableFile = Annotated[
+    Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.", show_default=False)
 ]
 PipelineFile = Annotated[
     Path | None,
@@ -182,47 +186,66 @@ def profile(
 
 @app.command()
 def ingest(
-    file: Annotated[Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.")],
+    file: TableFile,
     pipeline: PipelineName = None,
+    no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Take in a file's new rows as a batch, which is then checked like any other."""
-    _take_in(file, pipeline, home, as_json, as_reference=False)
+    """Take in a file's new rows as a batch, wait for its check, and tell what came of it.
+
+    Exits with 0 if the batch is checked (drift or not), 1 if the file is refused or a stage gave
+    up, and 5 if the batch is stored but not done within 300 s, or no worker is running.
+    """
+    _take_in(file, pipeline, home, no_wait, as_json, as_reference=False)
 
 
 @reference_app.command("set")
 def set_reference(
-    file: Annotated[Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.")],
+    file: TableFile,
     pipeline: PipelineName = None,
+    no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Make a file the reference: a model is trained on it and becomes the champion."""
-    _take_in(file, pipeline, home, as_json, as_reference=True)
+    """Make a file the reference: a model is trained on it and becomes the champion.
+
+    Waits for the model and its commit. Exits with 0 if the model is promoted, 1 if there is no new
+    reference (the file is refused, the model is rejected, or a stage gave up), and 5 if the file is
+    stored but not done within 300 s, or no worker is running.
+    """
+    _take_in(file, pipeline, home, no_wait, as_json, as_reference=True)
 
 
 def _take_in(
-    file: Path, pipeline: str | None, home: Path, as_json: bool, *, as_reference: bool
+    file: Path,
+    pipeline: str | None,
+    home: Path,
+    no_wait: bool,
+    as_json: bool,
+    *,
+    as_reference: bool,
 ) -> None:
     from services.cli.ingestion import take_in_file
+    from services.cli.intake import Intake, follow, in_words
+    from services.cli.waiting import LONGEST_WAIT_SECONDS, NOT_DONE
 
     with connect(home) as resources:
         name = choose_pipeline(resources.pipelines, pipeline)
         batch = take_in_file(file, resources, name, as_reference=as_reference)
-        if as_json:
-            print_json(batch.model_dump(mode="json"))
-            return
-        if batch.sequence is None:
-            console.print(f"nothing new: all {batch.rows_received:,} rows were taken in before")
-        else:
-            console.print(
-                f"batch {batch.sequence}: {batch.rows:,} new rows of {batch.rows_received:,}"
-            )
-            if batch.labelled_rows:
-                console.print(f"  {batch.labelled_rows:,} targets of rows taken in before")
-        for reason, rows in batch.set_aside.reasons.items():
-            console.print(f"  {rows:,} set aside: {reason}", markup=False)
+        intake = Intake(batch)
+        if batch.sequence and not no_wait:
+            with console.status(f"batch {batch.sequence} is taken in; its check is under way"):
+                intake = follow(batch, resources, LONGEST_WAIT_SECONDS)
+    if as_json:
+        print_json(intake.as_json())
+    else:
+        for line in in_words(intake):
+            console.print(line, markup=False, highlight=False)
+    if intake.pending:
+        raise typer.Exit(NOT_DONE)
+    if not (no_wait or intake.is_reached):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -256,7 +256,9 @@ def test_a_folder_that_is_not_there(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("versions")
 def test_a_rollback_without_workers_is_stored(run: Run, store: Store) -> None:
-    assert "is stored, and will be done when the workers run" in words(run("rollback", "1"))
+    asked = run("rollback", "1")
+    assert asked.exit_code == 5
+    assert "is stored, and will be done when the workers run" in " ".join(asked.stdout.split())
     (under_way,) = Work(store.database, 30).all()
     assert under_way["event"]["type"] == "RollbackRequested"
     assert (under_way["event"]["model_version"], under_way["event"]["champion_version"]) == (1, 5)
