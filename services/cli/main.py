@@ -250,18 +250,27 @@ def _take_in(
 
 @app.command()
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """Who is alive, what waits, what each pipeline came to. Exits with 1 if something is wrong."""
-    from services.cli.status import print_status
-    from services.cli.status import status as state_of
+    """Who is alive, what waits, and how each pipeline's data and model are.
 
-    with connect(home) as resources:
-        state = state_of(resources)
+    Exits with 0 if everything works, 4 if everything works and a pipeline needs a person's look
+    (open drift, a worse champion, rejected models, missing targets, missed readings), and 1 if
+    something is wrong.
+    """
+    from services.cli.embedded.addresses import NotStarted
+    from services.cli.status import state_without_system
+    from services.cli.status import status as state_of
+    from services.cli.status_view import print_status
+
+    try:
+        with connect(home) as resources:
+            state = state_of(resources)
+    except NotStarted as error:
+        state = state_without_system(str(error))
     if as_json:
         print_json(state)
     else:
         print_status(console, state)
-    if not state["healthy"]:
-        raise typer.Exit(1)
+    raise typer.Exit(state["exit_code"])
 
 
 @app.command("exporter")
