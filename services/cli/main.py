@@ -386,7 +386,7 @@ def list_letters(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     if as_json:
         print_json([letter.model_dump(mode="json") for letter in letters])
     else:
-        console.print(in_words(letters), markup=False, highlight=False, soft_wrap=True)
+        console.print(in_words(letters))
 
 
 @letters_app.command("show")

@@ -151,9 +151,9 @@ def reproduce(
         print_json(asdict(made) | {"same": made.same})
     else:
         verdict = "the same bytes" if made.same else "other bytes"
-        console.print(f"v{version} of {name} trained again: {verdict}", markup=False)
-        console.print(f"  recorded SHA-256 {made.expected_sha256}", soft_wrap=True)
-        console.print(f"  now      SHA-256 {made.sha256}", soft_wrap=True)
+        console.print(f"v{version} of {name} trained again: {verdict} (SHA-256)", markup=False)
+        console.print(f"  recorded  {made.expected_sha256}")
+        console.print(f"  now       {made.sha256}")
         for library, (then, now) in made.different_versions.items():
             console.print(f"  {library}: {then} then, {now} now", markup=False, highlight=False)
     if not made.same:

@@ -4,62 +4,74 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from services.cli.journal import decision, remark
+from services.cli.journal import deciding_pair, remark
+from services.cli.listing import Listing, right
 from services.cli.models_view import models_table, number
 from shared.records import Batch, DriftReport, Publication, RetiredReference
 from shared.stage import Resources
 from shared.store import NUMBERED, Store
+from shared.wording import clock
 
 
-def batches_table(store: Store, pipeline: str, limit: int = 0) -> Table:
+def batches_table(store: Store, pipeline: str, limit: int = 0) -> Listing:
     """Each batch with what its check found, oldest first."""
-    table = Table(title="Batches", title_justify="left")
-    table.add_column("batch", justify="right", no_wrap=True)
-    table.add_column("newest row (UTC)", no_wrap=True)
-    table.add_column("rows", justify="right", no_wrap=True)
-    table.add_column("set aside", justify="right", no_wrap=True)
-    table.add_column("decision")
+    listing = Listing(
+        right("batch"),
+        "newest row (UTC)",
+        right("rows"),
+        right("set\naside"),
+        "verdict",
+        right("p or\nscore"),
+        right("threshold"),
+        title="Batches",
+        empty="No batches yet. The pipeline's schedule makes one, or `trimtab ingest FILE`.",
+    )
     query = {"pipeline": pipeline, "sequence": NUMBERED}
     newest_first = list(store.find(Batch, query, newest_by="sequence", limit=limit))
     listed = {"pipeline": pipeline, "sequence": {"$in": [batch.sequence for batch in newest_first]}}
     reports = {report.sequence: report for report in store.find(DriftReport, listed)}
     for batch in reversed(newest_first):
         report = reports.get(batch.sequence or 0)
-        table.add_row(
+        listing.add_row(
             str(batch.sequence),
-            f"{batch.last_event_at:%Y-%m-%d %H:%M}" if batch.last_event_at else "",
+            clock(batch.last_event_at) if batch.last_event_at else "",
             f"{batch.rows:,}",
             f"{batch.set_aside.rows:,}",
-            _decision(report),
+            _verdict(report),
+            *(deciding_pair(report) if report else ("", "")),
+            notes=(Text(remark(report), "dim"),) if report else (),
         )
-    return table
+    return listing
 
 
-def _decision(report: DriftReport | None) -> Text:
+def _verdict(report: DriftReport | None) -> Text:
     if report is None:
-        return Text("waits to be checked", style="dim")
-    retrain, style = (" → retrain", "yellow") if report.needs_retraining else ("", "")
-    below = f"\n{reason}" if (reason := remark(report)) else ""
-    return Text.assemble((f"{decision(report)}{retrain}", style), (below, "dim"))
+        return Text("waits to be checked", "dim")
+    if report.needs_retraining:
+        first = report.verdict in ("no reference", "reference set")
+        return Text(f"{report.verdict} → {'train' if first else 'retrain'}", "yellow")
+    return Text(report.verdict)
 
 
-def commits_table(store: Store, pipeline: str) -> Table:
-    """Each publication: model, commit, tag."""
-    table = Table(title="Commits on the model repository", title_justify="left")
-    for heading in ("model", "commit", "branch", "tag"):
-        table.add_column(heading)
+def commits_table(store: Store, pipeline: str) -> Listing:
+    """Each publication: model, commit, branch, tag."""
+    listing = Listing(
+        *("model", "commit", "branch", "tag"),
+        title="Commits on the model repository",
+        empty="No commits yet. A promoted model makes one.",
+    )
     query = {"pipeline": pipeline}
     for publication in store.find(Publication, query, oldest_by="model_version"):
-        table.add_row(
+        listing.add_row(
             f"v{publication.model_version}",
-            publication.url or publication.commit[:10],
+            publication.commit[:10],
             publication.branch,
             publication.tag,
+            notes=(Text(publication.url or "", "dim"),),
         )
-    return table
+    return listing
 
 
 def demo_summary(console: Console, resources: Resources, home: Path) -> None:
@@ -91,19 +103,22 @@ def _from_here(address: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else address
 
 
-def references_table(store: Store, pipeline: str, limit: int = 0) -> Table:
+def references_table(store: Store, pipeline: str, limit: int = 0) -> Listing:
     """The references that were replaced, with the drift that ended each, newest first."""
-    table = Table(title="References that were replaced", title_justify="left")
-    for heading in ("reference", "rows", "replaced (UTC)", "drift score", "moved most"):
-        table.add_column(heading)
+    listing = Listing(
+        *("reference", right("rows"), "replaced (UTC)", right("drift score")),
+        title="References that were replaced",
+        empty="None was replaced yet. A promotion replaces the reference.",
+    )
     query = {"pipeline": pipeline}
     for old in store.find(RetiredReference, query, newest_by="version", limit=limit):
-        moved = list(old.feature_drifts)[:3]
-        table.add_row(
+        drifts = [f"{name} {drift:.2f}" for name, drift in old.feature_drifts.items()]
+        moved = f"moved most: {', '.join(drifts[:3])}" if drifts else ""
+        listing.add_row(
             f"v{old.version}",
             f"{old.rows:,}",
-            f"{old.timestamp:%Y-%m-%d %H:%M:%S}",
+            clock(old.timestamp, seconds=True),
             number(old.drift_score),
-            ", ".join(f"{name} {old.feature_drifts[name]:.2f}" for name in moved),
+            notes=(Text(moved, "dim"),),
         )
-    return table
+    return listing
