@@ -33,9 +33,7 @@ DRIFT = 3
 _IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
-    help="Trimtab: keeps deployed models true to the data they serve.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 reference_app = typer.Typer(help="The rows that batches are compared with.", no_args_is_help=True)
@@ -46,6 +44,31 @@ app.add_typer(feed_app, name="feed")
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(history_app, name="history")
 app.add_typer(models_app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"trimtab {version('trimtab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def trimtab(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Trimtab: keeps deployed models true to the data they serve.
+
+    Begin with `trimtab up --wait`, then `trimtab status`. `trimtab COMMAND --help` explains a
+    command. `trimtab --install-completion` lets the shell complete what you type.
+    """
+
 
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]

@@ -58,8 +58,8 @@ def models(
             print_json([version.model_dump(mode="json") for version in versions])
             return
         training = resources.pipelines[name].training
-        console.print(models_table(resources.store, name, training, limit))
-        console.print(commits_table(resources.store, name))
+        versions_made = models_table(resources.store, name, training, limit)
+        console.print(versions_made, "", commits_table(resources.store, name))
 
 
 @models_app.command()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from services.cli.journal import decision
+from services.cli.journal import decision, remark
 from services.cli.pipeline_health import pipeline_health
 from shared.events import Stage
 from shared.records import Batch, DriftReport
@@ -143,6 +143,7 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
         "drift_score": report.drift_score if report else None,
         "decision": decision(report) if report else None,
         "reason": report.reason if report else None,
+        "remark": remark(report) if report else "",
         "reference": reference.version if reference else None,
         "champion": champion.version if champion else None,
         **pipeline_health(resources.pipelines[name], store, datetime.now(UTC)).as_json(),

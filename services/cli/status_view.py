@@ -90,8 +90,7 @@ def _notes(pipeline: dict[str, Any]) -> Iterator[Text]:
         yield Text(_no_batches(pipeline), "dim")
     if pipeline["decision"]:
         yield Text(f"Newest check: {pipeline['decision']}")
-        if reason := pipeline["reason"]:
-            yield Text(reason, "dim")
+        yield Text(pipeline["remark"], "dim")
     for sentence in pipeline["sentences"]:
         look = sentence in pipeline["attention"]
         yield Text(f"! {sentence}", "yellow") if look else Text(sentence)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -151,3 +152,17 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0
     assert "Usage" in done.output
+
+
+def test_it_tells_its_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.output == f"trimtab {version('trimtab')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_can_complete(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: (shell, f"/bin/{shell}"))
+    done = CliRunner().invoke(app, ["--show-completion"], prog_name="trimtab")
+    assert done.exit_code == 0
+    assert "_TRIMTAB_COMPLETE" in done.output
