@@ -101,16 +101,22 @@ def demo(
     pipeline: Annotated[Path, typer.Option(help="The pipeline's file.")] = Path(
         "pipelines/air_quality.yaml"
     ),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the system running afterwards, until Ctrl-C.")
+    ] = False,
     home: Home = Path(".trimtab/demo"),
 ) -> None:
-    """Play a short history through the whole system, and summarise what it did."""
+    """Play a short history through the whole system, and summarise what it did.
+
+    Ordinary hours come first. Then winter begins, and a better model replaces the first one.
+    """
     from services.cli.demo import SIMULATED_HISTORY, Demo, DemoFailed
     from services.cli.summary import demo_summary
     from services.cli.view import LiveView
 
     feed = ("replay", str(replay.resolve()), "--manual") if replay else SIMULATED_HISTORY
     try:
-        Demo(home, pipeline, feed).run(
+        Demo(home, pipeline, feed, keep=keep).run(
             LiveView(console), lambda resources, home: demo_summary(console, resources, home)
         )
     except DemoFailed as error:

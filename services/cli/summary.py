@@ -1,18 +1,20 @@
 """Tables of what happened: batches, commits, references. For `history` and the demo's end."""
 
 from pathlib import Path
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
+from rich.console import Console
 from rich.text import Text
 
 from services.cli.journal import deciding_pair, remark
 from services.cli.listing import Listing, right
 from services.cli.models_view import models_table, number
-from shared.records import Batch, DriftReport, Publication, RetiredReference
+from services.cli.report import read_report
+from services.drift.report.wording import cell_title
+from shared.records import Batch, DriftReport, ModelVersion, Publication, RetiredReference
 from shared.stage import Resources
 from shared.store import NUMBERED, Store
-from shared.wording import clock
+from shared.wording import SMALLEST_P, clock, percent
 
 
 def batches_table(store: Store, pipeline: str, limit: int = 0) -> Listing:
@@ -75,25 +77,114 @@ def commits_table(store: Store, pipeline: str) -> Listing:
 
 
 def demo_summary(console: Console, resources: Resources, home: Path) -> None:
-    """What the demo did and where it can be looked at."""
+    """What the demo did: tables first, and on the last screen the batches and three sentences."""
     for pipeline in resources.pipelines.values():
         store = resources.store
-        parts: list[RenderableType] = [
-            batches_table(store, pipeline.name),
-            models_table(store, pipeline.name, pipeline.training),
-            commits_table(store, pipeline.name),
-            _where_to_look(resources, home, pipeline.publish.branch),
-        ]
-        console.print(Panel(Group(*parts), title=f"Pipeline {pipeline.name}", expand=False))
+        console.print("", models_table(store, pipeline.name, pipeline.training), "")
+        console.print(commits_table(store, pipeline.name), "")
+        console.print(_where_to_look(resources, home, pipeline.publish.branch), "")
+        console.print(_verdicts_table(store, pipeline.name), "")
+        for sentence in story(store, pipeline.name):
+            console.print(Text(sentence, "bold"))
+
+
+def _verdicts_table(store: Store, pipeline: str) -> Listing:
+    """A line a batch: its check, and the model that followed."""
+    listing = Listing(
+        right("batch"), "newest row (UTC)", right("rows"), "verdict", "model", title="Batches"
+    )
+    models = {model.sequence: model for model in store.find(ModelVersion, {"pipeline": pipeline})}
+    reports = {
+        report.sequence: report for report in store.find(DriftReport, {"pipeline": pipeline})
+    }
+    query = {"pipeline": pipeline, "sequence": NUMBERED}
+    for batch in store.find(Batch, query, oldest_by="sequence"):
+        model = models.get(batch.sequence or 0)
+        listing.add_row(
+            str(batch.sequence),
+            clock(batch.last_event_at) if batch.last_event_at else "",
+            f"{batch.rows:,}",
+            _verdict(reports.get(batch.sequence or 0)),
+            Text(f"v{model.version} {model.decision}", _STYLES[model.decision]) if model else "",
+        )
+    return listing
+
+
+_STYLES: Final = {"promoted": "green", "rejected": "yellow"}
+
+
+def story(store: Store, pipeline: str) -> tuple[str, str, str]:
+    """What happened, in three sentences: the calm, the newest promotion, the newest rejection."""
+    reports = {
+        report.sequence: report for report in store.find(DriftReport, {"pipeline": pipeline})
+    }
+    calm = sum(report.verdict == "no drift" for report in reports.values())
+    models = list(store.find(ModelVersion, {"pipeline": pipeline}, oldest_by="version"))
+    replaced = [model for model in models if _replaced(model)]
+    rejected = [model for model in models if model.decision == "rejected"]
+    champion = store.champion(pipeline)
+    in_force = f"v{champion.version} is the champion" if champion else "there is no champion"
+    return (
+        f"1. {calm} of {len(reports)} batches show no drift, so no model is trained for them.",
+        f"2. {_promotion(replaced[-1], reports, store)}"
+        if replaced
+        else "2. No model has replaced an earlier one.",
+        f"3. {_rejection(rejected[-1], reports, store)}: {in_force}."
+        if rejected
+        else f"3. No model was rejected: {in_force}.",
+    )
+
+
+def _replaced(model: ModelVersion) -> bool:
+    return model.decision == "promoted" and model.champion_version is not None
+
+
+def _promotion(model: ModelVersion, reports: dict[int, DriftReport], store: Store) -> str:
+    found = model.metrics.get("comparison") or {}
+    share = found.get("relative_difference")
+    than = ""
+    if share is not None:
+        side = "lower" if share < 0 else "higher"
+        than = f", whose error on the same rows is {percent(abs(share))} {side},"
+    return (
+        f"{_drifted(model, reports, store)}: model v{model.version}{than} replaces "
+        f"v{model.champion_version}."
+    )
+
+
+def _rejection(model: ModelVersion, reports: dict[int, DriftReport], store: Store) -> str:
+    return (
+        f"{_drifted(model, reports, store)}, and model v{model.version} is not good enough for "
+        "the gate, which rejects it"
+    )
+
+
+def _drifted(model: ModelVersion, reports: dict[int, DriftReport], store: Store) -> str:
+    report = reports.get(model.sequence)
+    most = moved_most(report, store) if report else None
+    what = f" most in {most}" if most else ""
+    return f"Batch {model.sequence} has changed{what}"
+
+
+def moved_most(report: DriftReport, store: Store) -> str:
+    """The cell that speaks loudest, with how it moved; by effect where p-values are equal."""
+    if report.details is None:
+        return ""
+    cells = [cell for cell in read_report(store, report).cells if cell.speaks]
+    if not cells:
+        return ""
+    most = min(cells, key=lambda cell: (max(cell.p or 0.0, SMALLEST_P), -cell.effect))
+    return f"{cell_title(most)} ({most.direction.partition(', ')[0]})"
 
 
 def _where_to_look(resources: Resources, home: Path, branch: str) -> Text:
     git = f"git -C {_from_here(resources.settings.model_repository or '')}"
     return Text.assemble(
-        ("Look at the models:  ", "bold"), f"{git} log --stat {branch}\n",
-        ("The newest metrics:  ", "bold"), f"{git} show {branch}:metrics.json\n",
-        ("The drift reports:   ", "bold"), f"{home / 'reports'}/batch-N.html\n",
-        ("The workers' logs:   ", "bold"), f"{home / 'logs'}",
+        ("The models:   ", "bold"), f"{git} log --stat {branch}\n",
+        ("The metrics:  ", "bold"), f"{git} show {branch}:metrics.json\n",
+        ("The reports:  ", "bold"), f"{home / 'reports'}/batch-N.html\n",
+        ("The logs:     ", "bold"), f"{home / 'logs'}",
+        overflow="fold",
     )  # fmt: skip
 
 
