@@ -7,7 +7,7 @@ and, for a misspelt key, the nearest known one.
 import difflib
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -414,11 +414,19 @@ def slots_between(schedule: "crontab | float", after: datetime, until: datetime,
         slots = until.timestamp() // schedule - after.timestamp() // schedule
         return min(max(int(slots), 0), most)
     for passed in range(most):
-        after, ahead, _ = schedule.remaining_delta(after)
-        after += ahead
+        after = next_slot(schedule, after)
         if after > until:
             return passed
     return most
+
+
+def next_slot(schedule: "crontab | float", after: datetime) -> datetime:
+    """The first slot of a schedule after a time, in UTC."""
+    if isinstance(schedule, float):
+        return datetime.fromtimestamp((after.timestamp() // schedule + 1) * schedule, UTC)
+    begin, ahead, _ = schedule.remaining_delta(after)
+    slot: datetime = begin + ahead
+    return slot
 
 
 def _require_column(role: str, name: str, columns: dict[str, Any]) -> None:

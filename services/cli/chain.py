@@ -19,6 +19,7 @@ from shared.outcome import Handling
 from shared.records import Batch, DeadLetter, Record, RetiredReference
 from shared.stage import Resources
 from shared.store import COLLECTIONS, Document
+from shared.wording import moment
 from shared.work import state_of
 
 State = Literal[
@@ -110,7 +111,7 @@ class Chain:
         first = self.begins[0]
         match first.event:
             case IngestionDue(slot=slot):
-                due = f"due {slot:%Y-%m-%d %H:%M:%S} UTC"
+                due = f"due {moment(slot, seconds=True)}"
                 return f"{first.record.source}, {due}" if isinstance(first.record, Batch) else due
             case RollbackRequested(model_version=version):
                 return f"a person wants v{version} back"
@@ -239,7 +240,7 @@ class _Assembly:
             case "waiting" if not self._store.is_settled(work["waiting_for"]):
                 return "waits", f"for {work['waiting_for']}"
             case "later":
-                return "tried later", f"at {work['next_attempt_at']:%Y-%m-%d %H:%M:%S} UTC, {after}"
+                return "tried later", f"at {moment(work['next_attempt_at'], seconds=True)}, {after}"
         return "queued" if self._is_queued(work["_id"]) else "left", after
 
     def _whereabouts(self, effect: str) -> State:

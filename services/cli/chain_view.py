@@ -12,6 +12,7 @@ from services.cli.journal import line
 from services.cli.view import STAGE_STYLES
 from services.notifier.message import printable
 from shared.records import Batch, ChunkCounts, Record
+from shared.wording import clock, moment
 
 NO_BREAK: Final = "\u00a0"
 
@@ -32,7 +33,7 @@ def chain_tree(chain: Chain) -> Tree:
     at = chain.begins[0].at
     heading = Text.assemble(
         ("Trace ", "bold"), (chain.trace_id, "bold"), f"  pipeline {printable(chain.pipeline)}\n",
-        f"{at:%Y-%m-%d %H:%M:%S} UTC: {printable(chain.origin)}",
+        f"{moment(at, seconds=True)}: {printable(chain.origin)}",
     )  # fmt: skip
     tree = Tree(heading, guide_style="dim")
     _hang(tree, chain.begins, at.date())
@@ -47,7 +48,7 @@ def _hang(tree: Tree, steps: list[Step], day: date) -> None:
 
 def _lines(step: Step, day: date) -> list[Text]:
     event = step.event.event_id[:8] if step.event else ""
-    at = f"{step.at:%H:%M:%S}" if step.at.date() == day else f"{step.at:%Y-%m-%d %H:%M:%S}"
+    at = f"{step.at:%H:%M:%S}" if step.at.date() == day else clock(step.at, seconds=True)
     heading = Text.assemble(
         (f"{at}  ", "dim"),
         (step.stage, f"bold {STAGE_STYLES.get(step.stage, '')}"),

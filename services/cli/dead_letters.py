@@ -1,11 +1,18 @@
 """Dead letters: what they say, and how they are sent again or dismissed."""
 
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
 from services.notifier.message import printable
 from shared.events import parse_event
 from shared.failures import WillNotPass
 from shared.records import DeadLetter
 from shared.stage import Resources
 from shared.store import Store
+from shared.wording import moment
 
 
 def open_letters(store: Store) -> list[DeadLetter]:
@@ -57,12 +64,16 @@ def dismiss(store: Store, letter: DeadLetter) -> None:
         raise WillNotPass(f"{letter.id} was {letter.state} before")
 
 
-def in_words(letters: list[DeadLetter]) -> str:
+def in_words(letters: list[DeadLetter]) -> Group:
     """The letters, each with its id on a line of its own, to be copied whole."""
     if not letters:
-        return "no dead letters"
-    return "\n".join(
-        f"{letter.id}\n  {letter.recorded_at:%Y-%m-%d %H:%M:%S} UTC, pipeline {letter.pipeline}, "
-        f"{letter.kind}, tries: {letter.attempts}\n  {printable(letter.reason)}"
-        for letter in letters
-    )
+        return Group(Text("no dead letters"))
+    return Group(*(part for letter in letters for part in _lines(letter)))
+
+
+def _lines(letter: DeadLetter) -> Iterator[RenderableType]:
+    yield Text(letter.id, overflow="fold")
+    at = moment(letter.recorded_at, seconds=True)
+    facts = f"{at}, pipeline {letter.pipeline}, {letter.kind}, tries: {letter.attempts}"
+    for text in (facts, printable(letter.reason)):
+        yield Padding(Text(text, overflow="fold"), (0, 0, 0, 2))

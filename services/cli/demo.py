@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -29,8 +30,10 @@ _MARKER: Final = ".trimtab-demo"
 _HOUR_SECONDS: Final = 60.0
 """An hour of the feed that has not gone all the way round by then is stuck."""
 _POLL_SECONDS: Final = 0.1
+_KEEP_SECONDS: Final = 1.0
 _READINGS_WITHOUT_NEWS: Final = 2
 SIMULATED_HISTORY: Final = ("simulate", "--manual", "--hours", "7", "--drift-at", "5")
+"""Five ordinary hours, and two of winter."""
 
 
 class DemoFailed(Exception):
@@ -44,6 +47,8 @@ class Demo:
     home: Path
     pipeline_file: Path
     feed_arguments: tuple[str, ...]
+    keep: bool = False
+    """Whether the system goes on running afterwards, until Ctrl-C."""
 
     def run(self, view: LiveView, summarise: Callable[[Resources, Path], None]) -> None:
         """Start the system in a fresh folder, play every hour, summarise, and stop it.
@@ -71,6 +76,8 @@ class Demo:
                 view.going_on({})
                 write_reports(resources, self.home / "reports")
                 summarise(resources, self.home)
+            if self.keep:
+                _keep(system, self.home, view)
 
     @property
     def pipeline_name(self) -> str:
@@ -157,6 +164,23 @@ class Player:
             if isinstance(record, DeadLetter):
                 raise DemoFailed(f"{record.stage} gave up on {record.kind}: {record.reason}")
         self._view.going_on(activities(self._resources.work.all()))
+
+
+def _keep(system: System, home: Path, view: LiveView) -> None:
+    """Leave the system running until Ctrl-C.
+
+    Raises:
+        StartFailed: a part has ended by itself.
+    """
+    view.console.print(
+        f"\nThe system is still running. Look at it from another terminal: trimtab status --home "
+        f"{home}\nStop it with Ctrl-C.",
+        highlight=False,
+    )
+    with suppress(KeyboardInterrupt):
+        while True:
+            system.require_running()
+            time.sleep(_KEEP_SECONDS)
 
 
 def make_fresh(home: Path) -> None:

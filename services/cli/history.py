@@ -51,8 +51,8 @@ def history(
                 }
             )
             return
-        console.print(batches_table(resources.store, name, limit))
-        console.print(references_table(resources.store, name, limit))
+        batches = batches_table(resources.store, name, limit)
+        console.print(batches, "", references_table(resources.store, name, limit))
 
 
 @history_app.command()

@@ -15,6 +15,7 @@ from shared.records import (
     Reference,
 )
 from shared.store import Store
+from shared.wording import moment, p_equals, probability
 
 _FOLLOWED: Final[tuple[type[Record], ...]] = (
     Batch,
@@ -29,7 +30,6 @@ _OVERLAP: Final = timedelta(seconds=10)
 """Records are seen a little after their time; looking back this far finds all of them."""
 _RESOLUTION: Final = timedelta(milliseconds=1)
 """The store cuts times to it, so a query also finds records from just before its time."""
-_SMALLEST_P: Final = 1e-16
 
 _ACTIVITIES: Final = {
     "IngestionDue": "reads the source",
@@ -129,7 +129,7 @@ def line(record: Record) -> Line | None:
 def _batch(batch: Batch) -> Line | None:
     if batch.sequence is None:
         return None
-    hour = f", {batch.last_event_at:%Y-%m-%d %H:%M} UTC" if batch.last_event_at else ""
+    hour = f", {moment(batch.last_event_at)}" if batch.last_event_at else ""
     beside = "".join(f", {words}" for words in batch.beside_new_rows())
     late = f", {batch.labelled_rows:,} late targets" if batch.labelled_rows else ""
     return Line("ingest", f"batch {batch.sequence}: {batch.rows:,} new rows{late}{beside}{hour}")
@@ -141,9 +141,9 @@ def _report(report: DriftReport) -> Line:
 
 
 def decision(report: DriftReport) -> str:
-    """What decided, and the verdict: 'p 3.2e-8 ≤ 0.00025: drift'."""
+    """The verdict and what decided it: 'drift: p = 3.2e-8, threshold 0.00025'."""
     figures = _deciding_figures(report)
-    return f"{figures}: {report.verdict}" if figures else report.verdict
+    return f"{report.verdict}: {figures}" if figures else report.verdict
 
 
 def remark(report: DriftReport) -> str:
@@ -153,21 +153,19 @@ def remark(report: DriftReport) -> str:
 
 
 def _deciding_figures(report: DriftReport) -> str:
+    found, threshold = deciding_pair(report)
     if report.p is not None:
-        sign = "≤" if report.p <= report.threshold else ">"
-        return f"p {_probability(report.p)} {sign} {_probability(report.threshold)}"
+        return f"{p_equals(report.p)}, threshold {threshold}"
+    return f"score {found}, threshold {threshold}" if found else ""
+
+
+def deciding_pair(report: DriftReport) -> tuple[str, str]:
+    """The p-value or the drift score, and its threshold; empty where nothing was compared."""
+    if report.p is not None:
+        return probability(report.p), probability(report.threshold)
     if report.drift_score is None:
-        return ""
-    score, threshold = f"drift score {report.drift_score:.3f}", f"{report.threshold:g}"
-    if report.policy == "columns":  # a share of columns, which the threshold belongs to
-        sign = "≥" if report.drift_score >= report.threshold else "<"
-    else:
-        sign = ">" if report.drift_score > report.threshold else "≤"
-    return f"{score} {sign} {threshold}"
-
-
-def _probability(p: float) -> str:
-    return "< 1e-16" if p < _SMALLEST_P else f"{p:.2g}".replace("e-0", "e-")
+        return "", ""
+    return f"{report.drift_score:.3f}", f"{report.threshold:g}"
 
 
 def _model(model: ModelVersion) -> Line:

@@ -16,6 +16,7 @@ from services.cli.terminal import (
     DEFAULT_HOME,
     AsJson,
     Home,
+    NoWait,
     PipelineName,
     choose_pipeline,
     connect,
@@ -34,9 +35,7 @@ NO_VERDICT = 4
 _IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
-    help="Trimtab: keeps deployed models true to the data they serve.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 reference_app = typer.Typer(help="The rows that batches are compared with.", no_args_is_help=True)
@@ -48,10 +47,38 @@ app.add_typer(letters_app, name="dead-letters")
 app.add_typer(history_app, name="history")
 app.add_typer(models_app, name="models")
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"trimtab {version('trimtab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def trimtab(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Trimtab: keeps deployed models true to the data they serve.
+
+    Begin with `trimtab up --wait`, then `trimtab status`. `trimtab COMMAND --help` explains a
+    command. `trimtab --install-completion` lets the shell complete what you type.
+    """
+
+
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 ReferenceFile = Annotated[
     Path, typer.Argument(help="CSV, JSON (each also .gz) or Parquet.", show_default=False)
+]
+TableFile = Annotated[
+    Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.", show_default=False)
 ]
 PipelineFile = Annotated[
     Path | None,
@@ -76,16 +103,22 @@ def demo(
     pipeline: Annotated[Path, typer.Option(help="The pipeline's file.")] = Path(
         "pipelines/air_quality.yaml"
     ),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the system running afterwards, until Ctrl-C.")
+    ] = False,
     home: Home = Path(".trimtab/demo"),
 ) -> None:
-    """Play a short history through the whole system, and summarise what it did."""
+    """Play a short history through the whole system, and summarise what it did.
+
+    Ordinary hours come first. Then winter begins, and a better model replaces the first one.
+    """
     from services.cli.demo import SIMULATED_HISTORY, Demo, DemoFailed
     from services.cli.summary import demo_summary
     from services.cli.view import LiveView
 
     feed = ("replay", str(replay.resolve()), "--manual") if replay else SIMULATED_HISTORY
     try:
-        Demo(home, pipeline, feed).run(
+        Demo(home, pipeline, feed, keep=keep).run(
             LiveView(console), lambda resources, home: demo_summary(console, resources, home)
         )
     except DemoFailed as error:
@@ -187,63 +220,91 @@ def profile(
 
 @app.command()
 def ingest(
-    file: Annotated[Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.")],
+    file: TableFile,
     pipeline: PipelineName = None,
+    no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Take in a file's new rows as a batch, which is then checked like any other."""
-    _take_in(file, pipeline, home, as_json, as_reference=False)
+    """Take in a file's new rows as a batch, wait for its check, and tell what came of it.
+
+    Exits with 0 if the batch is checked (drift or not), 1 if the file is refused or a stage gave
+    up, and 5 if the batch is stored but not done within 300 s, or no worker is running.
+    """
+    _take_in(file, pipeline, home, no_wait, as_json, as_reference=False)
 
 
 @reference_app.command("set")
 def set_reference(
-    file: Annotated[Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.")],
+    file: TableFile,
     pipeline: PipelineName = None,
+    no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Make a file the reference: a model is trained on it and becomes the champion."""
-    _take_in(file, pipeline, home, as_json, as_reference=True)
+    """Make a file the reference: a model is trained on it and becomes the champion.
+
+    Waits for the model and its commit. Exits with 0 if the model is promoted, 1 if there is no new
+    reference (the file is refused, the model is rejected, or a stage gave up), and 5 if the file is
+    stored but not done within 300 s, or no worker is running.
+    """
+    _take_in(file, pipeline, home, no_wait, as_json, as_reference=True)
 
 
 def _take_in(
-    file: Path, pipeline: str | None, home: Path, as_json: bool, *, as_reference: bool
+    file: Path,
+    pipeline: str | None,
+    home: Path,
+    no_wait: bool,
+    as_json: bool,
+    *,
+    as_reference: bool,
 ) -> None:
     from services.cli.ingestion import take_in_file
+    from services.cli.intake import Intake, follow, in_words
+    from services.cli.waiting import LONGEST_WAIT_SECONDS, NOT_DONE
 
     with connect(home) as resources:
         name = choose_pipeline(resources.pipelines, pipeline)
         batch = take_in_file(file, resources, name, as_reference=as_reference)
-        if as_json:
-            print_json(batch.model_dump(mode="json"))
-            return
-        if batch.sequence is None:
-            console.print(f"nothing new: all {batch.rows_received:,} rows were taken in before")
-        else:
-            console.print(
-                f"batch {batch.sequence}: {batch.rows:,} new rows of {batch.rows_received:,}"
-            )
-            if batch.labelled_rows:
-                console.print(f"  {batch.labelled_rows:,} targets of rows taken in before")
-        for reason, rows in batch.set_aside.reasons.items():
-            console.print(f"  {rows:,} set aside: {reason}", markup=False)
+        intake = Intake(batch)
+        if batch.sequence and not no_wait:
+            with console.status(f"batch {batch.sequence} is taken in; its check is under way"):
+                intake = follow(batch, resources, LONGEST_WAIT_SECONDS)
+    if as_json:
+        print_json(intake.as_json())
+    else:
+        for line in in_words(intake):
+            console.print(line, markup=False, highlight=False)
+    if intake.pending:
+        raise typer.Exit(NOT_DONE)
+    if not (no_wait or intake.is_reached):
+        raise typer.Exit(1)
 
 
 @app.command()
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """Who is alive, what waits, what each pipeline came to. Exits with 1 if something is wrong."""
-    from services.cli.status import print_status
-    from services.cli.status import status as state_of
+    """Who is alive, what waits, and how each pipeline's data and model are.
 
-    with connect(home) as resources:
-        state = state_of(resources)
+    Exits with 0 if everything works, 4 if everything works and a pipeline needs a person's look
+    (open drift, a worse champion, rejected models, missing targets, missed readings), and 1 if
+    something is wrong.
+    """
+    from services.cli.embedded.addresses import NotStarted
+    from services.cli.status import state_without_system
+    from services.cli.status import status as state_of
+    from services.cli.status_view import print_status
+
+    try:
+        with connect(home) as resources:
+            state = state_of(resources)
+    except NotStarted as error:
+        state = state_without_system(str(error))
     if as_json:
         print_json(state)
     else:
         print_status(console, state)
-    if not state["healthy"]:
-        raise typer.Exit(1)
+    raise typer.Exit(state["exit_code"])
 
 
 @app.command("exporter")
@@ -359,7 +420,7 @@ def list_letters(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     if as_json:
         print_json([letter.model_dump(mode="json") for letter in letters])
     else:
-        console.print(in_words(letters), markup=False, highlight=False, soft_wrap=True)
+        console.print(in_words(letters))
 
 
 @letters_app.command("show")

@@ -1,11 +1,13 @@
 """Two model versions side by side: on the same rows where both were judged on some."""
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from services.publisher.model_card import METRICS
 from shared.records import ModelVersion
 from shared.store import Store
+from shared.wording import moment
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,15 @@ def _held_out(model: ModelVersion) -> int:
 
 
 def _rows_of(model: ModelVersion) -> str:
-    held_out = model.metrics.get("held_out") or {}
-    ends = [held_out[end] for end in ("first_event_at", "last_event_at") if held_out.get(end)]
-    span = f", {' to '.join(ends)}" if ends else ""
-    return f"the {_held_out(model):,} rows held out for v{model.version}{span}"
+    span = event_span(model.metrics.get("held_out") or {})
+    said = f", {span}" if span else ""
+    return f"the {_held_out(model):,} rows held out for v{model.version}{said}"
+
+
+def event_span(part: dict[str, Any]) -> str:
+    """The event times of some rows: '2026-01-01 00:00 UTC to 2026-01-02 00:00 UTC'."""
+    ends = (part.get(end) for end in ("first_event_at", "last_event_at"))
+    return " to ".join(moment(datetime.fromisoformat(end)) for end in ends if end)
 
 
 def _segments(model: ModelVersion, role: str) -> dict[str, tuple[int, dict[str, Any]]]:

@@ -10,6 +10,7 @@ from services.cli.terminal import (
     AsJson,
     Home,
     Limit,
+    NoWait,
     PipelineName,
     choose_pipeline,
     connect,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 NOT_THE_SAME: Final = 1
 """The exit code of `models reproduce` when the bytes differ."""
-_LONGEST_WAIT: Final = 300.0
 
 models_app = typer.Typer()
 Version = Annotated[
@@ -58,8 +58,8 @@ def models(
             print_json([version.model_dump(mode="json") for version in versions])
             return
         training = resources.pipelines[name].training
-        console.print(models_table(resources.store, name, training, limit))
-        console.print(commits_table(resources.store, name))
+        versions_made = models_table(resources.store, name, training, limit)
+        console.print(versions_made, "", commits_table(resources.store, name))
 
 
 @models_app.command()
@@ -151,9 +151,9 @@ def reproduce(
         print_json(asdict(made) | {"same": made.same})
     else:
         verdict = "the same bytes" if made.same else "other bytes"
-        console.print(f"v{version} of {name} trained again: {verdict}", markup=False)
-        console.print(f"  recorded SHA-256 {made.expected_sha256}", soft_wrap=True)
-        console.print(f"  now      SHA-256 {made.sha256}", soft_wrap=True)
+        console.print(f"v{version} of {name} trained again: {verdict} (SHA-256)", markup=False)
+        console.print(f"  recorded  {made.expected_sha256}")
+        console.print(f"  now       {made.sha256}")
         for library, (then, now) in made.different_versions.items():
             console.print(f"  {library}: {then} then, {now} now", markup=False, highlight=False)
     if not made.same:
@@ -163,26 +163,30 @@ def reproduce(
 def rollback(
     version: Version,
     pipeline: PipelineName = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return when it is stored, not when it is done.")
-    ] = False,
+    no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Make an earlier champion the champion again, with its files and its reference."""
+    """Make an earlier champion the champion again, with its files and its reference.
+
+    Exits with 5 if it is stored but not done within 300 s, or no worker is running.
+    """
     from dataclasses import asdict
 
     from services.cli.rollback import in_words, roll_back
+    from services.cli.waiting import LONGEST_WAIT_SECONDS, NOT_DONE
 
     with connect(home) as resources:
         name = choose_pipeline(resources.pipelines, pipeline)
         with console.status(f"rolling back to v{version}"):
-            seconds = 0.0 if no_wait else _LONGEST_WAIT
+            seconds = 0.0 if no_wait else LONGEST_WAIT_SECONDS
             reached = roll_back(resources, name, version, wait_seconds=seconds)
     if as_json:
         print_json(asdict(reached))
     else:
         console.print(in_words(reached), markup=False, highlight=False, soft_wrap=True)
+    if reached.state in ("stored", "under way") and not no_wait:
+        raise typer.Exit(NOT_DONE)
 
 
 def _find(store: "Store", pipeline: str, version: int) -> "ModelVersion":

@@ -1,17 +1,20 @@
 """Model versions on the terminal: the list, one of them whole, two side by side."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.model_comparison import Comparison, Pair
+from services.cli.listing import Listing, right
+from services.cli.model_comparison import Comparison, Pair, event_span
 from services.publisher.model_card import METRICS
 from shared.records import ModelVersion, Publication
 from shared.store import Store
 from shared.training import Training
+from shared.wording import NO_FIGURE, change, moment, percent
 
 _BESIDE: Final = {"regression": "r2_score", "classification": "accuracy"}
 """Task -> the metric that is listed beside the deciding one."""
@@ -34,33 +37,36 @@ def state_of(model: ModelVersion, champion: ModelVersion | None) -> str:
     return f"{state}, restores v{model.restores}" if model.restores else state
 
 
-def models_table(store: Store, pipeline: str, training: Training, limit: int = 0) -> Table:
+def models_table(store: Store, pipeline: str, training: Training, limit: int = 0) -> Listing:
     """Each version with its metrics and the champion's on the same rows, its state and why."""
     deciding = training.deciding_metric
     metrics = list(dict.fromkeys((deciding, _BESIDE[training.task])))
-    table = Table(
-        title="Models (in brackets the champion of the time on the same rows)",
-        title_justify="left",
+    listing = Listing(
+        "model",
+        right("after\nbatch"),
+        "state",
+        *(right(_SHORT[metric]) for metric in metrics),
+        right("rows trained\n/ judged"),
+        title="Models (in brackets: the champion of the time on the same rows)",
+        empty="No models yet. The first batches make the first one, or `trimtab reference set "
+        "FILE`.",
     )
-    table.add_column("model", justify="right", no_wrap=True)
-    table.add_column("after\nbatch", justify="right", no_wrap=True)
-    for metric in metrics:
-        table.add_column(_SHORT[metric], justify="right")
-    table.add_column("rows trained\n/ judged", justify="right")
-    table.add_column("state, and why", min_width=22)
     champion = store.champion(pipeline)
     newest_first = list(
         store.find(ModelVersion, {"pipeline": pipeline}, newest_by="version", limit=limit)
     )
     for model in reversed(newest_first):
-        table.add_row(
+        state = state_of(model, champion)
+        restored = f"It restores v{model.restores}: " if model.restores else ""
+        listing.add_row(
             f"v{model.version}",
             str(model.sequence),
+            Text(state.partition(",")[0], _styled(state)[1]),
             *_figures(model, metrics),
             _rows(model),
-            Text.assemble(_styled(state_of(model, champion)), (f"\n{model.reason}", "dim")),
+            notes=(Text(f"{restored}{model.reason}", "dim"),),
         )
-    return table
+    return listing
 
 
 def _styled(state: str) -> tuple[str, str]:
@@ -82,11 +88,11 @@ def _rows(model: ModelVersion) -> str:
 
 def number(value: float | None) -> str:
     """Three decimals; a dash for none."""
-    return "–" if value is None else f"{value:.3f}"
+    return NO_FIGURE if value is None else f"{value:.3f}"
 
 
 def _figure(metric: str, value: float | None) -> str:
-    return f"{value:.1%}" if metric == "mape" and value is not None else number(value)
+    return percent(value) if metric == "mape" else number(value)
 
 
 def model_sheet(model: ModelVersion, state: str, publication: Publication | None) -> Group:
@@ -117,7 +123,7 @@ def _facts(facts: Iterable[tuple[str, str]]) -> Table:
 def _facts_of(model: ModelVersion, publication: Publication | None) -> Iterator[tuple[str, str]]:
     metrics = model.metrics
     yield "after batch", str(model.sequence)
-    yield "recorded", f"{model.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield "recorded", moment(model.recorded_at, seconds=True)
     if model.champion_version:
         yield "champion then", f"v{model.champion_version}"
     yield "rows trained / judged", _rows(model)
@@ -131,14 +137,15 @@ def _facts_of(model: ModelVersion, publication: Publication | None) -> Iterator[
     if search := metrics.get("search"):
         yield "search", f"{search['tried']} of {search['of']} tried in {search['seconds']:.1f} s"
     if trained_at := metrics.get("trained_at"):
-        yield "trained", f"{trained_at}, fit in {metrics['fit_seconds']:.1f} s"
+        at = moment(datetime.fromisoformat(trained_at), seconds=True)
+        yield "trained", f"{at}, fit in {metrics['fit_seconds']:.1f} s"
     yield "model", f"{model.model_bytes:,} bytes, SHA-256 {model.model}"
     yield "commit", _commit(model, publication)
 
 
 def _span(part: dict[str, Any]) -> str:
-    ends = [part[end] for end in ("first_event_at", "last_event_at") if part.get(end)]
-    return f", {' to '.join(ends)}" if ends else ""
+    span = event_span(part)
+    return f", {span}" if span else ""
 
 
 def _commit(model: ModelVersion, publication: Publication | None) -> str:
@@ -148,7 +155,7 @@ def _commit(model: ModelVersion, publication: Publication | None) -> str:
     return "not published yet" if model.decision == "promoted" else "none: it was rejected"
 
 
-def _metrics_table(model: ModelVersion) -> Table:
+def _metrics_table(model: ModelVersion) -> Group:
     """The model, the champion that it was judged against and the baseline, on the same rows."""
     metrics = model.metrics
     columns = {f"v{model.version}": metrics}
@@ -156,18 +163,15 @@ def _metrics_table(model: ModelVersion) -> Table:
         columns[f"champion v{champion['version']}"] = champion
     if baseline := metrics.get("baseline"):
         columns["baseline"] = baseline
-    table = Table("on the held-out rows")
-    for name in columns:
-        table.add_column(name, justify="right")
+    listing = Listing("on the held-out rows", *map(right, columns))
     for key, name in METRICS.items():
         if key in metrics:
             deciding = " (decides)" if key == metrics.get("deciding_metric") else ""
-            table.add_row(
+            listing.add_row(
                 name + deciding, *(_figure(key, figures.get(key)) for figures in columns.values())
             )
-    if baseline:
-        table.caption = f"The baseline says the {baseline['kind']}."
-    return table
+    says = f"The baseline says the {baseline['kind']}." if baseline else ""
+    return Group(listing, *([Text(says, "dim")] if says else []))
 
 
 def _comparison_line(model: ModelVersion) -> Text | None:
@@ -176,55 +180,54 @@ def _comparison_line(model: ModelVersion) -> Text | None:
         return None
     low, high = found["relative_interval"]
     return Text(
-        f"Difference to the champion: {found['relative_difference']:+.1%}, "
-        f"{found['confidence']:.0%} interval {low:+.1%} to {high:+.1%} "
+        f"Difference to the champion: {change(found['relative_difference'])}, "
+        f"{percent(found['confidence'])} interval {change(low)} to {change(high)} "
         f"({found['rows']:,} rows in {found['groups']:,} groups)"
     )
 
 
-def _guards_table(model: ModelVersion) -> Table | None:
+def _guards_table(model: ModelVersion) -> Listing | None:
     gate = model.metrics.get("gate")
     if not gate:
         return None
-    table = Table("the gate asks", "holds", "found", title=f"Policy {gate['policy']}")
+    listing = Listing("the gate asks", "holds", title=f"Policy {gate['policy']}")
     for guard in gate["guards"]:
         holds = Text("yes", "green") if guard["passed"] else Text("no", "bold red")
-        table.add_row(guard["name"], holds, Text(guard["finding"]))
-    return table
+        listing.add_row(guard["name"], holds, notes=(Text(guard["finding"], "dim"),))
+    return listing
 
 
-def _segments_table(model: ModelVersion) -> Table | None:
+def _segments_table(model: ModelVersion) -> Listing | None:
     segments = model.metrics.get("segments")
     if not segments:
         return None
     metric = model.metrics["deciding_metric"]
-    table = Table(f"{METRICS[metric]} by {model.metrics['segment_column']}")
-    for heading in ("rows", "groups", f"v{model.version}", "champion", "baseline", "change"):
-        table.add_column(heading, justify="right")
+    listing = Listing(
+        f"{METRICS[metric]} by {model.metrics['segment_column']}",
+        *map(right, ("rows", "groups", f"v{model.version}", "champion", "baseline", "change")),
+    )
     for each in segments:
-        change = each["relative_difference"]
-        table.add_row(
-            Text(str(each["segment"])),
+        listing.add_row(
+            str(each["segment"]),
             f"{each['rows']:,}{' (few)' if each['few'] else ''}",
             f"{each['groups']:,}",
             *(number((each[who] or {}).get(metric)) for who in _JUDGED),
-            "–" if change is None else f"{change:+.1%}",
+            change(each["relative_difference"]),
         )
-    return table
+    return listing
 
 
 _JUDGED: Final = ("challenger", "champion", "baseline")
 
 
-def _candidates_table(model: ModelVersion) -> Table | None:
+def _candidates_table(model: ModelVersion) -> Listing | None:
     candidates = (model.metrics.get("window") or {}).get("candidates")
     if not candidates:
         return None
-    table = Table("window tried", "chosen")
-    table.add_column("error on later rows", justify="right")
+    listing = Listing("window tried", "chosen", right("error on later rows"))
     for each in candidates:
-        table.add_row(each["window"], "yes" if each["chosen"] else "", number(each["error"]))
-    return table
+        listing.add_row(each["window"], "yes" if each["chosen"] else "", number(each["error"]))
+    return listing
 
 
 def _importance(model: ModelVersion) -> Text | None:
@@ -232,7 +235,7 @@ def _importance(model: ModelVersion) -> Text | None:
     if not importance:
         return None
     ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
-    return Text("Looks at " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
+    return Text("Looks at " + ", ".join(f"{name} {percent(share)}" for name, share in ranked))
 
 
 def comparison_sheet(found: Comparison) -> Group:
@@ -261,29 +264,26 @@ def _pairs_table(
     pairs: list[Pair],
     names: dict[str, str],
     rows: list[tuple[int | None, int | None]] | None = None,
-) -> Table:
-    table = Table(heading)
-    for column in (f"v{found.first}", f"v{found.second}", "difference", "in %"):
-        table.add_column(column, justify="right")
-    if rows:
-        table.add_column("rows", justify="right")
+) -> Listing:
+    figures = (f"v{found.first}", f"v{found.second}", "difference", "in %")
+    listing = Listing(heading, *map(right, figures), *([right("rows")] if rows else []))
     for position, pair in enumerate(pairs):
         counted = [_counts(rows[position])] if rows else []
-        table.add_row(Text(names.get(pair.name, pair.name)), *_pair(pair), *counted)
-    return table
+        listing.add_row(names.get(pair.name, pair.name), *_pair(pair), *counted)
+    return listing
 
 
 def _pair(pair: Pair) -> tuple[str, str, str, str]:
     difference = pair.difference
-    change = difference / abs(pair.first) if difference is not None and pair.first else None
+    relative = difference / abs(pair.first) if difference is not None and pair.first else None
     return (
         _figure(pair.name, pair.first),
         _figure(pair.name, pair.second),
-        "–" if difference is None else f"{difference:+.3f}",
-        "–" if change is None else f"{change:+.1%}",
+        NO_FIGURE if difference is None else f"{difference:+.3f}",
+        change(relative),
     )
 
 
 def _counts(rows: tuple[int | None, int | None]) -> str:
-    shown = ["–" if count is None else f"{count:,}" for count in rows]
+    shown = [NO_FIGURE if count is None else f"{count:,}" for count in rows]
     return shown[0] if shown[0] == shown[1] else " / ".join(shown)

@@ -1,10 +1,10 @@
 """`trimtab rollback`: an earlier champion asked for, durably, and the wait for its commit."""
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from services.cli.waiting import wait_until_settled
 from services.trainer.rollback import is_in_force, original_of
 from shared.events import RollbackRequested, Stage, effect_id, first_event_fields
 from shared.failures import WillNotPass
@@ -16,7 +16,6 @@ from shared.store import Store
 State = Literal["done", "stored", "under way", "in force before"]
 
 _FOLLOWED: Final[frozenset[Stage]] = frozenset({"trainer", "drift", "publisher"})
-_POLL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,9 @@ def roll_back(
         champion_version=champion.version,
     )
     _request(event, resources)
-    finished = _wait(event, resources, wait_seconds)
+    pending = wait_until_settled([("trainer", event)], resources, _FOLLOWED, wait_seconds)
     restored = store.get(ModelVersion, effect_id("trainer", event.event_id))
-    if finished:
+    if pending is None:
         _require_not_given_up(event.trace_id, store)
         return _reached(store, original, restored, "done")
     return _reached(store, original, restored, "under way" if _workers_run(resources) else "stored")
@@ -92,16 +91,6 @@ def _request(event: RollbackRequested, resources: Resources) -> None:
     )
     with suppress(*BROKER_ERRORS):  # the sweep will send it
         resources.broker.send(event)
-
-
-def _wait(event: RollbackRequested, resources: Resources, seconds: float) -> bool:
-    """Whether all that follows from the event is done; waits for it while the workers run."""
-    deadline = time.monotonic() + seconds
-    while resources.store.first_unsettled("trainer", event, _FOLLOWED):
-        if time.monotonic() >= deadline or not _workers_run(resources):
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
 
 
 def _workers_run(resources: Resources) -> bool:

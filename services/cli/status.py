@@ -1,17 +1,14 @@
-"""The state of a running system: who is alive, what waits, what each pipeline came to."""
+"""The state of a running system: who is alive, what waits, how each pipeline and its model are."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from services.cli.journal import decision
+from services.cli.journal import decision, remark
+from services.cli.pipeline_health import pipeline_health
 from services.ingest.waiting import waiting_files
 from shared.events import Stage
-from shared.records import Batch, DriftReport, TargetsAwaited
+from shared.records import Batch, DriftReport
 from shared.stage import Resources
 from shared.status import (
     Part,
@@ -26,15 +23,23 @@ from shared.status import (
 from shared.store import NUMBERED
 from shared.sweep import MISSED_SWEEPS
 
+WRONG: Final = 1
+"""The exit code when something is wrong."""
+NEEDS_A_LOOK: Final = 4
+"""The exit code when everything works, and something of a pipeline needs a person's look."""
 _WORKERS_SHOWN: Final = timedelta(days=1)
 """A worker that was last seen before that was taken away, or has another name now."""
 
 
 def status(resources: Resources) -> dict[str, Any]:
-    """The state as plain JSON types. `problems` says what is wrong; with none it is `healthy`."""
+    """The state as plain JSON types.
+
+    `problems` says what is wrong; with none it is `healthy`. `attention` says what works and
+    needs a person's look. `exit_code` is that of the command.
+    """
     alive = parts(resources.broker, resources.settings.sweep_seconds)
     known, unreadable = unfinished(resources)
-    state = {
+    state: dict[str, Any] = {
         "parts": {name: _part(part) for name, part in alive.items()},
         "queues": _queues(resources, known),
         "unreadable": unreadable,
@@ -44,7 +49,23 @@ def status(resources: Resources) -> dict[str, Any]:
         "pipelines": {name: _pipeline(resources, name) for name in resources.pipelines},
     }
     problems = list(_problems(state, resources))
-    return {"healthy": not problems, "problems": problems, **state}
+    attention = [
+        f"{name}: {sentence}"
+        for name, pipeline in state["pipelines"].items()
+        for sentence in pipeline["attention"]
+    ]
+    return {
+        "healthy": not problems,
+        "exit_code": WRONG if problems else NEEDS_A_LOOK if attention else 0,
+        "problems": problems,
+        "attention": attention,
+        **state,
+    }
+
+
+def state_without_system(why: str) -> dict[str, Any]:
+    """The same where nothing was ever started."""
+    return {"healthy": False, "exit_code": WRONG, "problems": [why], "attention": []}
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -87,19 +108,19 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
     for name, part in state["parts"].items():
         if not part["alive"]:
             seen = part["seconds_ago"]
-            last = "no sign of life so far" if seen is None else f"silent for {_duration(seen)}"
+            last = "no sign of life so far" if seen is None else f"silent for {duration(seen)}"
             yield f"{name}: {last}"
     longest = resources.settings.task_time_limit_seconds
     for stage, queue in state["queues"].items():
         if (queue["oldest_seconds"] or 0) > longest:
-            age = _duration(queue["oldest_seconds"])
+            age = duration(queue["oldest_seconds"])
             yield (
                 f"{stage}: its oldest event has waited for {age}, longer than one task may take "
-                f"(TASK_TIME_LIMIT_SECONDS, {_duration(longest)})"
+                f"(TASK_TIME_LIMIT_SECONDS, {duration(longest)})"
             )
     unsent = state["unsent"]
     if (unsent["oldest_seconds"] or 0) > MISSED_SWEEPS * resources.settings.sweep_seconds:
-        age = _duration(unsent["oldest_seconds"])
+        age = duration(unsent["oldest_seconds"])
         yield f"events of {unsent['records']} records are not sent, the oldest for {age}"
     if unreadable := state["unreadable"]:
         yield f"events of {unreadable} records cannot be read; the workers' logs say which"
@@ -117,7 +138,6 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
     report = store.newest(DriftReport, {"pipeline": name}, "sequence")
     champion = store.champion(name)
     reference = store.reference(name)
-    awaited = store.targets_awaited(name)
     return {
         "batch": batch.sequence if batch else None,
         "batch_at": batch.recorded_at.isoformat() if batch else None,
@@ -127,80 +147,19 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
         "drift_score": report.drift_score if report else None,
         "decision": decision(report) if report else None,
         "reason": report.reason if report else None,
+        "remark": remark(report) if report else "",
         "reference": reference.version if reference else None,
         "champion": champion.version if champion else None,
         "files_waiting": {
             mark: file.model_dump(mode="json") for mark, file in waiting_files(name, store).items()
         },
-        "awaited": awaited.model_dump(mode="json") if awaited else None,
+        **pipeline_health(resources.pipelines[name], store, datetime.now(UTC)).as_json(),
     }
 
 
-def print_status(console: Console, state: dict[str, Any]) -> None:
-    """The state as tables, and what is wrong below."""
-    console.print(_parts_table(state))
-    pipelines = Table("pipeline", "batch", "checked", "decision", "reference", "champion")
-    for name, pipeline in state["pipelines"].items():
-        pipelines.add_row(
-            name,
-            _cell(pipeline["batch"]),
-            _cell(pipeline["checked"]),
-            _decision(pipeline["decision"], pipeline["reason"]),
-            _cell(pipeline["reference"], "v"),
-            _cell(pipeline["champion"], "v"),
-        )
-    console.print(pipelines)
-    for name, pipeline in state["pipelines"].items():
-        if pipeline["awaited"]:
-            awaited = TargetsAwaited.model_validate(pipeline["awaited"])
-            console.print(Text(f"{name}: {awaited}", "yellow"))
-    work = state["work"]
-    console.print(
-        f"in hand {work['leases']}, waiting for another event {work['waiting']}, "
-        f"for a later try {work['later']}, left by a worker {work['left']}; "
-        f"records with unsent events {state['unsent']['records']}",
-        highlight=False,
-    )
-    for problem in state["problems"]:
-        console.print(Text(problem, "bold red"))
-
-
-def _parts_table(state: dict[str, Any]) -> Table:
-    table = Table("part", "alive", "last sign", "queued", "unfinished", "oldest")
-    for name, part in state["parts"].items():
-        queue = state["queues"].get(name, {})
-        table.add_row(
-            name,
-            "[green]yes[/]" if part["alive"] else "[bold red]no[/]",
-            _ago(part["seconds_ago"]),
-            str(queue.get("queued", "")),
-            str(queue.get("unfinished", "")),
-            _cell(_duration(queue["oldest_seconds"])) if queue else "",
-        )
-        if len(part["workers"]) > 1:
-            for worker, seconds in part["workers"].items():
-                table.add_row(Text(f"  {worker}", "dim"), "", _ago(seconds))
-    return table
-
-
-def _ago(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{_duration(seconds)} ago"
-
-
-def _duration(seconds: float | None) -> str | None:
+def duration(seconds: float) -> str:
     """A length of time in the largest unit of which it has two: '90 s', '25 h'."""
-    if seconds is None:
-        return None
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _decision(decision: str | None, reason: str | None) -> Text:
-    below = f"\n{reason}" if reason else ""
-    return Text.assemble(_cell(decision), (below, "dim"))
-
-
-def _cell(value: object, prefix: str = "") -> str:
-    return "–" if value is None else f"{prefix}{value}"

@@ -18,6 +18,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PipelineName = Annotated[
     str | None, typer.Option("--pipeline", help="Which one, if there are several.")
 ]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Return when it is stored, not when it is done.")
+]
 Limit = Annotated[int, typer.Option(min=1, help="The newest so many.")]
 
 DEFAULT_HOME = Path(".trimtab")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from services.cli.journal import Line
@@ -64,11 +65,12 @@ class LiveView:
 
     def say(self, line: Line) -> None:
         """Print one event."""
-        stage = f"[{STAGE_STYLES.get(line.stage, 'white')}]{line.stage:>9}[/]"
-        text = escape(line.text)
-        self.console.print(
-            f"{stage}  [{line.style}]{text}[/]" if line.style else f"{stage}  {text}"
-        )
+        said = Table.grid(padding=(0, 2, 0, 0))
+        said.add_column(width=_INDENT - 2, justify="right")
+        said.add_column(overflow="fold")
+        stage = Text(line.stage, STAGE_STYLES.get(line.stage, "white"))
+        said.add_row(stage, Text(line.text, line.style))
+        self.console.print(said)
         if line.detail:
             self.console.print(
                 Padding(Text(line.detail, style="dim"), (0, 0, 0, _INDENT), expand=False)

@@ -15,6 +15,7 @@ from shared.events import (
     WorkFailed,
 )
 from shared.records import DriftReport, ModelVersion
+from shared.wording import NO_BREAK, p_equals
 
 GREEN: Final = 0x2E9E5B
 BLUE: Final = 0x2F6FDE
@@ -35,7 +36,6 @@ PICTURE_NAME: Final = "drift.png"
 
 _LONGEST_NAME: Final = 60
 _LONGEST_DIRECTION: Final = 300
-_SMALLEST_P: Final = 1e-16
 
 
 @dataclass(frozen=True)
@@ -271,10 +271,8 @@ def _effect_and_p(cell: CellFinding) -> str:
 
 
 def _p_value(p: float) -> str:
-    """'p = 0.34', 'p = 3.2e-8', 'p < 1e-16'."""
-    if p < _SMALLEST_P:
-        return "p < 1e-16"
-    return f"p = {p:.2g}".replace("e-0", "e-")
+    """'p = 0.34', 'p = 3.2e-8', 'p < 1e-16', with spaces as any channel shows them."""
+    return p_equals(p).replace(NO_BREAK, " ")
 
 
 def _name(text: str) -> str:

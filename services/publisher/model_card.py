@@ -3,12 +3,14 @@
 import html
 import re
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
 from shared.drift import CellFinding
 from shared.pipeline import Pipeline
 from shared.records import DriftReport, ModelVersion
+from shared.wording import NO_BREAK, change, moment, percent, probability
 
 METRICS: Final = {
     "mae": "mean absolute error",
@@ -71,7 +73,8 @@ def model_card(
         _lineage(model),
         f"## How to use it\n\n{_LOADING}",
     )
-    return "\n\n".join(section for section in sections if section) + "\n"
+    card = "\n\n".join(section for section in sections if section) + "\n"
+    return card.replace(NO_BREAK, " ")
 
 
 def _head(model: ModelVersion, pipeline: Pipeline) -> str:
@@ -113,7 +116,7 @@ def _test(report: DriftReport) -> str:
 
 def _cells(report: DriftReport) -> str:
     rows = [
-        (_name(_place(cell)), _plain(cell.direction), f"{cell.effect:.2f}", f"{cell.p or 0:.1e}")
+        (_name(_place(cell)), _plain(cell.direction), f"{cell.effect:.2f}", probability(cell.p))
         for cell in report.cells[:_MOST_MOVED]
     ]
     return _table(("what", "reference → batch", "effect", "p"), rows)
@@ -168,7 +171,7 @@ def _comparison(model: ModelVersion) -> str:
         f"{f', by {by}' if share else ''}. {_certainty(low, high, name, champion)}\n\n"
         f"How sure that is: the {found['groups']:,} groups of these {found['rows']:,} rows were "
         f"drawn {found['resamples']:,} times at random, some left out and some taken more than "
-        f"once. In {100 * found['confidence']:g}% of the draws the error of {name} was between "
+        f"once. In {percent(found['confidence'])} of the draws the error of {name} was between "
         f"{_apart(low)} and {_apart(high)} than that of {champion}."
     )
 
@@ -182,8 +185,8 @@ def _certainty(low: float, high: float, name: str, champion: str) -> str:
 
 
 def _apart(share: float) -> str:
-    """'4.8% lower', '1.2% higher'."""
-    return f"{abs(share):.1%} {'lower' if share < 0 else 'higher'}"
+    """'4.8 % lower', '1.2 % higher'."""
+    return f"{percent(abs(share))} {'lower' if share < 0 else 'higher'}"
 
 
 def _metrics(model: ModelVersion) -> str:
@@ -208,7 +211,7 @@ def _metrics(model: ModelVersion) -> str:
 
 def _figure(metric: str, figures: dict[str, Any]) -> str:
     value = figures.get(metric)
-    return f"{value:.1%}" if metric == "mape" and value is not None else _number(value)
+    return percent(value) if metric == "mape" else _number(value)
 
 
 def _data_stats(model: ModelVersion) -> str:
@@ -230,7 +233,7 @@ def _data_stats(model: ModelVersion) -> str:
 
 def _span(of: dict[str, Any]) -> str:
     ends = (of.get("first_event_at"), of.get("last_event_at"))
-    return " to ".join(str(end) for end in ends if end)
+    return " to ".join(moment(datetime.fromisoformat(end)) for end in ends if end)
 
 
 def _segments(model: ModelVersion, plots: Collection[str]) -> str:
@@ -245,8 +248,8 @@ def _segments(model: ModelVersion, plots: Collection[str]) -> str:
     models = ("challenger", "champion", "baseline") if has_champion else ("challenger", "baseline")
     rows = [_segment(segment, metric, models) for segment in segments[:_MOST_SEGMENTS]]
     names = (f"v{model.version}", rival, "baseline")[: len(models)]
-    change = ("change of the error",) if has_champion else ()
-    table = _table((_name(column), "rows", "groups", *names, *change), rows)
+    changed = ("change of the error",) if has_champion else ()
+    table = _table((_name(column), "rows", "groups", *names, *changed), rows)
     alt = f"{_error_name(metric)} by {column}, v{model.version} against {rival}"
     notes = [f"The {METRICS.get(metric, metric)} within each value of {_name(column)}."]
     if len(segments) > _MOST_SEGMENTS:
@@ -260,11 +263,10 @@ def _segments(model: ModelVersion, plots: Collection[str]) -> str:
 def _segment(segment: dict[str, Any], metric: str, models: Sequence[str]) -> tuple[str, ...]:
     rows = f"{segment['rows']:,}{' (few)' if segment['few'] else ''}"
     figures = (_number((segment[each] or {}).get(metric)) for each in models)
-    change = segment["relative_difference"]
     cells = (_name(segment["segment"]), rows, f"{segment['groups']:,}", *figures)
     if "champion" not in models:
         return cells
-    return (*cells, "–" if change is None else f"{change:+.1%}")
+    return (*cells, change(segment["relative_difference"]))
 
 
 _POLICIES: Final = {
@@ -281,7 +283,7 @@ def _gate(model: ModelVersion) -> str:
     guards: list[dict[str, Any]] = gate.get("guards") or []
     if not guards:
         return ""
-    when = _POLICIES.get(gate["policy"], "").format(margin=f"{gate.get('margin', 0):.1%}")
+    when = _POLICIES.get(gate["policy"], "").format(margin=percent(gate.get("margin", 0)))
     rows = [
         (_plain(guard["name"]), "yes" if guard["passed"] else "**no**", _plain(guard["finding"]))
         for guard in guards
@@ -296,7 +298,7 @@ def _importance(model: ModelVersion, plots: Collection[str]) -> str:
     if not importance:
         return "## What it looks at\n\nThe estimator does not tell."
     ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(_name(name), f"{share:.1%}") for name, share in ranked]
+    rows = [(_name(name), percent(share)) for name, share in ranked]
     picture = _picture("feature_importance", "The features with the largest shares", plots)
     table = _table(("feature", "share"), rows)
     return "\n\n".join(part for part in ("## What it looks at", table, picture) if part)

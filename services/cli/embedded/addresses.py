@@ -7,8 +7,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from shared.celery_app import celery_app
-from shared.settings import Settings, read_settings
+from shared.settings import Settings, SettingsError, read_settings
 from shared.stage import Resources
+
+
+class NotStarted(SettingsError):
+    """No system was ever started in a folder, and the environment names no servers."""
 
 
 def environment_file(home: Path) -> Path:
@@ -25,9 +29,16 @@ def settings_of(home: Path) -> Settings:
     """The settings of the environment, and for the rest those of the embedded system in `home`.
 
     Raises:
+        NotStarted: no system was ever started in `home`, and the environment names no servers.
         SettingsError: neither gives a setting that is needed, or a value is wrong.
     """
     path = environment_file(home)
+    if not (path.exists() or is_set("REDIS_URL") or is_set("MONGODB_URI")):
+        raise NotStarted(
+            f"nothing was ever started in {home}. `trimtab up --wait` starts the system. If it "
+            "runs in another folder, name that with --home; if on servers of yours, set REDIS_URL "
+            "and MONGODB_URI."
+        )
     recorded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     overrides = {}
     for variable, value in recorded.items():

@@ -5,29 +5,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from rich import box
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from services.cli.listing import Listing, right
 from services.cli.replay.play import Played, Replayed
 from shared.training import ERROR_NAMES
+from shared.wording import NO_FIGURE
 
+_BESIDE: Final = 5
+"""So many policies are shown beside each other."""
 _MEGABYTE: Final = 1e6
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, which colour-blind readers can tell apart."""
 _MARKERS: Final = "osD^vP*"
 
 
-def summary_table(replayed: Sequence[Replayed]) -> Table:
+def summary_table(replayed: Sequence[Replayed]) -> Listing:
     """A line a policy: its error on rows before it learnt from them, and what that took."""
     best = min((each.error for each in replayed if each.error is not None), default=None)
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("policy")
-    for name in ("mean error", "trained", "promoted", "rejected", "published"):
-        table.add_column(name, justify="right")
+    figures = ("mean error", "trained", "promoted", "rejected", "published")
+    listing = Listing("policy", *map(right, figures))
     for each in replayed:
         style = "bold green" if each.error is not None and each.error == best else ""
-        table.add_row(
+        listing.add_row(
             each.policy,
             Text(_figure(each.error), style=style),
             str(each.trainings),
@@ -35,32 +36,33 @@ def summary_table(replayed: Sequence[Replayed]) -> Table:
             str(each.trainings - each.promotions),
             f"{each.published_bytes / _MEGABYTE:.1f} MB",
         )
-    return table
+    return listing
 
 
-def batches_table(replayed: Sequence[Replayed]) -> Table:
+def batches_table(replayed: Sequence[Replayed]) -> Group:
     """A line a batch, a column a policy: the champion's error on it before it was learnt from.
 
-    Behind each error stands what the policy did then: P promoted a model, r rejected one.
+    Behind each error stands what the policy did then: P promoted a model, r rejected one. So many
+    policies that they do not fit beside each other are shown below each other.
     """
-    caption = "P: a model was promoted then; r: one was rejected"
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, pad_edge=False)
-    table.add_column("batch", overflow="fold")
-    table.add_column("rows", justify="right")
-    for each in replayed:
-        table.add_column(each.policy, justify="right")
-    for batches in zip(*(each.batches for each in replayed), strict=True):
-        cells = [f"{_figure(batch.error)} {_mark(batch)}" for batch in batches]
-        table.add_row(_short(batches[0].file), f"{batches[0].rows:,}", *cells)
-    return table
+    tables: list[RenderableType] = []
+    for first in range(0, len(replayed), _BESIDE):
+        some = replayed[first : first + _BESIDE]
+        listing = Listing("batch", right("rows"), *(right(each.policy) for each in some))
+        for batches in zip(*(each.batches for each in some), strict=True):
+            cells = [f"{_figure(batch.error)} {_mark(batch)}" for batch in batches]
+            listing.add_row(_short(batches[0].file), f"{batches[0].rows:,}", *cells)
+        tables += [listing, ""]
+    caption = Text("P: a model was promoted then; r: one was rejected; -: none was trained", "dim")
+    return Group(*tables, caption, "")
 
 
 def _figure(error: float | None) -> str:
-    return "–" if error is None else f"{error:.3f}"
+    return NO_FIGURE if error is None else f"{error:.3f}"
 
 
 def _mark(batch: Played) -> str:
-    return "P" if batch.promoted else "r" if batch.trained else " "
+    return "P" if batch.promoted else "r" if batch.trained else "-"
 
 
 def as_json(replayed: Sequence[Replayed]) -> list[dict[str, Any]]:

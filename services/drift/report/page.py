@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from services.drift.report import figures, wording
 from services.drift.report.figures import Bar
 from services.drift.report.model import Chart, DriftReport, Histogram, PastCheck
 from shared.drift import CellFinding
+from shared.wording import moment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -138,7 +138,7 @@ def _environment() -> "Environment":
     environment.filters |= {
         "cell_title": wording.cell_title,
         "chance": wording.chance,
-        "clock": _clock,
+        "clock": moment,
         "count": wording.count,
         "direction": wording.direction,
         "error_name": wording.error_name,
@@ -164,10 +164,6 @@ def _environment() -> "Environment":
 def _printable(value: Any) -> Any:
     """Every string that the template writes; what is marked as safe (paths) stays as it is."""
     return wording.printable(value) if type(value) is str else value
-
-
-def _clock(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%-d %B %Y, %H:%M} UTC"
 
 
 def _shade(effect: float) -> int:

@@ -7,8 +7,10 @@ from typing import Final
 from services.drift.report.model import DriftReport, WindowFinding
 from shared.drift import CellFinding
 from shared.training import Metric
+from shared.wording import NO_BREAK, NO_FIGURE, p_equals, percent, probability, rounded
 
-NO_FIGURE: Final = "–"
+__all__ = ["NO_FIGURE", "p_equals", "percent", "probability"]
+
 _LONGEST_TEXT: Final = 400
 _LONGEST_DIRECTION: Final = 160
 _LONGEST_NAME: Final = 48
@@ -21,27 +23,8 @@ _ERRORS: Final[dict[Metric, str]] = {
     "log_loss": "log loss",
     "accuracy": "share of wrong answers",
 }
-_SMALLEST_P: Final = 1e-16
-_SPACE: Final = "\N{NO-BREAK SPACE}"
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, overrides of the reading direction, and halves of UTF-16 pairs."""
-
-
-def probability(p: float | None) -> str:
-    """A p-value or its threshold with two digits: '0.34', '0.0004', '4e-7', '< 1e-16'."""
-    if p is None or not math.isfinite(p):
-        return NO_FIGURE
-    if p < _SMALLEST_P:
-        return f"<{_SPACE}1e-16"
-    return _rounded(p, 2)
-
-
-def p_equals(p: float | None) -> str:
-    """'p = 0.0004', 'p < 1e-16', or 'no p-value'."""
-    shown = probability(p)
-    if shown == NO_FIGURE:
-        return "no p-value"
-    return f"p{_SPACE}{shown}" if shown.startswith("<") else f"p{_SPACE}={_SPACE}{shown}"
 
 
 def chance(p: float) -> str:
@@ -55,24 +38,13 @@ def chance(p: float) -> str:
     return f"in about {p * out_of:.0f} of {checks} checks"
 
 
-def percent(share: float) -> str:
-    """'27 %', '1.4 %', '< 0.1 %'."""
-    if not math.isfinite(share):
-        return NO_FIGURE
-    if 0 < share < 0.001:
-        return f"<{_SPACE}0.1{_SPACE}%"
-    if share <= 0 or share >= 0.0995:
-        return f"{100 * share:.0f}{_SPACE}%"
-    return f"{100 * share:.1f}".removesuffix(".0") + f"{_SPACE}%"
-
-
 def size(effect: float | None) -> str:
     """An effect or a score with two decimals."""
     if effect is None or not math.isfinite(effect):
         return NO_FIGURE
     if 0 < effect < 0.005:
-        return f"<{_SPACE}0.01"
-    return f"{effect:,.2f}" if abs(effect) < 1e6 else _rounded(effect, 3)
+        return f"<{NO_BREAK}0.01"
+    return f"{effect:,.2f}" if abs(effect) < 1e6 else rounded(effect, 3)
 
 
 def figure(value: float | None) -> str:
@@ -80,12 +52,12 @@ def figure(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NO_FIGURE
     whole = 100 <= abs(value) < 1e9
-    return f"{value:,.0f}" if whole else _rounded(value, 3)
+    return f"{value:,.0f}" if whole else rounded(value, 3)
 
 
 def count(number: int, thing: str, things: str = "") -> str:
     """'1 row', '4,200 rows'."""
-    return f"{number:,}{_SPACE}{thing if number == 1 else things or thing + 's'}"
+    return f"{number:,}{NO_BREAK}{thing if number == 1 else things or thing + 's'}"
 
 
 def printable(text: str, longest: int = _LONGEST_TEXT) -> str:
@@ -191,9 +163,3 @@ def decision(report: DriftReport) -> str:
     if report.drift_score is not None:
         return f"drift score {size(report.drift_score)}, threshold {figure(report.threshold)}"
     return ""
-
-
-def _rounded(value: float, digits: int) -> str:
-    """To so many significant digits, the exponent without padding."""
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

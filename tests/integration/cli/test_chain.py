@@ -181,7 +181,7 @@ def test_the_tree_tells_it_in_words(
         f"Trace {asked.trace_id} pipeline parcels",
         "data.gov.in resource r1, due 2026-01-10 09:00:00 UTC",
         "batch 1: 840 new rows",
-        "p 1e-9 ≤ 0.00025: drift the air is worse",
+        "drift: p = 1e-9, threshold 0.00025 the air is worse",
         "model v2 promoted: mean absolute error 6.457",
         "model v2 is commit c0ffee1111 on main",
         "in the queue of its stage",

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -22,21 +23,21 @@ def as_json(result: Result) -> Any:
 
 
 def test_ingest_keeps_a_batch_and_sends_it_on(run: Run, resources: Resources) -> None:
-    done = run("ingest", str(PARCELS / "batches" / "1.csv"))
+    done = run("ingest", str(PARCELS / "batches" / "1.csv"), "--no-wait")
     assert done.exit_code == 0, done.output
     assert "batch 1: " in done.stdout
     assert resources.broker.queue_lengths()["drift"] == 1
 
 
 def test_ingest_as_json(run: Run) -> None:
-    batch = as_json(run("ingest", str(PARCELS / "batches" / "1.csv"), "--json"))
+    batch = as_json(run("ingest", str(PARCELS / "batches" / "1.csv"), "--json", "--no-wait"))
     assert (batch["outcome"], batch["sequence"], batch["as_reference"]) == ("ingested", 1, False)
     assert batch["source"] == "file 1.csv"
 
 
 def test_reference_set_marks_the_batch(run: Run) -> None:
     path = str(PARCELS / "reference.csv")
-    assert as_json(run("reference", "set", path, "--json"))["as_reference"] is True
+    assert as_json(run("reference", "set", path, "--json", "--no-wait"))["as_reference"] is True
 
 
 def test_ingest_of_a_missing_file_is_refused(run: Run) -> None:
@@ -151,3 +152,17 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0
     assert "Usage" in done.output
+
+
+def test_it_tells_its_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.output == f"trimtab {version('trimtab')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_can_complete(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: (shell, f"/bin/{shell}"))
+    done = CliRunner().invoke(app, ["--show-completion"], prog_name="trimtab")
+    assert done.exit_code == 0
+    assert "_TRIMTAB_COMPLETE" in done.output

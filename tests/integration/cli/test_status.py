@@ -257,9 +257,10 @@ def test_a_pipeline_that_waits_for_targets_says_since_when(run: Run, resources: 
         reference_rows=None,
     )
     resources.store.record(report)
-    assert state(run, 0)["pipelines"]["parcels"]["awaited"]["rows_with_target"] == 39
+    waiting = state(run, 4)["pipelines"]["parcels"]["waiting_for_targets"]
+    assert (waiting["rows"], waiting["rows_with_target"]) == (150, 39)
     said = " ".join(run("status").output.split())
     assert (
-        "parcels: waiting for targets since 2026-03-01 09:30 UTC: 39 of 150 rows have one, and a "
-        "first model needs at least 40"
+        "It has waited for targets since 2026-03-01 09:30 UTC: 39 of 150 rows have one, and a "
+        "first model needs at least 40."
     ) in said
