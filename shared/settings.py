@@ -1,10 +1,11 @@
 """Settings from the environment. Secrets may stand in a file instead: NAME_FILE holds its path."""
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -53,6 +54,27 @@ def _long_keys(value: SecretStr) -> SecretStr:
     """One key a line. A short one could be guessed."""
     if min(map(len, value.get_secret_value().splitlines()), default=0) < _SHORTEST_KEY:
         raise ValueError(f"each line has to be a key of at least {_SHORTEST_KEY} characters")
+    return value
+
+
+_KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_NOT_IN_A_DATABASE: Final = frozenset('/\\. "$*<>:|?\0')
+_LONGEST_DATABASE: Final = 63
+
+
+def _key_prefix(value: str) -> str:
+    """A prefix that also a pattern of Redis' access list and KEDA's `listName` can name."""
+    if not _KEY_PREFIX.fullmatch(value):
+        raise ValueError("may have 1 to 64 characters: A-Z a-z 0-9 _ . : -")
+    return value
+
+
+def _database_name(value: str) -> str:
+    """A name that MongoDB takes for a database."""
+    if not 0 < len(value.encode()) <= _LONGEST_DATABASE or _NOT_IN_A_DATABASE & set(value):
+        raise ValueError(
+            f'may have 1 to {_LONGEST_DATABASE} bytes, and none of / \\ . " $ * < > : | ? or space'
+        )
     return value
 
 
@@ -127,8 +149,11 @@ class Settings(LogSettings):
 
     redis_url: RedisUrl
     mongodb_uri: MongoUri | None = None
-    """Beat and Flower do without."""
-    mongodb_database: str = "drift_detection"
+    """Flower does without. Beat can: then it does not check whose broker it is."""
+    mongodb_database: Annotated[str, AfterValidator(_database_name)] = "drift_detection"
+    redis_key_prefix: Annotated[str, AfterValidator(_key_prefix)] | None = None
+    """What every key on the broker begins with; none: the database's name and a colon. Each
+    installation on one Redis needs its own."""
     pipelines: Path = Path("pipelines")
     """The folder of pipeline files."""
 
@@ -178,6 +203,11 @@ class Settings(LogSettings):
     """Where the exporter listens; in a container 0.0.0.0, on a network of its own."""
     exporter_port: int = Field(9464, ge=1, le=65_535)
     """Customary for exporters of no product of their own (OpenTelemetry's default)."""
+
+    @property
+    def key_prefix(self) -> str:
+        """What every key on the broker begins with; ASCII, whatever the database's name holds."""
+        return self.redis_key_prefix or f"{quote(self.mongodb_database, safe='')}:"
 
     def model_post_init(self, _context: object) -> None:
         if self.trainer_joblib_backend == "dask" and not self.trainer_dask_scheduler:

@@ -37,6 +37,8 @@ FLOWER_USER: Final = "trimtab"
 _FLOWER_CONFIGURATION: Final = Path(services.flower.__file__).parent / "configuration.py"
 _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
+_PLACES: Final = ("MONGODB_DATABASE", "REDIS_KEY_PREFIX")
+"""Where in the servers the records and messages are; the commands have to know it too."""
 _CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
 
@@ -77,6 +79,7 @@ class System:
             "PIPELINES": str(self.pipelines.resolve()),
             "MODEL_REPOSITORY": given.get("MODEL_REPOSITORY") or self._bare_repository(),
             "GIT_CACHE": str(self.home / "git"),
+            **{name: given[name] for name in _PLACES if given.get(name)},
         }
         if not is_set("REDIS_URL"):
             progress("starting Valkey")
