@@ -16,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.git_names import require_committer
+
 _SHORTEST_KEY: Final = 16
 S = TypeVar("S", bound="LogSettings")
 
@@ -86,6 +88,7 @@ RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss"), AfterValidator(_
 MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
 SigningKeys = Annotated[SecretStr, AfterValidator(_long_keys)]
 DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+CommitterName = Annotated[str, AfterValidator(require_committer)]
 WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
 
 
@@ -165,6 +168,9 @@ class Settings(LogSettings):
     github_username: str | None = None
     github_token: SecretStr | None = None
     git_cache: Path = Path(".trimtab/git")
+    git_committer_name: CommitterName = "Trimtab"
+    """Who commits, and is named as the author, on the model repository."""
+    git_committer_email: CommitterName = "trimtab@localhost"
 
     discord_webhook_url: WebhookUrl | None = None
     apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
@@ -208,6 +214,11 @@ class Settings(LogSettings):
     def key_prefix(self) -> str:
         """What every key on the broker begins with; ASCII, whatever the database's name holds."""
         return self.redis_key_prefix or f"{quote(self.mongodb_database, safe='')}:"
+
+    @property
+    def committer(self) -> str:
+        """Who commits, as Git writes it: `name <address>`."""
+        return f"{self.git_committer_name} <{self.git_committer_email}>"
 
     def model_post_init(self, _context: object) -> None:
         if self.trainer_joblib_backend == "dask" and not self.trainer_dask_scheduler:

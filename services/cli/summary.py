@@ -1,6 +1,7 @@
 """Tables of what happened: batches, commits, references. For `history` and the demo's end."""
 
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -70,7 +71,7 @@ def demo_summary(console: Console, resources: Resources, home: Path) -> None:
             batches_table(store, pipeline.name),
             models_table(store, pipeline.name, pipeline.training),
             commits_table(store, pipeline.name),
-            _where_to_look(resources, home, pipeline.publish.branch),
+            _where_to_look(resources, home, quote(pipeline.publish.branch)),
         ]
         console.print(Panel(Group(*parts), title=f"Pipeline {pipeline.name}", expand=False))
 

@@ -77,6 +77,12 @@ def test_secret_in_place_of_its_files_path_is_not_repeated(environment: pytest.M
         ("REDIS_KEY_PREFIX", "canary*"),
         ("REDIS_KEY_PREFIX", "canary" * 20),
         ("MONGODB_DATABASE", "canary.a"),
+        ("GIT_COMMITTER_NAME", "canary\nparent"),
+        ("GIT_COMMITTER_NAME", "canary <"),
+        ("GIT_COMMITTER_NAME", " canary"),
+        ("GIT_COMMITTER_EMAIL", "canary>"),
+        ("GIT_COMMITTER_EMAIL", "canary\x1b[0m"),
+        ("GIT_COMMITTER_EMAIL", "canary" * 40),
         ("MONGODB_DATABASE", "canary" * 20),
     ],
 )
