@@ -1,8 +1,8 @@
 """Dead letters: what they say, and how they are sent again or dismissed."""
 
-from services.notifier.message import printable
 from shared.events import parse_event
 from shared.failures import WillNotPass
+from shared.plain_text import printable
 from shared.records import DeadLetter
 from shared.stage import Resources
 from shared.store import Store
