@@ -137,6 +137,21 @@ def test_a_second_one_under_the_same_prefix_is_refused(
         worker.kill()
 
 
+@pytest.mark.timeout(180)
+def test_up_starts_no_worker_beside_another_installation(
+    own_valkey: Valkey, tmp_path: Path
+) -> None:
+    with Redis.from_url(own_valkey.url) as admin:
+        admin.set("drift_detection:installation", "another")
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "services.cli.main", "up", "--home", str(home)]
+    refused = run(command, REDIS_URL=own_valkey.url)
+    assert refused.returncode == 1, refused.stderr
+    assert "Give each installation a REDIS_KEY_PREFIX of its own" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (home / "logs" / "ingest.log").exists()
+
+
 def test_the_one_that_starts_again_is_the_same(resources: Resources, store: Store) -> None:
     settings, broker = resources.settings, resources.broker
     assert store.installation() is None
@@ -196,8 +211,8 @@ def test_a_broker_in_cluster_mode_is_refused_in_one_sentence(
         "MONGODB_URI": mongo.uri,
         "TRIMTAB_HOME": str(tmp_path / "home"),
     }
-    status = [sys.executable, "-m", "services.cli.main", "status"]
-    for command in (worker_command("notifier"), beat_command(), status):
+    status, up = ([sys.executable, "-m", "services.cli.main", do] for do in ("status", "up"))
+    for command in (worker_command("notifier"), beat_command(), status, up):
         refused = run(command, **place)
         assert refused.returncode in (1, 2), refused.stderr
         assert "REDIS_URL leads to a server in cluster mode" in refused.stderr, refused.stderr

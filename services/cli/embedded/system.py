@@ -19,7 +19,7 @@ from typing import Final
 from git import Repo
 
 import services.flower
-from services.cli.embedded.addresses import environment_file, is_set, settings_of
+from services.cli.embedded.addresses import connected, environment_file, is_set, settings_of
 from services.cli.embedded.process import (
     Process,
     StartFailed,
@@ -64,12 +64,15 @@ class System:
 
         Raises:
             StartFailed: a part did not come up. Those that did are still running: call `stop`.
+            SettingsError: the broker is a cluster, or another installation works on it.
         """
         self.home = self.home.resolve()
         for folder in ("logs", "secrets"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         environment = self._addresses(progress)
         write_private(environment_file(self.home), json.dumps(environment, indent=2))
+        with connected(self.home):
+            pass  # no worker is started on a broker that another installation works on
         self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
 
     def _addresses(self, progress: Progress) -> dict[str, str]:
