@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
     ClusterError,
+    OutOfMemoryError,
     ResponseError,
     TryAgainError,
 )
@@ -116,7 +118,8 @@ class Broker:
         Returns: the installation that owns the keys now.
         """
         key = self._key(_OWNER)
-        self._redis.set(key, installation, nx=True, ex=OWNED_SECONDS)
+        with suppress(OutOfMemoryError):  # a full broker needs workers that empty it
+            self._redis.set(key, installation, nx=True, ex=OWNED_SECONDS)
         owner = self.owner() or installation
         if owner == installation:
             self._redis.expire(key, OWNED_SECONDS)

@@ -173,6 +173,23 @@ def test_the_one_that_starts_again_is_the_same(resources: Resources, store: Stor
         settle_in(settings, broker)
 
 
+def test_a_full_broker_keeps_no_worker_away(own_valkey: Valkey, mongo: Mongo) -> None:
+    """Else nobody would take the messages that fill it."""
+    name = f"test_{uuid4().hex}"
+    place = {"redis_url": own_valkey.url, "mongodb_uri": mongo.uri, "mongodb_database": name}
+    settings, broker = broker_of(**place)
+    with Redis.from_url(own_valkey.url) as admin, MongoClient[Any](mongo.uri) as client:
+        admin.config_set("maxmemory", "1")
+        assert settle_in(settings, broker)
+        admin.config_set("maxmemory", "0")
+        claim("another", broker, settings)
+        admin.config_set("maxmemory", "1")
+        with pytest.raises(SettingsError, match="REDIS_KEY_PREFIX"):
+            settle_in(settings, broker)
+        client.drop_database(name)
+    broker.close()
+
+
 def test_where_no_store_is_known_nobody_is_foreign(resources: Resources) -> None:
     claim("somebody", resources.broker, resources.settings)
     without_store = resources.settings.model_copy(update={"mongodb_uri": None})
