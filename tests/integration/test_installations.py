@@ -114,6 +114,7 @@ def test_a_second_one_under_the_same_prefix_is_refused(
         "REDIS_URL": own_valkey.url,
         "MONGODB_URI": mongo.uri,
         "REDIS_KEY_PREFIX": "ours:",
+        "EXPORTER_PORT": str(free_port()),
         "TRIMTAB_HOME": str(tmp_path / "home"),
     }
     production, staging = ({**shared, "MONGODB_DATABASE": name} for name in databases)
@@ -122,7 +123,8 @@ def test_a_second_one_under_the_same_prefix_is_refused(
         with Redis.from_url(own_valkey.url) as admin:
             assert wait_for(lambda: admin.hlen("ours:heartbeats"), 60), worker.last_words()
             status = [sys.executable, "-m", "services.cli.main", "status"]
-            for command in (worker_command("notifier"), beat_command(), status):
+            exporter = [sys.executable, "-m", "services.exporter"]
+            for command in (worker_command("notifier"), beat_command(), status, exporter):
                 refused = run(command, **staging)
                 assert refused.returncode in (1, 2), refused.stderr
                 assert "Give each installation a REDIS_KEY_PREFIX of its own" in refused.stderr
