@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ from services.cli.embedded.servers import Mongo, Valkey, secret_file, write_priv
 from shared.broker import Broker
 from shared.celery_app import celery_app
 from shared.events import STAGES
+from shared.installation import claim
+from shared.stage import BROKER_ERRORS
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
@@ -71,9 +73,13 @@ class System:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         environment = self._addresses(progress)
         write_private(environment_file(self.home), json.dumps(environment, indent=2))
-        with connected(self.home):
-            pass  # no worker is started on a broker that another installation works on
+        self._claim_broker()
         self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+
+    def _claim_broker(self) -> None:
+        """Start no worker on a broker that another installation works on, or starts on just now."""
+        with connected(self.home) as resources, suppress(*BROKER_ERRORS):
+            claim(resources.store.make_installation(), resources.broker, resources.settings)
 
     def _addresses(self, progress: Progress) -> dict[str, str]:
         """Start the servers, and return the settings that lead to them."""
