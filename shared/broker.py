@@ -29,6 +29,11 @@ _PAGE: Final = 100
 OWNED_SECONDS: Final = 30
 """An installation owns its keys for this long after its last sign of life."""
 
+IN_CLUSTER: Final = (
+    "REDIS_URL leads to a server in cluster mode, which cannot carry the messages: a worker waits "
+    "for several keys at once, and a cluster keeps them apart. Set REDIS_URL to a Redis or Valkey "
+    "server with `cluster-enabled no`"
+)
 _CLUSTER_ERRORS: Final = (ClusterError, AskError, ClusterCrossSlotError, TryAgainError)
 """What only a server in cluster mode answers."""
 

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from pymongo.errors import PyMongoError
 
-from shared.broker import OWNED_SECONDS, Broker
+from shared.broker import IN_CLUSTER, OWNED_SECONDS, Broker
 from shared.settings import Settings, SettingsError
 from shared.stage import BROKER_ERRORS
 from shared.store import Store
@@ -19,12 +19,6 @@ log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS: Final = 2.0
 _WORDS_KEPT: Final = 300
-
-_IN_CLUSTER: Final = (
-    "REDIS_URL leads to a server in cluster mode, which cannot carry the messages: a worker waits "
-    "for several keys at once, and a cluster keeps them apart. Set REDIS_URL to a Redis or Valkey "
-    "server with `cluster-enabled no`"
-)
 
 
 def settle_in(settings: Settings, broker: Broker) -> str | None:
@@ -101,4 +95,4 @@ def _require_same(owner: str, installation: str | None, settings: Settings) -> N
 
 def _require_no_cluster(broker: Broker) -> None:
     if broker.is_cluster():
-        raise SettingsError(_IN_CLUSTER)
+        raise SettingsError(IN_CLUSTER)

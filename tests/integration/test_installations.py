@@ -231,7 +231,11 @@ def test_a_broker_in_cluster_mode_is_refused_in_one_sentence(
         "TRIMTAB_HOME": str(tmp_path / "home"),
     }
     status, up = ([sys.executable, "-m", "services.cli.main", do] for do in ("status", "up"))
-    for command in (worker_command("notifier"), beat_command(), status, up):
+    flower = [sys.executable, "-m", "celery", "-A", "shared.celery_app", "flower"]
+    flower.append("--conf=services/flower/configuration.py")
+    (tmp_path / "password").write_text("a password for tests only")
+    place["FLOWER_PASSWORD_FILE"] = str(tmp_path / "password")
+    for command in (worker_command("notifier"), beat_command(), status, up, flower):
         refused = run(command, **place)
         assert refused.returncode in (1, 2), refused.stderr
         assert "REDIS_URL leads to a server in cluster mode" in refused.stderr, refused.stderr
