@@ -3,16 +3,39 @@
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
 from redis import Redis
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterError,
+    OutOfMemoryError,
+    ResponseError,
+    TryAgainError,
+)
 
 from shared.events import ROUTES, STAGES, Event, Stage, dump_event, parse_event, task_name
 
-_HEARTBEATS: Final = "trimtab:heartbeats"
+_HEARTBEATS: Final = "heartbeats"
+_OWNER: Final = "installation"
+_BEFORE_PREFIXES: Final = "trimtab:heartbeats"
+"""The key of the heartbeats in versions whose keys had no prefix."""
 _PAGE: Final = 100
+
+OWNED_SECONDS: Final = 30
+"""An installation owns its keys for this long after its last sign of life."""
+
+IN_CLUSTER: Final = (
+    "REDIS_URL leads to a server in cluster mode, which cannot carry the messages: a worker waits "
+    "for several keys at once, and a cluster keeps them apart. Set REDIS_URL to a Redis or Valkey "
+    "server with `cluster-enabled no`"
+)
+_CLUSTER_ERRORS: Final = (ClusterError, AskError, ClusterCrossSlotError, TryAgainError)
+"""What only a server in cluster mode answers."""
 
 
 class Broker:
@@ -20,6 +43,7 @@ class Broker:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._prefix: str = app.conf.broker_transport_options["global_keyprefix"]
         self._redis = Redis.from_url(app.conf.broker_url, socket_timeout=10)
 
     def close(self) -> None:
@@ -46,13 +70,17 @@ class Broker:
         return {stage: int(self._length(stage)) for stage in STAGES}
 
     def _length(self, stage: Stage) -> Any:
-        return self._redis.llen(stage)
+        return self._redis.llen(self._key(stage))
+
+    def _key(self, name: str) -> str:
+        """The key of a queue, as Kombu's option `global_keyprefix` makes it, or one of our own."""
+        return f"{self._prefix}{name}"
 
     def oldest_event(self, stage: Stage) -> Event | None:
         """The event of the message that has waited longest in a stage's queue; none if none has."""
         page: Any
         end = -1
-        while page := self._redis.lrange(stage, end - _PAGE + 1, end):
+        while page := self._redis.lrange(self._key(stage), end - _PAGE + 1, end):
             for event in map(_event_of, reversed(page)):
                 if event:
                     return event
@@ -67,7 +95,7 @@ class Broker:
         """
         page: Any
         begin = 0
-        while page := self._redis.lrange(stage, begin, begin + _PAGE - 1):
+        while page := self._redis.lrange(self._key(stage), begin, begin + _PAGE - 1):
             yield from filter(None, map(_event_of, page))
             begin += _PAGE
 
@@ -76,13 +104,46 @@ class Broker:
         facts: Any = self._redis.info("memory")
         return str(facts.get("maxmemory_policy"))
 
+    def is_cluster(self) -> bool:
+        """Whether the server is in cluster mode: it refuses to look at two keys at once."""
+        try:
+            self._redis.exists(*map(self._key, STAGES))
+        except _CLUSTER_ERRORS:
+            return True
+        return False
+
+    def owner(self) -> str | None:
+        """The installation that has given a sign of life within OWNED_SECONDS; none if none has."""
+        found: Any = self._redis.get(self._key(_OWNER))
+        return found.decode() if found else None
+
+    def claim(self, installation: str) -> str:
+        """Give an installation's sign of life, unless another one gives them.
+
+        Returns: the installation that owns the keys now.
+        """
+        key = self._key(_OWNER)
+        with suppress(OutOfMemoryError):  # a full broker needs workers that empty it
+            self._redis.set(key, installation, nx=True, ex=OWNED_SECONDS)
+        owner = self.owner() or installation
+        if owner == installation:
+            self._redis.expire(key, OWNED_SECONDS)
+        return owner
+
+    def has_keys_without_prefix(self) -> bool:
+        """Whether a version of Trimtab that knew no prefix has left keys; they serve nobody."""
+        try:
+            return bool(self._redis.exists(_BEFORE_PREFIXES))
+        except ResponseError:  # a user that may name its own keys alone
+            return False
+
     def note_alive(self, part: str) -> None:
         """Note that a part of the system has made progress just now."""
-        self._redis.hset(_HEARTBEATS, part, datetime.now(UTC).isoformat())
+        self._redis.hset(self._key(_HEARTBEATS), part, datetime.now(UTC).isoformat())
 
     def last_alive(self) -> dict[str, datetime]:
         """When each part of the system last made progress."""
-        beats: Any = self._redis.hgetall(_HEARTBEATS)
+        beats: Any = self._redis.hgetall(self._key(_HEARTBEATS))
         return {part.decode(): datetime.fromisoformat(at.decode()) for part, at in beats.items()}
 
     def forget_workers(self, silent_since: datetime) -> None:
@@ -91,7 +152,7 @@ class Broker:
             part for part, at in self.last_alive().items() if "@" in part and at < silent_since
         ]
         if silent:
-            self._redis.hdel(_HEARTBEATS, *silent)
+            self._redis.hdel(self._key(_HEARTBEATS), *silent)
 
 
 def _event_of(message: bytes | str) -> Event | None:

@@ -36,6 +36,7 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
+            "global_keyprefix": current.key_prefix,
             "visibility_timeout": current.visibility_timeout_seconds,
             "health_check_interval": 30,
             "socket_keepalive": True,

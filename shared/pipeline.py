@@ -26,6 +26,7 @@ from yaml.constructor import ConstructorError
 
 from shared.drift import ColumnTest, Drift
 from shared.events import Name
+from shared.git_names import is_branch_name
 from shared.training import Gate, Search, Training
 
 if TYPE_CHECKING:
@@ -261,11 +262,12 @@ class Publish(Strict):
 
     @field_validator("branch")
     @classmethod
-    def _safe_branch(cls, branch: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,99}", branch) or re.search(
-            r"\.\.|//|/\.|\.lock(/|$)|[./]$", branch
-        ):
-            raise ValueError(f"{branch!r} is not a branch name that Git accepts")
+    def _known_to_git(cls, branch: str) -> str:
+        if not is_branch_name(branch):
+            raise ValueError(
+                f"{branch!r} is not a branch name that Git accepts: it has more than 200 bytes, or "
+                "`git check-ref-format --branch` refuses it"
+            )
         return branch
 
 

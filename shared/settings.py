@@ -1,10 +1,11 @@
 """Settings from the environment. Secrets may stand in a file instead: NAME_FILE holds its path."""
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,6 +15,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from shared.git_names import require_committer
 
 _SHORTEST_KEY: Final = 16
 S = TypeVar("S", bound="LogSettings")
@@ -56,6 +59,27 @@ def _long_keys(value: SecretStr) -> SecretStr:
     return value
 
 
+_KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_NOT_IN_A_DATABASE: Final = frozenset('/\\. "$*<>:|?\0')
+_LONGEST_DATABASE: Final = 63
+
+
+def _key_prefix(value: str) -> str:
+    """A prefix that also a pattern of Redis' access list and KEDA's `listName` can name."""
+    if not _KEY_PREFIX.fullmatch(value):
+        raise ValueError("may have 1 to 64 characters: A-Z a-z 0-9 _ . : -")
+    return value
+
+
+def _database_name(value: str) -> str:
+    """A name that MongoDB takes for a database."""
+    if not 0 < len(value.encode()) <= _LONGEST_DATABASE or _NOT_IN_A_DATABASE & set(value):
+        raise ValueError(
+            f'may have 1 to {_LONGEST_DATABASE} bytes, and none of / \\ . " $ * < > : | ? or space'
+        )
+    return value
+
+
 def _words(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
@@ -64,6 +88,7 @@ RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss"), AfterValidator(_
 MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
 SigningKeys = Annotated[SecretStr, AfterValidator(_long_keys)]
 DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+CommitterName = Annotated[str, AfterValidator(require_committer)]
 WebhookUrl = Annotated[SecretStr, _has_scheme("https", "http")]
 
 
@@ -127,8 +152,11 @@ class Settings(LogSettings):
 
     redis_url: RedisUrl
     mongodb_uri: MongoUri | None = None
-    """Beat and Flower do without."""
-    mongodb_database: str = "drift_detection"
+    """Flower does without. Beat can: then it does not check whose broker it is."""
+    mongodb_database: Annotated[str, AfterValidator(_database_name)] = "drift_detection"
+    redis_key_prefix: Annotated[str, AfterValidator(_key_prefix)] | None = None
+    """What every key on the broker begins with; none: the database's name and a colon. Each
+    installation on one Redis needs its own."""
     pipelines: Path = Path("pipelines")
     """The folder of pipeline files."""
 
@@ -140,6 +168,9 @@ class Settings(LogSettings):
     github_username: str | None = None
     github_token: SecretStr | None = None
     git_cache: Path = Path(".trimtab/git")
+    git_committer_name: CommitterName = "Trimtab"
+    """Who commits, and is named as the author, on the model repository."""
+    git_committer_email: CommitterName = "trimtab@localhost"
 
     discord_webhook_url: WebhookUrl | None = None
     apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
@@ -178,6 +209,16 @@ class Settings(LogSettings):
     """Where the exporter listens; in a container 0.0.0.0, on a network of its own."""
     exporter_port: int = Field(9464, ge=1, le=65_535)
     """Customary for exporters of no product of their own (OpenTelemetry's default)."""
+
+    @property
+    def key_prefix(self) -> str:
+        """What every key on the broker begins with; ASCII, whatever the database's name holds."""
+        return self.redis_key_prefix or f"{quote(self.mongodb_database, safe='')}:"
+
+    @property
+    def committer(self) -> str:
+        """Who commits, as Git writes it: `name <address>`."""
+        return f"{self.git_committer_name} <{self.git_committer_email}>"
 
     def model_post_init(self, _context: object) -> None:
         if self.trainer_joblib_backend == "dask" and not self.trainer_dask_scheduler:

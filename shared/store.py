@@ -6,10 +6,12 @@ A record and the events that it leads to are one document, so either both are th
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, BinaryIO, Final, TypeVar, cast
+from uuid import uuid4
 
 import gridfs
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
@@ -64,6 +66,7 @@ NUMBERED: Final = {"$gte": 1}
 MEASURED: Final = {"$gte": 0}
 """The same of an error, or of a p-value."""
 
+_INSTALLATION: Final = {"_id": "installation"}
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
 # What a champion's successors look back to, however long it was the champion.
 _KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters"}
@@ -132,6 +135,20 @@ class Store:
     def close(self) -> None:
         """Close the connection."""
         self.database.client.close()
+
+    def installation(self) -> str | None:
+        """The id of the installation whose store this is; none before its first start."""
+        found = self.database["installation"].find_one(_INSTALLATION)
+        return str(found["id"]) if found else None
+
+    def make_installation(self) -> str:
+        """The id of the installation whose store this is, made at its first start."""
+        made = {"id": uuid4().hex}
+        with suppress(DuplicateKeyError):  # another process of the installation was faster
+            self.database["installation"].update_one(
+                _INSTALLATION, {"$setOnInsert": made}, upsert=True
+            )
+        return self.installation() or made["id"]
 
     # Bytes, by their hash.
 

@@ -8,6 +8,7 @@ has written becomes a task that keeps it as a dead letter, for a person to look 
 import base64
 import binascii
 import json
+from functools import partial
 from typing import Any, Final, Literal, cast
 from uuid import uuid4
 
@@ -32,7 +33,7 @@ class Channel(redis.Channel):
 
     def _create_client(self, asynchronous: bool = False) -> Redis:
         client: Redis = super()._create_client(asynchronous)  # type: ignore[misc]
-        client.set_response_callback("BRPOP", _checked)
+        client.set_response_callback("BRPOP", partial(_checked, self.global_keyprefix))
         return client
 
 
@@ -52,12 +53,12 @@ class Foreign(ValueError):
     """A message that no part of this system has written; the text says how that shows."""
 
 
-def _checked(answer: Any, **_: Any) -> Any:
+def _checked(prefix: str, answer: Any, **_: Any) -> Any:
     """The answer to BRPOP: nothing, or a queue's key and a message."""
     if not answer:
         return None
     key, message = answer
-    queue = key.partition(_PRIORITY)[0].decode()
+    queue = key.partition(_PRIORITY)[0].decode().removeprefix(prefix)
     return key, admitted(cast("Stage", queue), message) if queue in STAGES else message
 
 

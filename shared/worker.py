@@ -14,9 +14,10 @@ from shared.broker import Broker
 from shared.celery_app import app
 from shared.events import EventBase, Stage, task_name
 from shared.heartbeat import note_progress
+from shared.installation import claim, settle_in
 from shared.logs import refuse_to_start
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
-from shared.settings import settings
+from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
 from shared.sweep import MISSED_SWEEPS, SWEEP, sweep
 from shared.tasks import bury_task, sweep_task
@@ -59,6 +60,7 @@ class StageTasks:
         self._stage = stage
         self._requires = requires
         self._requires_for = requires_for
+        self._installation: str | None = None
         signals.celeryd_init.connect(self._check_settings, weak=False)
         signals.heartbeat_sent.connect(self._on_heartbeat, weak=False)
         app.task(name=sweep_task(stage))(run_sweep)
@@ -93,14 +95,23 @@ class StageTasks:
                 refuse_to_start(
                     f"{name.upper()} is not set; the {self._stage} worker needs it{for_what}"
                 )
+        try:
+            self._installation = settle_in(current, _broker())
+        except SettingsError as error:
+            refuse_to_start(error)
 
     def _on_heartbeat(self, sender: Any, **_: object) -> None:
         """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""
         try:
+            if self._installation:
+                claim(self._installation, _broker(), settings())
             note_progress(_broker(), sender.eventer.hostname, settings().heartbeat_file)
             self._sweep_if_nobody_does()
         except BROKER_ERRORS as error:
             log.warning("heartbeat not noted", error=type(error).__name__)
+        except SettingsError as error:  # its own signs did not come through for a while
+            log.critical(str(error))
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _sweep_if_nobody_does(self) -> None:
         """Take the sweep over when beat, or the worker that beat sends it to, is silent."""
@@ -124,10 +135,15 @@ def _broker() -> Broker:
 
 
 @signals.worker_ready.connect
-def _warn_of_eviction(**_: object) -> None:
+def _warn_of_the_broker(**_: object) -> None:
     """Messages that a full broker throws away are sent again, but only when the sweep sees it."""
     try:
         policy = _broker().eviction_policy()
+        if _broker().has_keys_without_prefix():
+            log.warning(
+                "a version before REDIS_KEY_PREFIX has left keys on the broker, which nobody reads "
+                "any more; docs/operations.md, Upgrade, says how to remove them"
+            )
     except BROKER_ERRORS:  # gone again already; nothing depends on this
         return
     if policy != "noeviction":

@@ -10,7 +10,7 @@ from rich.tree import Tree
 from services.cli.chain import Chain, Step
 from services.cli.journal import line
 from services.cli.view import STAGE_STYLES
-from services.notifier.message import printable
+from shared.plain_text import printable
 from shared.records import Batch, ChunkCounts, Record
 from shared.wording import clock, moment
 

@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from services.notifier.message import printable
 from shared.events import parse_event
 from shared.failures import WillNotPass
+from shared.plain_text import printable
 from shared.records import DeadLetter
 from shared.stage import Resources
 from shared.store import Store

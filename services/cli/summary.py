@@ -1,6 +1,7 @@
 """Tables of what happened: batches, commits, references. For `history` and the demo's end."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from rich.console import Console
@@ -89,7 +90,7 @@ def demo_summary(console: Console, resources: Resources, home: Path) -> None:
         store = resources.store
         console.print("", models_table(store, pipeline.name, pipeline.training), "")
         console.print(commits_table(store, pipeline.name), "")
-        console.print(_where_to_look(resources, home, pipeline.publish.branch), "")
+        console.print(_where_to_look(resources, home, quote(pipeline.publish.branch)), "")
         console.print(_verdicts_table(store, pipeline.name), "")
         for sentence in story(store, pipeline.name):
             console.print(Text(sentence, "bold"))

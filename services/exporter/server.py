@@ -1,7 +1,7 @@
 """The exporter's HTTP: `/metrics` for Prometheus, `/healthz` for whatever keeps it running."""
 
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
@@ -9,9 +9,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from pymongo.errors import PyMongoError
 
 from services.exporter.collector import SystemCollector
 from shared.celery_app import celery_app
+from shared.installation import require_not_foreign
 from shared.settings import Settings, SettingsError
 from shared.stage import Resources
 
@@ -39,13 +41,16 @@ def serve(settings: Settings) -> None:
     """Serve until the process is told to end.
 
     Raises:
-        SettingsError: EXPORTER_ADDRESS or EXPORTER_PORT is not to be had.
+        SettingsError: EXPORTER_ADDRESS or EXPORTER_PORT is not to be had, the broker is a cluster,
+            or another installation works on it.
         PipelineError: a pipeline file is not usable.
     """
     with (
         closing(Resources.attach(settings, celery_app(lambda: settings))) as resources,
         listening(resources) as server,
     ):
+        with suppress(PyMongoError):  # a store that is away is a figure, and no reason to be away
+            require_not_foreign(resources.store, resources.broker, settings)
         log.info("listens", address=settings.exporter_address, port=server.server_port)
         server.serve_forever()
 

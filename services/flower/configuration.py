@@ -6,7 +6,13 @@ it has seen in memory only: its file would be a pickle, and the history is in th
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from shared.broker import IN_CLUSTER, Broker
+from shared.celery_app import app
 
 USER = "trimtab"
 
@@ -22,6 +28,13 @@ def _password() -> str:
     return password
 
 
+def _refuse_cluster() -> None:
+    with suppress(RedisError):  # Flower waits for a broker that is away
+        if Broker(app).is_cluster():
+            sys.exit(f"trimtab: {IN_CLUSTER}")
+
+
+_refuse_cluster()
 basic_auth = [f"{USER}:{_password()}"]
 tasks_columns = "name,kwargs,state,received,runtime,worker"
 max_tasks = 10_000

@@ -15,6 +15,7 @@ from celery.schedules import crontab
 from shared.broker import Broker
 from shared.events import IngestionDue, dump_event, first_event_fields, task_name
 from shared.heartbeat import note_progress
+from shared.installation import settle_in
 from shared.logs import refuse_to_start
 from shared.pipeline import (
     ManualSource,
@@ -23,7 +24,7 @@ from shared.pipeline import (
     load_pipelines,
     parse_schedule,
 )
-from shared.settings import settings
+from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS
 from shared.tasks import RETENTION_TASK, sweep_task
 
@@ -93,7 +94,8 @@ class PipelineScheduler(Scheduler):
         self._noted_at = datetime.min.replace(tzinfo=UTC)
         try:
             pipelines = load_pipelines(current.pipelines)
-        except PipelineError as error:
+            settle_in(current, self._broker)
+        except (PipelineError, SettingsError) as error:
             refuse_to_start(error)
         self.merge_inplace(beat_schedule(pipelines, current.sweep_seconds))
 

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from services.notifier import discord
 from services.notifier.message import PICTURE_NAME, Message, as_text
 from shared.failures import WillNotPass, WillPass
+from shared.plain_text import without_markup
 from shared.settings import Settings
 
 _CAN_PASS: Final = {408, 425, 429}
@@ -85,8 +86,8 @@ def _send_by_apprise(url: SecretStr, message: Message) -> Receipt:
     text = apprise.NotifyFormat.TEXT
     with _as_file(message.picture) as picture:
         result = sender.notify(
-            title=message.title,
-            body=as_text(message),
+            title=without_markup(message.title),
+            body=as_text(message, without_markup),
             body_format=text,
             attach=picture,
             log_level=logging.INFO,

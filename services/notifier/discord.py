@@ -14,8 +14,9 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr
 
-from services.notifier.message import PICTURE_NAME, Field, Message, printable
+from services.notifier.message import PICTURE_NAME, Field, Message
 from shared.failures import WillNotPass, WillPass
+from shared.plain_text import printable
 
 # Limits of one embed, in characters; EMBED counts all its texts together.
 TITLE: Final = 256
@@ -36,7 +37,7 @@ LONGEST_WAIT: Final = 86_400.0
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 _JSON: Final = "application/json"
-_MARKUP: Final = re.compile(r"[\\*_~`|\[\]<>#@]|^[-+](?= )", re.MULTILINE)
+_MARKUP: Final = re.compile(r"[\\*_~`|\[\]<>#@]|^[-+](?= )|(?<=\d)\.(?= )", re.MULTILINE)
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,

@@ -1,6 +1,6 @@
 """What a message says, apart from where it goes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -14,6 +14,7 @@ from shared.events import (
     ReviewNeeded,
     WorkFailed,
 )
+from shared.plain_text import printable, without_addresses
 from shared.records import DriftReport, ModelVersion
 from shared.wording import NO_BREAK, p_equals
 
@@ -172,17 +173,16 @@ def failed(event: WorkFailed) -> Message:
     )
 
 
-def as_text(message: Message) -> str:
-    """The message below its title, for channels that show plain text."""
-    lines = [message.text, "", *map(_as_lines, message.fields)]
-    lines += filter(None, (message.url, message.way_back))
-    return printable("\n".join(lines))
+def as_text(message: Message, shown: Callable[[str], str] = str) -> str:
+    """The message below its title, for channels that show plain text.
 
-
-def printable(text: str) -> str:
-    """The text without what cannot be sent or shown: control characters, lone surrogates."""
-    shown = (letter if letter == "\n" or letter.isprintable() else " " for letter in text)
-    return "".join(shown).strip()
+    Args:
+        shown: what becomes of each text before it is sent. The address and the command at the end
+            stay as they are.
+    """
+    texts = [message.text, "", *map(_as_lines, message.fields)]
+    ends = map(printable, filter(None, (message.url, message.way_back)))
+    return "\n".join([*(shown(printable(text)) for text in texts), *ends]).strip()
 
 
 def _as_lines(field: Field) -> str:
@@ -280,8 +280,8 @@ def _name(text: str) -> str:
 
 
 def _brief(text: str, longest: int) -> str:
-    """The text on one line, cut to a length."""
-    line = " ".join(text.split())
+    """Text from data on one line, cut to a length, its addresses no links."""
+    line = without_addresses(" ".join(text.split()))
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 

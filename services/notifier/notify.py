@@ -21,6 +21,7 @@ from shared.events import (
 from shared.failures import WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
+from shared.plain_text import without_addresses
 from shared.records import DeadLetter, DriftReport, ModelVersion, Notification
 from shared.settings import Settings
 from shared.store import Store
@@ -89,7 +90,10 @@ def notify(event: Announced, pipeline: Pipeline, store: Store, settings: Setting
             again.
         WillNotPass: every channel refused the message, or the event's model is not in the store.
     """
-    message = replace(_message(event, store), trace_id=event.trace_id)
+    made = _message(event, store)
+    # A failure's reason may name an address that a person is to look at; other reasons quote data.
+    text = made.text if isinstance(event, WorkFailed) else without_addresses(made.text)
+    message = replace(made, text=text, trace_id=event.trace_id)
     answers: dict[str, str] = {}
     if event.type in pipeline.notify.events:
         deliveries = Deliveries(store, effect_id("notifier", event.event_id))

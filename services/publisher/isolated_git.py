@@ -13,10 +13,11 @@ from urllib.parse import SplitResult, urlsplit
 from git import Git
 from pydantic import SecretStr
 
+from services.publisher.host_answers import FULL_DISK_SECONDS, NO_SPACE, meaning, shown
 from shared.failures import WillNotPass, WillPass
+from shared.plain_text import printable
 
 _TIMEOUT_SECONDS: Final = 600.0
-_WORDS_KEPT: Final = 600
 _SCHEMES: Final = ("https", "http", "ssh", "file")
 _KEPT_VARIABLES: Final = ("GIT_SSL_", "GIT_SSH", "GIT_PROXY_", "GIT_EXEC_PATH")
 
@@ -41,48 +42,21 @@ _VARIABLES: Final = {
     "GIT_CONFIG_GLOBAL": os.devnull,
 }
 
-_REFUSALS: Final = tuple(
-    (re.compile(pattern, re.IGNORECASE), remedy)
-    for pattern, remedy in (
-        (r"GH001|exceeds GitHub's file size limit|(error:|HTTP) 413",
-         "the host does not take a file of this size; make the model smaller by "
-         "training.parameters (min_samples_leaf, max_depth, n_estimators)"),
-        (r"GH013|push declined due to",
-         "the host's rules refuse the push; allow it there, or set publish.branch to another one"),
-        (r"protected branch|GH006",
-         "the branch is protected; let the publisher's account push to it, or set publish.branch"),
-        (r"hook declined", "a hook of the host refuses the push; it says why"),
-        (r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|"
-         r"(error:|HTTP) 401",
-         "the host does not accept the credentials; check GITHUB_USERNAME and GITHUB_TOKEN"),
-        (r"(error:|HTTP) 403|Permission to .* denied|Permission denied \(|unpacker error",
-         "no right to write there; GITHUB_TOKEN needs 'contents: write' on this repository"),
-        (r"repository .*not found|could not be found|does not appear to be a git repository|"
-         r"(error:|HTTP) 404",
-         "no such repository, or no right to see it; check MODEL_REPOSITORY and GITHUB_TOKEN"),
-        (r"mismatched algorithms",
-         "the repository names its objects by SHA-256; MODEL_REPOSITORY has to be one of Git's"
-         " usual format, SHA-1"),
-        (r"branch is currently checked out", "MODEL_REPOSITORY has to be a bare repository"),
-        (r"dubious ownership", "the repository belongs to another user; run the publisher as its"
-         " owner, or give the folder to the publisher's user"),
-        (r"certificate problem|certificate verif",
-         "the host's certificate is not trusted; set GIT_SSL_CAINFO to the authority's file"),
-    )
-)  # fmt: skip
 _BROKEN: Final = re.compile(r"pack-objects died|bad object|object file .* is (empty|corrupt)")
-_PASSES: Final = re.compile(
-    r"could not resolve host|temporary failure in name resolution|timed? ?out|did not complete in|"
-    r"connection (was )?(refused|reset|closed)|couldn't connect|failed to connect|early EOF|"
-    r"(error:|HTTP) (408|429|5\d\d)|Internal Server Error|hung up|RPC failed|"
-    r"unexpected disconnect|Operation too slow|network is unreachable|no route to host|"
-    r"GnuTLS recv error|SSL_ERROR_SYSCALL|transfer closed",
-    re.IGNORECASE,
-)
+_FULL_HERE: Final = re.compile(NO_SPACE, re.IGNORECASE)
+_USER_IN_ADDRESS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class UnexpectedFailure(Exception):
     """Git failed in a way that nobody foresaw: the cache may be broken."""
+
+
+def no_room(what: str) -> WillPass:
+    """That the disk of this machine is full."""
+    return WillPass(
+        f"no room on the disk of GIT_CACHE: make some. It is tried again ({what})",
+        retry_after=FULL_DISK_SECONDS,
+    )
 
 
 def checked_address(address: str) -> str:
@@ -193,12 +167,15 @@ class IsolatedGit:
         """What a command that stays in the repository prints.
 
         Raises:
+            WillPass: there is no room for what it writes.
             UnexpectedFailure: it failed.
         """
         answer = self.ask(*arguments, stdin=stdin)
         if answer.status != 0:
-            words = self._words(answer)[-_WORDS_KEPT:]
-            raise UnexpectedFailure(f"git {arguments[0]} in GIT_CACHE: {words}")
+            words = shown(self._words(answer))
+            raise self._full_disk(arguments[0], answer) or UnexpectedFailure(
+                f"git {arguments[0]} in GIT_CACHE: {words}"
+            )
         return answer.output
 
     def remote(self, *arguments: str) -> str:
@@ -256,23 +233,26 @@ class IsolatedGit:
         # An address has words of its own, which say nothing about the failure.
         evidence = words.replace(self._address, "")
         about = f"git {command} {self._address}"
-        shown = words[-_WORDS_KEPT:]
         if _BROKEN.search(evidence):
-            return UnexpectedFailure(f"{about}: {shown}")
-        for pattern, remedy in _REFUSALS:
-            if pattern.search(evidence):
-                return WillNotPass(f"{about}: {remedy}. Git says: {shown}")
-        if _PASSES.search(evidence):
-            return WillPass(f"{about}: {shown}")
-        return UnexpectedFailure(f"{about}: {shown}")
+            return UnexpectedFailure(f"{about}: {shown(words)}")
+        if command != "push" and (full := self._full_disk(command, answer)):
+            return full
+        return meaning(about, words, evidence) or UnexpectedFailure(f"{about}: {shown(words)}")
+
+    def _full_disk(self, command: str, answer: Answer) -> WillPass | None:
+        """That Git found no room here, if it did; what the host says of its disk it marks so."""
+        lines = [line for line in answer.said.splitlines() if not line.startswith("remote:")]
+        if _FULL_HERE.search(" ".join(lines)):
+            return no_room(f"git {command}: {shown(self._words(answer))}")
+        return None
 
     def _words(self, answer: Answer) -> str:
         """What Git said, on one line, without its hints and without a secret."""
         lines = [line for line in answer.said.splitlines() if not line.startswith("hint:")]
-        words = " ".join(" ".join([*lines, *answer.rejections]).split())
+        words = " ".join(printable(" ".join([*lines, *answer.rejections])).split())
         for secret in self._secrets:
             words = words.replace(secret, "***")
-        return words
+        return _USER_IN_ADDRESS.sub("***@", words)
 
 
 def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:

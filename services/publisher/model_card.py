@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from shared.drift import CellFinding
 from shared.pipeline import Pipeline
+from shared.plain_text import without_addresses, without_references
 from shared.records import DriftReport, ModelVersion
 from shared.wording import NO_BREAK, change, moment, percent, probability
 
@@ -403,5 +404,6 @@ def _name(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text on one line, without effect as Markdown."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """The text on one line, without effect as Markdown: no person, page or picture is named."""
+    line = without_references(without_addresses(" ".join(text.split())))
+    return _SPECIAL.sub(r"\\\1", line)

@@ -12,6 +12,7 @@ from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
 from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
+from shared.plain_text import printable, without_addresses, without_markup
 from shared.promotions import require_earlier_taken_up
 from shared.records import DriftReport, ModelVersion, Publication
 from shared.settings import Settings
@@ -37,7 +38,9 @@ def publish_model(
     if files is None:
         files = _bundled(model, data, pipeline, store)
     report = store.get(DriftReport, model.drift_report)
-    commit = _commit(event, model, report, files, pipeline, _successors(model, store))
+    commit = _commit(
+        event, model, report, files, pipeline, _successors(model, store), settings.committer
+    )
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
     publication = Publication(
@@ -144,6 +147,7 @@ def _commit(
     files: Files,
     pipeline: Pipeline,
     successors: dict[str, str],
+    committer: str,
 ) -> Commit:
     return Commit(
         pipeline=model.pipeline,
@@ -152,10 +156,16 @@ def _commit(
         files={_path(name, pipeline): files.get(name) for name in FILE_NAMES},
         model_file=_path(MODEL_FILE, pipeline),
         subject=f"{_deed(model)}: {few_words(model, report)}",
-        body=f"{' '.join(model.reason.split())}\n\n{metrics_line(model)}",
+        body=f"{_quoted(model.reason)}\n\n{metrics_line(model)}",
         at=event.occurred_at,
+        committer=committer,
         successors=successors,
     )
+
+
+def _quoted(text: str) -> str:
+    """The text on one line. A host would tell whom it names, and close an issue that it fixes."""
+    return without_addresses(without_markup(" ".join(printable(text).split())))
 
 
 def _successors(model: ModelVersion, store: Store) -> dict[str, str]:

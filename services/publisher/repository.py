@@ -5,6 +5,7 @@ of files where the host can do so. Nothing is checked out: what stands on the br
 attributes, hooks) cannot act on this machine, and files that are not the model's stay as they are.
 """
 
+import errno
 import fcntl
 import hashlib
 import random
@@ -22,7 +23,12 @@ from typing import Final
 import structlog
 from pydantic import SecretStr
 
-from services.publisher.isolated_git import IsolatedGit, UnexpectedFailure, checked_address
+from services.publisher.isolated_git import (
+    IsolatedGit,
+    UnexpectedFailure,
+    checked_address,
+    no_room,
+)
 from shared.artifacts import sha256
 from shared.failures import WillNotPass, WillPass
 
@@ -31,7 +37,6 @@ log = structlog.get_logger(__name__)
 _DEPTH: Final = 50
 _TRIES: Final = 5
 _MOST_PACKS: Final = 100
-_IDENTITY: Final = "Trimtab <trimtab@localhost>"
 _MADE: Final = "refs/trimtab/made"
 _RESTORED: Final = "refs/trimtab/restored"
 _MODEL_TRAILER: Final = "Trimtab-Model"
@@ -67,6 +72,8 @@ class Commit:
     subject: str
     body: str
     at: datetime
+    committer: str
+    """`name <address>`; the author is the same."""
     successors: Mapping[str, str] = field(default_factory=dict)
     """The models that took this one's place -> their runs. With one on the branch it is too late
     for this one: it would take the champion's place."""
@@ -405,13 +412,22 @@ class ModelRepository:
 
     @contextmanager
     def _locked_cache(self) -> Iterator[None]:
-        """The cache, for this process alone; one that has grown large is thrown away at the end."""
-        self._cache.parent.mkdir(parents=True, exist_ok=True)
-        with self._cache.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-            if len(list(self._cache.glob("objects/pack/*.pack"))) > _MOST_PACKS:
-                shutil.rmtree(self._cache)
+        """The cache, for this process alone; one that has grown large is thrown away at the end.
+
+        Raises:
+            WillPass: its disk is full.
+        """
+        try:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            with self._cache.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+                if len(list(self._cache.glob("objects/pack/*.pack"))) > _MOST_PACKS:
+                    shutil.rmtree(self._cache)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise no_room(str(error.strerror)) from None
+            raise
 
 
 def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
@@ -419,7 +435,7 @@ def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
 
     The same commit on the same parent has the same id: its dates are those of its event.
     """
-    at = f"{_IDENTITY} {int(commit.at.timestamp())} +0000"
+    at = f"{commit.committer} {int(commit.at.timestamp())} +0000"
     yield f"commit {_MADE}\nmark :1\nauthor {at}\ncommitter {at}\n".encode()
     yield from _data(commit.message.encode())
     if parent:

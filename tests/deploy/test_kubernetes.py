@@ -461,6 +461,14 @@ def test_one_beat_and_as_many_workers_as_asked_for() -> None:
         assert "replicas" not in workloads("base")[stage]["spec"]
 
 
+def key_prefix(overlay: str, stage: str) -> str:
+    """What the keys of a stage's worker begin with on the broker."""
+    known = environment(overlay, stage)
+    names = ("MONGODB_DATABASE", "REDIS_KEY_PREFIX")
+    given = {name.lower(): known[name] for name in names if known.get(name)}
+    return Settings(redis_url="redis://unused", **given).key_prefix
+
+
 @pytest.mark.parametrize("overlay", ["overlays/keda", "README"])
 def test_every_worker_and_nothing_else_is_scaled_by_its_own_list(overlay: str) -> None:
     scaled = of_kind(overlay, "ScaledObject")
@@ -470,7 +478,7 @@ def test_every_worker_and_nothing_else_is_scaled_by_its_own_list(overlay: str) -
         assert 1 == each["spec"]["minReplicaCount"] < each["spec"]["maxReplicaCount"]
         (trigger,) = each["spec"]["triggers"]
         assert trigger["type"] == "redis"
-        assert trigger["metadata"]["listName"] == stage
+        assert trigger["metadata"]["listName"] == f"{key_prefix(overlay, stage)}{stage}"
         assert int(trigger["metadata"]["listLength"]) >= 1
         assert trigger["authenticationRef"]["name"] in of_kind(overlay, "TriggerAuthentication")
 

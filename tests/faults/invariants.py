@@ -79,7 +79,9 @@ def stuck(world: World, store: Store) -> list[str]:
         if open_:
             found.append(f"{open_} outboxes of {name} are open")
     with world.broker() as broker:
-        queued = {stage: broker.llen(stage) for stage in STAGES if stage != "ingest"}
+        queued = {
+            stage: broker.llen(f"drift_detection:{stage}") for stage in STAGES if stage != "ingest"
+        }
     return found + [f"{number} messages in {stage}" for stage, number in queued.items() if number]
 
 

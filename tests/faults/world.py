@@ -165,7 +165,7 @@ class World:
     def last_alive(self, part: str) -> datetime | None:
         """The last sign of life of a stage's worker or of beat."""
         with suppress(RedisError), self.broker() as broker:
-            signs = broker.hgetall("trimtab:heartbeats")
+            signs = broker.hgetall("drift_detection:heartbeats")
             times = [at for name, at in signs.items() if name.decode().partition("@")[0] == part]
             return max((datetime.fromisoformat(at.decode()) for at in times), default=None)
         return None

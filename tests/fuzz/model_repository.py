@@ -46,6 +46,7 @@ def commit_of(version: int, directory: str = "") -> Commit:
         subject=f"Publish air_quality v{version}: why",
         body="mae 6.4",
         at=datetime(2026, 1, 1, tzinfo=UTC),
+        committer="Trimtab <trimtab@localhost>",
         successors={f"air_quality/v{version + 1}": RUN},
     )
 

@@ -15,7 +15,8 @@ FOREIGN = foreign("ingest", EVENT.type, dump_event(EVENT))
 @pytest.mark.parametrize("case", FOREIGN)
 def test_a_foreign_message_before_it_is_passed_over(resources: Resources, case: str) -> None:
     assert isinstance(EVENT, IngestionDue)
-    Redis.from_url(resources.settings.redis_url.get_secret_value()).rpush("ingest", FOREIGN[case])
+    queue = f"{resources.settings.key_prefix}ingest"
+    Redis.from_url(resources.settings.redis_url.get_secret_value()).rpush(queue, FOREIGN[case])
     found = resources.broker.oldest_event("ingest")
     assert found in (None, EVENT)
     later = EVENT.model_copy(update={"event_id": "e" * 32})

@@ -32,7 +32,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 def test_workers_that_are_gone_are_forgotten(resources: Resources, valkey: Valkey) -> None:
     with Redis.from_url(valkey.url) as redis:
         for part in ("drift@gone", "sweep"):
-            redis.hset("trimtab:heartbeats", part, LONG_AGO.isoformat())
+            redis.hset(f"{resources.settings.key_prefix}heartbeats", part, LONG_AGO.isoformat())
     resources.broker.note_alive("drift@here")
     resources.broker.forget_workers(silent_since=datetime.now(UTC) - WORKERS_KEPT)
     assert resources.broker.last_alive().keys() == {"drift@here", "sweep"}

@@ -85,6 +85,7 @@ class System:
         self.bare = bare
         self.handlers = dict(HANDLERS)
         self._redis = Redis.from_url(resources.settings.redis_url.get_secret_value())
+        self._prefix = resources.settings.key_prefix
 
     def promote(self, version: int, **changes: Any) -> ModelVersion:
         """A version made by the trainer, taken up by all."""
@@ -118,7 +119,11 @@ class System:
         """Handle every message that waits in a queue, and those that follow; returns how many."""
         handled = 0
         while True:
-            messages = [(stage, raw) for stage in STAGES if (raw := self._redis.rpop(stage))]
+            messages = [
+                (stage, raw)
+                for stage in STAGES
+                if (raw := self._redis.rpop(f"{self._prefix}{stage}"))
+            ]
             if not messages:
                 return handled
             for stage, raw in messages:
@@ -131,7 +136,7 @@ class System:
 
     def lose_messages(self) -> None:
         for stage in STAGES:
-            self._redis.delete(stage)
+            self._redis.delete(f"{self._prefix}{stage}")
 
     def sweep(self) -> int:
         """A sweep some time later."""

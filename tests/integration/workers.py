@@ -99,10 +99,13 @@ class Workers:
     def take(self) -> Iterator[tuple[Stage, Event]]:
         """Take what waits in the queues of those that work."""
         for stage in STAGES:
-            while stage not in self.down and (message := self._redis.rpop(stage)):
+            while stage not in self.down and (message := self._redis.rpop(self._key(stage))):
                 assert isinstance(message, bytes)
                 _, arguments, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
                 yield stage, parse_event(arguments["event"])
+
+    def _key(self, stage: Stage) -> str:
+        return f"{self.resources.settings.key_prefix}{stage}"
 
     def deliver(self, stage: Stage, event: Event) -> None:
         """Hand a message to a stage's worker."""

@@ -81,9 +81,10 @@ def test_each_is_a_dead_letter_and_the_next_event_is_handled(
         for stage, messages in cases.items():
             harmful = Harmful(f"touch {harm}")
             again = foreign(stage, "X", {}, harmful)["pickled"]
-            broker.lpush(stage, *messages.values(), again)
+            queue = f"{resources.settings.key_prefix}{stage}"
+            broker.lpush(queue, *messages.values(), again)
             last = UNKNOWN_PIPELINE[stage]
-            broker.lpush(stage, message(stage, last.type, dump_event(last)))
+            broker.lpush(queue, message(stage, last.type, dump_event(last)))
     for stage, event in UNKNOWN_PIPELINE.items():
         wanted = effect_id(stage, event.event_id)
         assert wait_for(lambda w=wanted: letter(resources, w), 100), (  # type: ignore[misc]

@@ -119,7 +119,9 @@ def test_a_worker_does_its_work_over_tls(secured: Secured, tmp_path: Path) -> No
     try:
         uri = f"{secured.mongodb}&tlsCAFile={secured.authority}"
         with Redis.from_url(f"{secured.redis}?ssl_ca_certs={secured.authority}") as broker:
-            broker.lpush("notifier", message("notifier", ALARM.type, dump_event(ALARM)))
+            broker.lpush(
+                "drift_detection:notifier", message("notifier", ALARM.type, dump_event(ALARM))
+            )
         with MongoClient[dict[str, object]](uri) as client:
             told = client["drift_detection"]["notifications"]
             effect = effect_id("notifier", ALARM.event_id)
@@ -149,7 +151,9 @@ def test_a_store_that_nobody_trusted_vouches_for_is_told_nothing(
     worker = started("notifier", settings, tmp_path / "log")
     try:
         with Redis.from_url(valkey.url) as broker:
-            broker.lpush("notifier", message("notifier", ALARM.type, dump_event(ALARM)))
+            broker.lpush(
+                "drift_detection:notifier", message("notifier", ALARM.type, dump_event(ALARM))
+            )
         said = wait_for(lambda: "certificate verify failed" in worker.last_words(99), 30)
         assert said, worker.last_words()
     finally:

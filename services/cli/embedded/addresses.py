@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from shared.celery_app import celery_app
+from shared.installation import require_not_foreign
 from shared.settings import Settings, SettingsError, read_settings
 from shared.stage import Resources
 
@@ -55,7 +56,11 @@ def connected(home: Path) -> Iterator[Resources]:
     """The connections to the system that runs in `home` or where the environment says.
 
     How long records are kept is for the workers' settings to say, so the store is not prepared.
+
+    Raises:
+        SettingsError: another installation works on the broker.
     """
     settings = settings_of(home)
     with closing(Resources.attach(settings, celery_app(lambda: settings))) as resources:
+        require_not_foreign(resources.store, resources.broker, settings)
         yield resources

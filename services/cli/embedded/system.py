@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Final
 from git import Repo
 
 import services.flower
-from services.cli.embedded.addresses import environment_file, is_set, settings_of
+from services.cli.embedded.addresses import connected, environment_file, is_set, settings_of
 from services.cli.embedded.process import (
     Process,
     StartFailed,
@@ -31,12 +31,16 @@ from services.cli.embedded.servers import Mongo, Valkey, secret_file, write_priv
 from shared.broker import Broker
 from shared.celery_app import celery_app
 from shared.events import STAGES
+from shared.installation import claim
+from shared.stage import BROKER_ERRORS
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
 _FLOWER_CONFIGURATION: Final = Path(services.flower.__file__).parent / "configuration.py"
 _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
+_PLACES: Final = ("MONGODB_DATABASE", "REDIS_KEY_PREFIX")
+"""Where in the servers the records and messages are; the commands have to know it too."""
 _CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
 
@@ -62,13 +66,20 @@ class System:
 
         Raises:
             StartFailed: a part did not come up. Those that did are still running: call `stop`.
+            SettingsError: the broker is a cluster, or another installation works on it.
         """
         self.home = self.home.resolve()
         for folder in ("logs", "secrets"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         environment = self._addresses(progress)
         write_private(environment_file(self.home), json.dumps(environment, indent=2))
+        self._claim_broker()
         self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+
+    def _claim_broker(self) -> None:
+        """Start no worker on a broker that another installation works on, or starts on just now."""
+        with connected(self.home) as resources, suppress(*BROKER_ERRORS):
+            claim(resources.store.make_installation(), resources.broker, resources.settings)
 
     def _addresses(self, progress: Progress) -> dict[str, str]:
         """Start the servers, and return the settings that lead to them."""
@@ -77,6 +88,7 @@ class System:
             "PIPELINES": str(self.pipelines.resolve()),
             "MODEL_REPOSITORY": given.get("MODEL_REPOSITORY") or self._bare_repository(),
             "GIT_CACHE": str(self.home / "git"),
+            **{name: given[name] for name in _PLACES if given.get(name)},
         }
         if not is_set("REDIS_URL"):
             progress("starting Valkey")

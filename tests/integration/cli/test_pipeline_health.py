@@ -12,7 +12,7 @@ from shared.drift import PerformanceFinding
 from shared.events import STAGES
 from shared.frames import to_parquet
 from shared.pipeline import Pipeline, load_pipeline
-from shared.records import Batch, DriftReport, Reference
+from shared.records import Batch, DriftReport, Reference, TargetsAwaited
 from shared.stage import Resources
 from shared.store import Store
 from tests.integration.cli.conftest import PARCELS, Run
@@ -37,7 +37,7 @@ def fields(stage: str, number: int) -> dict[str, Any]:
     }
 
 
-def batch(store: Store, number: int, targets: list[str | None], labelled: int = 0) -> None:
+def batch(store: Store, number: int, targets: list[str | None]) -> None:
     data = store.put_blob(to_parquet(pd.DataFrame({"outcome": pd.Series(targets, dtype=object)})))
     store.record(
         Batch(
@@ -47,7 +47,6 @@ def batch(store: Store, number: int, targets: list[str | None], labelled: int = 
             data=data,
             rows=len(targets),
             rows_received=len(targets),
-            labelled_rows=labelled,
             source="a test",
         )
     )
@@ -59,10 +58,12 @@ def check(
     incident: int | None = None,
     performance: PerformanceFinding | None = None,
     reference: int = 1,
+    awaited: TargetsAwaited | None = None,
 ) -> None:
     store.record(
         DriftReport(
             **fields("drift", number),
+            awaited=awaited,
             verdict="drift" if incident else "no drift",
             needs_retraining=False,
             threshold=0.00025,
@@ -212,23 +213,16 @@ def test_a_promotion_ends_the_rejections(store: Store, parcels: Pipeline) -> Non
     assert (health.rejections, health.rejected) == (0, None)
 
 
-def test_a_pipeline_without_targets_waits_for_them(store: Store, parcels: Pipeline) -> None:
-    batch(store, 1, [None] * 90)
-    batch(store, 2, [None] * 300 + ["late"] * 10, labelled=20)
+def test_a_pipeline_waits_for_targets_until_a_check_says_otherwise(
+    store: Store, parcels: Pipeline
+) -> None:
+    waiting = TargetsAwaited(since=AT, rows=400, rows_with_target=30, needed=40)
+    check(store, 1, awaited=waiting)
     assert said(pipeline_health(parcels, store, NOW)) == [
-        ("It has waited for targets since 2026-01-10 10:00 UTC: 30 of 400 rows have one, and a "
-         "first model needs at least 100.", True),
+        ("It has waited for targets since 2026-01-10 09:00 UTC: 30 of 400 rows have one, and a "
+         "first model needs at least 40.", True),
     ]  # fmt: skip
-
-
-def test_a_pipeline_with_targets_does_not_wait_for_them(store: Store, parcels: Pipeline) -> None:
-    batch(store, 1, ["late", "on_time"] * 50)
-    assert pipeline_health(parcels, store, NOW).waiting_for_targets is None
-
-
-def test_a_champion_ends_the_wait_for_targets(store: Store, parcels: Pipeline) -> None:
-    batch(store, 1, [None] * 400)
-    model(store, 1)
+    check(store, 2)
     assert pipeline_health(parcels, store, NOW).waiting_for_targets is None
 
 

@@ -89,7 +89,7 @@ def test_one_worker_of_a_stage_is_enough(
     last = {"ingest@b": timedelta(minutes=5), "ingest@gone": timedelta(days=2)}
     for worker, age in last.items():
         at = (now() - age).isoformat()
-        Redis.from_url(valkey.url).hset("trimtab:heartbeats", worker, at)
+        Redis.from_url(valkey.url).hset(f"{resources.settings.key_prefix}heartbeats", worker, at)
     found = state(run, 0)
     assert found["problems"] == []
     assert list(found["parts"]["ingest"]["workers"]) == ["ingest@a", "ingest@b"]
@@ -154,7 +154,8 @@ def test_oldest_event_is_found_behind_much_housekeeping(
     assert resources.broker.oldest_event("ingest") is None
     event = due(timedelta(hours=1))
     resources.broker.send_to("ingest", event)
-    Redis.from_url(valkey.url).lpush("ingest", b"\x80 no message", b'{"body": "AA=="}', b"[]")
+    queue = f"{resources.settings.key_prefix}ingest"
+    Redis.from_url(valkey.url).lpush(queue, b"\x80 no message", b'{"body": "AA=="}', b"[]")
     assert resources.broker.oldest_event("ingest") == event
 
 
@@ -163,7 +164,7 @@ def test_an_event_that_the_broker_lost_is_known_by_the_store(
 ) -> None:
     event = due(timedelta(hours=25))
     StageRuntime("ingest", resources).handle(dump_event(event), lambda e, _: ingested(e))
-    Redis.from_url(valkey.url).delete("drift")
+    Redis.from_url(valkey.url).delete(f"{resources.settings.key_prefix}drift")
     found = state(run, 1)
     queue = found["queues"]["drift"]
     assert (queue["queued"], queue["unfinished"]) == (0, 1)

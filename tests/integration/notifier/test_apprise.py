@@ -1,13 +1,17 @@
 """Channels by Apprise, over its own HTTP client to a real socket; and what the notifier imports."""
 
 import base64
+import html
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.ntfy import NotifyNtfy
+from apprise.plugins.slack import NotifySlack
 
 from services.notifier.channels import channels
 from services.notifier.message import Field, Message
@@ -31,7 +35,7 @@ def test_the_message_arrives_as_plain_text(far_side: FarSide) -> None:
     (request,) = far_side.requests
     assert request.path == f"/hook/{TOKEN}"
     assert request.body["title"] == "title"
-    assert request.body["message"] == "what <happened> & why\n\na: 1"
+    assert request.body["message"] == "what <\u200bhappened> & why\n\na: 1"
 
 
 def test_a_picture_goes_along_where_the_channel_takes_one(far_side: FarSide) -> None:
@@ -56,7 +60,58 @@ def test_a_message_of_which_a_part_has_arrived_is_not_repeated(
 
 def test_where_a_channel_shows_html_the_text_is_not_taken_for_markup(far_side: FarSide) -> None:
     send(far_side.apprise() + "?format=html")
-    assert "&lt;happened&gt;" in far_side.requests[0].body["message"]
+    assert "&lt;\u200bhappened&gt;" in far_side.requests[0].body["message"]
+
+
+HOSTILE = "@everyone @here <@123> <!channel> [click](http://evil.example) **b** `c` <b>d</b>"
+COMMAND = "trimtab dead-letters show publisher:0a1b"
+OF_DATA = Message(
+    f"air_quality: {HOSTILE}",
+    HOSTILE,
+    (Field(HOSTILE, HOSTILE), Field("Look at it", COMMAND)),
+    0x123456,
+    url="https://host.example/a_/commit/__b__",
+)
+CHANNELS = {
+    "json": "json://{place}/hook",
+    "json, HTML": "json://{place}/hook?format=html",
+    "json, Markdown": "json://{place}/hook?format=markdown",
+    "Discord": "discord://1430000000000000001/token-of-it",
+    "Discord, Markdown": "discord://1430000000000000001/token-of-it?format=markdown",
+    "Mattermost": "mmost://{place}/tokentokentoken",
+    "Mattermost, Markdown": "mmost://{place}/tokentokentoken?format=markdown",
+    "Slack": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+    "Slack, Markdown": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general?format=markdown",
+}
+"""Services by Apprise's own code for them; those that only have one address are sent here."""
+
+
+def texts_in(body: object) -> list[str]:
+    """Every text of a JSON value."""
+    if isinstance(body, dict):
+        return [text for value in body.values() for text in texts_in(value)]
+    if isinstance(body, list):
+        return [text for value in body for text in texts_in(value)]
+    return [body] if isinstance(body, str) else []
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_text_from_data_pings_nobody_and_formats_nothing(
+    far_side: FarSide, monkeypatch: pytest.MonkeyPatch, channel: str
+) -> None:
+    monkeypatch.setattr(NotifyDiscord, "notify_url", f"{far_side.origin}/webhooks")
+    monkeypatch.setattr(NotifySlack, "webhook_url", f"{far_side.origin}/services")
+    if channel.startswith("Slack"):
+        far_side.say(Answer(200, "ok"))
+    assert send(CHANNELS[channel].format(place=far_side.origin[7:]), OF_DATA) == "sent"
+    (request,) = far_side.requests
+    said = html.unescape("\n".join(texts_in(request.body)))
+    assert "everyone" in said
+    assert not re.search(r"@(everyone|here|123)|<[@!]|\]\(http|\*\*b|`c|<b>d", said), said
+    assert not {"allow_mentions", "allowed_mentions"} & request.body.keys()
+    read = said.replace("\xa0", " ").replace("\\", "")  # as a service shows them
+    assert COMMAND in read, "a command can be copied"
+    assert "https://host.example/a_/commit/__b__" in read, "so can our own address"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])

@@ -128,7 +128,7 @@ def test_names_in_the_data_ping_nobody(
     assert body["allowed_mentions"] == {"parse": []}
     assert "content" not in body
     name = body["embeds"][0]["fields"][0]["name"]
-    assert name == r"\@everyone \<\@&1\> https://example.org in \@here \# big"
+    assert name == r"\@everyone \<\@&1\> https∶//example.org in \@here \# big"
 
 
 @pytest.mark.parametrize("missing", ["chart", "report"])

@@ -21,7 +21,9 @@ class Host:
     account: str
     url: str = ""
     fault: tuple[int, str] | None = None
-    """Answer every request of somebody with the credentials with this status and text."""
+    """Answer every request of somebody with the credentials with this status and text. With a
+    `Location` among the headers the text is the page that stands there."""
+    fault_headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "text/plain"})
     before_push: Callable[[], None] = lambda: None
     """What happens on the host before it answers the first request of a push."""
     authorizations: list[str | None] = field(default_factory=list)
@@ -50,9 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
         expected = base64.b64encode(host.account.encode()).decode()
         if authorization != f"Basic {expected}":
             self._answer(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"who are you?")
+        elif host.fault and self.path.startswith(host.fault_headers.get("Location", " ")):
+            self._answer(200, {"Content-Type": "text/html"}, host.fault[1].encode())
         elif host.fault:
             status, text = host.fault
-            self._answer(status, {"Content-Type": "text/plain"}, text.encode())
+            self._answer(status, host.fault_headers, text.encode())
         else:
             if self.path.endswith("/info/refs?service=git-receive-pack"):
                 host.before_push()

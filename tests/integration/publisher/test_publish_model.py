@@ -1,6 +1,7 @@
 """The handler: from a promotion in the store to a commit, a record and an event."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -55,6 +56,39 @@ def test_a_promotion_becomes_a_commit_a_record_and_an_event(
         "Trimtab-Model: air_quality/v3",
         f"Trimtab-Run: {event.trace_id}",
     ]
+
+
+def test_a_commit_names_nobody_closes_no_issue_and_stops_no_run(
+    bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
+) -> None:
+    reason = "@octocat\n\nfixes #12 [skip ci] https://h/o/r/issues/1\n\nCo-authored-by: a\x1b[0m"
+    publish_model(promoted(store, 3, reason=reason), air_quality, store, settings)
+    message = bare.git("log", "-1", "--format=%B", "main")
+    assert "octocat fixes #" in message
+    assert not re.search(r"@\w|#\d|\[skip|://|\x1b", message)
+    trailers = bare.git("log", "-1", "--format=%(trailers:only,keyonly)", "main")
+    assert trailers.split() == ["Trimtab-Model", "Trimtab-Run"]
+
+
+def test_the_committer_is_a_setting(
+    bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
+) -> None:
+    known = {"git_committer_name": "Ärger, Inc", "git_committer_email": "models@example.org"}
+    publish_model(promoted(store, 3), air_quality, store, settings.model_copy(update=known))
+    who = "Ärger, Inc <models@example.org>"
+    assert bare.git("log", "-1", "--format=%an <%ae>, %cn <%ce>", "main") == f"{who}, {who}"
+    bare.git("fsck", "--strict")
+
+
+@pytest.mark.parametrize("branch", ["müll/+#1", "a@b", "{x}", "a'\"$(b);&|"])
+def test_any_branch_that_git_takes_can_be_published_to(
+    bare: Bare, store: Store, settings: Settings, air_quality: Pipeline, branch: str
+) -> None:
+    place = air_quality.publish.model_copy(update={"branch": branch})
+    pipeline = air_quality.model_copy(update={"publish": place})
+    for version in (3, 4):
+        published(promoted(store, version), pipeline, store, settings)
+    assert len(bare.subjects(f"refs/heads/{branch}")) == 2
 
 
 def test_the_files_on_the_branch_are_those_of_the_manifest(

@@ -33,6 +33,7 @@ def commit_of(version: int = 1, pipeline: str = "air_quality", run: str = "a" * 
         subject=f"Publish {pipeline} v{version}: why",
         body="mae 6.4",
         at=datetime(2026, 1, 1, 12, 30, version, tzinfo=UTC),
+        committer="Trimtab <trimtab@localhost>",
     )
 
 

@@ -19,6 +19,7 @@ COMMIT = Commit(
     subject="Publish air_quality v12: why",
     body="Body.",
     at=datetime(2026, 1, 1, tzinfo=UTC),
+    committer="Trimtab <trimtab@localhost>",
 )
 
 

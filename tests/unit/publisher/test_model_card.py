@@ -308,6 +308,14 @@ def test_a_name_cannot_break_out_of_its_cell(air_quality: Pipeline, name: str) -
     assert [row[1] for row in rows[2:]] == ["75 %", "25 %"]
 
 
+def test_a_card_names_nobody_and_links_to_nothing_in_the_data(air_quality: Pipeline) -> None:
+    name = "@octocat & @o/team, fixes #12, :warning: see https://evil.example"
+    metrics = {"feature_importance": {name: 1.0}}
+    card = model_card(model_version(3, metrics=metrics, reason=name), None, air_quality)
+    assert card.count("octocat") == 2
+    assert not re.search(r"@\w|#\d|:warning:|://evil", card)
+
+
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_names_of_segments_and_findings_stay_in_their_cells(
     air_quality: Pipeline, name: str, column: str, finding: str

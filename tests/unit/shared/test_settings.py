@@ -74,6 +74,16 @@ def test_secret_in_place_of_its_files_path_is_not_repeated(environment: pytest.M
         ("LOG_LEVEL", "canary"),
         ("RETENTION_DAYS", "0"),
         ("TRAINER_ALLOWED_ESTIMATORS", "lightgbm.LGBMRegressor canary"),
+        ("REDIS_KEY_PREFIX", "canary*"),
+        ("REDIS_KEY_PREFIX", "canary" * 20),
+        ("MONGODB_DATABASE", "canary.a"),
+        ("GIT_COMMITTER_NAME", "canary\nparent"),
+        ("GIT_COMMITTER_NAME", "canary <"),
+        ("GIT_COMMITTER_NAME", " canary"),
+        ("GIT_COMMITTER_EMAIL", "canary>"),
+        ("GIT_COMMITTER_EMAIL", "canary\x1b[0m"),
+        ("GIT_COMMITTER_EMAIL", "canary" * 40),
+        ("MONGODB_DATABASE", "canary" * 20),
     ],
 )
 def test_wrong_setting_is_named_without_its_value(
@@ -83,6 +93,23 @@ def test_wrong_setting_is_named_without_its_value(
     with pytest.raises(SettingsError, match=name) as caught:
         read_settings()
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("database", "prefix", "wanted"),
+    [
+        ("", "", "drift_detection:"),
+        ("staging", "", "staging:"),
+        ("wärme[1]", "", "w%C3%A4rme%5B1%5D:"),  # ASCII, and no sign of Redis' patterns
+        ("staging", "trimtab.staging-", "trimtab.staging-"),
+    ],
+)
+def test_keys_begin_with_the_prefix_or_the_databases_name(
+    environment: pytest.MonkeyPatch, database: str, prefix: str, wanted: str
+) -> None:
+    environment.setenv("MONGODB_DATABASE", database)
+    environment.setenv("REDIS_KEY_PREFIX", prefix)
+    assert read_settings().key_prefix == wanted
 
 
 def test_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,11 +114,10 @@ def test_no_body_gets_in_but_an_events(content: Any) -> None:
 
 
 def test_only_the_queues_of_stages_have_a_door() -> None:
-    assert _checked((b"somebody.reply.celery.pidbox", b"hello")) == (
-        b"somebody.reply.celery.pidbox",
-        b"hello",
-    )
-    assert _checked(None) is None
-    key, found = cast("tuple[bytes, bytes]", _checked((b"drift\x06\x163", b"hello")))
-    assert key == b"drift\x06\x163"
+    reply = b"ours:somebody.reply.celery.pidbox", b"hello"
+    assert _checked("ours:", reply) == reply
+    assert _checked("ours:", None) is None
+    answer = _checked("ours:", (b"ours:drift\x06\x163", b"hello"))
+    key, found = cast("tuple[bytes, bytes]", answer)
+    assert key == b"ours:drift\x06\x163"
     assert called_with(found)[0] == "drift.bury"
