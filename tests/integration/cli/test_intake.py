@@ -119,10 +119,13 @@ class Workers:
 
     def _work(self) -> None:
         for stage in STAGES:
-            while stage not in self.down and (message := self._redis.rpop(stage)):
+            while stage not in self.down and (message := self._redis.rpop(self._queue(stage))):
                 assert isinstance(message, bytes)
                 _, arguments, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
                 self._handle(stage, parse_event(arguments["event"]))
+
+    def _queue(self, stage: Stage) -> str:
+        return f"{self.resources.settings.key_prefix}{stage}"
 
     def _handle(self, stage: Stage, event: Event) -> None:
         def told(event: Event) -> Outcome:
@@ -167,7 +170,7 @@ def test_ingest_tells_the_verdict_of_the_check(run: Run, workers: Workers) -> No
 def test_ingest_of_known_rows_says_so_and_waits_for_nothing(run: Run, workers: Workers) -> None:
     run("ingest", BATCH)
     slept = workers.sleeps
-    assert "nothing new: 400 rows received: 0 new, 400 known" in said(run("ingest", BATCH), 0)
+    assert "nothing new: 400 rows received: 0 new, 400 taken in before" in said(run("ingest", BATCH), 0)
     assert workers.sleeps == slept
 
 
