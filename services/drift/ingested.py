@@ -139,7 +139,7 @@ def _set_reference(
     incident = _open_incident(event.sequence, reference, store) if reference else None
     target, needed = pipeline.training.target, rows_for_a_model(pipeline.gate)
     if event.rows < SMALLEST_REFERENCE:
-        reason = too_small(event.rows, "file")
+        reason = too_small(event.rows, SMALLEST_REFERENCE, "file")
         return _Checked("insufficient data", False, reason, incident=incident)
     known = rows_with_target([batch], target, needed, store)
     if known < needed:

@@ -199,7 +199,7 @@ def _handle(
     outcome = _HANDLERS[event.type](event, resources)
     events = list(outcome.events)
     if isinstance(event, BatchIngested):
-        events = _by_policy(event, events, policy)
+        events = _by_policy(event, events, policy, resources.store)
     resources.store.record(outcome.record, events)
     match outcome.record:
         case DriftReport() as report:
@@ -214,11 +214,16 @@ def _handle(
     return events, played
 
 
-def _by_policy(event: BatchIngested, events: list[Event], policy: Policy) -> list[Event]:
-    """What the policy makes of the requests for a model: the first one is always granted."""
+def _by_policy(
+    event: BatchIngested, events: list[Event], policy: Policy, store: Store
+) -> list[Event]:
+    """What the policy makes of the requests for a model.
+
+    The first model is made as soon as one can be made, whatever the policy, and not before.
+    """
     requests = [each for each in events if isinstance(each, RetrainRequested)]
-    first = any(each.reason == "first_model" for each in requests)
-    if first or policy.retrains == "drift" or (policy.retrains == "always" and requests):
+    is_first = store.champion(event.pipeline) is None
+    if is_first or policy.retrains == "drift" or (policy.retrains == "always" and requests):
         return events
     others: list[Event] = [each for each in events if not isinstance(each, RetrainRequested)]
     if policy.retrains == "never":

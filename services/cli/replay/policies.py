@@ -54,7 +54,8 @@ def named_policy(name: str, pipeline: Pipeline) -> Policy:
     """A policy for the pipeline's data, features and estimator.
 
     - never: the first model stays.
-    - always: each batch retrains, on all rows so far, and every model is promoted.
+    - always: once there is a model, each batch retrains, on all rows so far, and every model is
+      promoted.
     - original: when the mean or the standard deviation of a column has moved by more than 10 %, on
       average over the columns, a model is trained on that batch alone and promoted.
     - original-all: the same rule, with a model on all rows so far.

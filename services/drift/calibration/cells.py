@@ -33,7 +33,7 @@ _TRIES: Final = 4
 """The smallest of a number cell's six p-values is about as small as of four independent ones."""
 _NUMBER_WEIGHT: Final = 4.0
 _MISSING_WEIGHT: Final = 3.0
-_CATEGORY_WEIGHT: Final = 4.0
+_CATEGORY_WEIGHT: Final = 3.0
 _PAIRS_WEIGHT: Final = 0.2
 TAIL_SHARE: Final = 0.0105
 """Bins whose mid-rank is within this of an end make its 1 % tail."""

@@ -9,10 +9,12 @@ from services.drift.calibration.profile import Profile
 from services.drift.report.model import WindowFinding
 from shared.drift import CellFinding, Drift, Verdict
 
+SMALLEST_COMPARED: Final = 50
+"""Rows that a reference needs for a verdict. With fewer, no correlation is tested, and a column
+with a value in one row of five has fewer values than a cell needs to be tested."""
 SMALLEST_REFERENCE: Final = 100
-"""Rows that a reference needs. With fewer, the standard error of a share of its rows is larger than
-the smallest effect that matters by default, 0.05; and a column with a value in one row of ten has
-fewer values than a cell needs to be tested."""
+"""Rows that a pipeline's first reference needs. With fewer, the standard error of a share of its
+rows is larger than the smallest effect that matters by default, 0.05."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,11 @@ def against_small_reference(finding: Finding, rows: int) -> Finding:
     """A finding against a reference of too few rows: no verdict, unless there is no data at all."""
     if finding.verdict == "no data":
         return finding
-    return Finding("insufficient data", too_small(rows), finding.threshold, finding.counts)
+    return Finding(
+        "insufficient data", too_small(rows, SMALLEST_COMPARED), finding.threshold, finding.counts
+    )
 
 
-def too_small(rows: int, what: str = "one") -> str:
-    """'A reference needs at least 100 rows; this one has 5.'"""
-    return f"A reference needs at least {SMALLEST_REFERENCE} rows; this {what} has {rows}."
+def too_small(rows: int, least: int, what: str = "one") -> str:
+    """'A reference needs at least 50 rows; this one has 5.'"""
+    return f"A reference needs at least {least} rows; this {what} has {rows}."

@@ -7,7 +7,7 @@ from services.drift.calibration.binning import Counts
 from services.drift.calibration.fitting import MIN_SEGMENT_ROWS
 from services.drift.calibration.profile import Profile
 from services.drift.policies import POLICIES
-from services.drift.policies.finding import SMALLEST_REFERENCE, Window, against_small_reference
+from services.drift.policies.finding import SMALLEST_COMPARED, Window, against_small_reference
 from services.drift.report.charts import charts
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.model import DriftReport, MissingRate
@@ -30,7 +30,7 @@ def report(
             however small it is, since no larger one can be had.
     """
     finding = POLICIES[settings.policy](profile, windows, settings)
-    if profile.rows < SMALLEST_REFERENCE and not is_promoted:
+    if profile.rows < SMALLEST_COMPARED and not is_promoted:
         finding = against_small_reference(finding, profile.rows)
     calibrated = settings.policy == "calibrated"
     return DriftReport(

@@ -248,18 +248,18 @@ def test_few_and_no_rows_give_no_verdict() -> None:
 
 
 def test_a_reference_that_is_too_small_is_said_to_be_too_small() -> None:
-    for rows in (5, 99, 100):
+    for rows in (5, 49, 50):
         write(f"{rows}.csv", {name: values[:rows] for name, values in made(1).items()})
     report = checked("5.csv", "same.csv")
     assert (report.verdict, report.needs_retraining) == ("insufficient data", False)
-    assert report.reason == "A reference needs at least 100 rows; this one has 5."
+    assert report.reason == "A reference needs at least 50 rows; this one has 5."
     assert (report.p, report.window, report.cells) == (None, None, [])
     assert (report.rows, report.reference_rows) == (ROWS, 5)
-    assert checked("99.csv", "shifted.csv").verdict == "insufficient data"
-    assert checked("100.csv", "shifted.csv").verdict == "drift"
+    assert checked("49.csv", "shifted.csv").verdict == "insufficient data"
+    assert checked("50.csv", "shifted.csv").verdict == "drift"
     first, second, *_ = run("check", "5.csv", "same.csv").stdout.splitlines()
     assert first.startswith("insufficient data: same.csv against 5.csv")
-    assert second == "A reference needs at least 100 rows; this one has 5."
+    assert second == "A reference needs at least 50 rows; this one has 5."
     run("profile", "5.csv", "-o", "kept")
     assert checked("kept", "same.csv").verdict == "insufficient data"
     write("none.csv", {name: values[:0] for name, values in made(4).items()})

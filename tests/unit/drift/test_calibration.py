@@ -145,7 +145,7 @@ def test_edges_of_a_reference_are_quiet_and_its_breaks_loud() -> None:
         assert check(profile, rows(60, **broken)).verdict == "drift"
 
 
-@pytest.mark.parametrize("rows", [1, 2, 9, 10, 50])
+@pytest.mark.parametrize("rows", [1, 2, 9, 10, 49])
 def test_tiny_references_give_finite_figures(rows: int) -> None:
     generator = np.random.default_rng(11)
     profile = Profile.fit(table(rows, generator))
