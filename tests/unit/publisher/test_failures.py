@@ -169,7 +169,7 @@ SAID_BY_HOSTS = {
         "(pre-receive hook declined)", WillPass, "the host's disk is full"),
     "a read-only disk": (
         "remote: fatal: unable to create temporary object directory: Read-only file system\n"
-        "! [remote rejected] (unpacker error)", WillPass, "can only be read"),
+        "! [remote rejected] (unpacker error)", WillPass, "the host's disk is read-only"),
     "nothing but that it was not kept": (
         "error: remote unpack failed: unable to create temporary object directory\n"
         "! [remote rejected] (unpacker error)", WillPass, "rights on its folder"),
