@@ -71,7 +71,7 @@ class Drift(BaseModel):
     def alpha_of_each(self) -> float:
         """The false alarms per 1,000 checks of the data alone, and of the champion's error alone.
 
-        Where each of the two asks for a model, they share what is accepted.
+        If each of the two can ask for a model, each has half of the accepted false alarms.
         """
         return self.alpha / 2 if self.trigger == "either" else self.alpha
 

@@ -127,7 +127,7 @@ class ModelRejected(EventBase):
 
 
 class ReviewNeeded(EventBase):
-    """A person should look: the first model was rejected, or so many models in a row."""
+    """A person should look: the first model was rejected, or `rejections` models in a row were."""
 
     type: Literal["ReviewNeeded"] = "ReviewNeeded"
     model_version: int = Field(ge=1)

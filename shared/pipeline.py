@@ -173,8 +173,9 @@ class TimeColumn(Strict):
     timezone: str = "UTC"
     """The zone of times that state none."""
     clock_change: Literal["earlier", "later", "set_aside"] = "earlier"
-    """Which of two points in time a local time means that a change of the clocks repeats. A local
-    time that it skips is counted on from before the change, or with `later` back from after it."""
+    """What a local time means that a change of the clocks repeats: the earlier or the later of two
+    points in time. A skipped local time is counted on from before the change, or with `later` back
+    from after it."""
     required: bool = True
     aliases: tuple[str, ...] = ()
 

@@ -138,7 +138,7 @@ class TargetsAwaited(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     since: AwareDatetime
-    """When the batch came with which there were rows enough."""
+    """When the batch came that made the rows enough."""
     rows: int
     rows_with_target: int
     needed: int

@@ -152,10 +152,10 @@ class Settings(LogSettings):
 
     redis_url: RedisUrl
     mongodb_uri: MongoUri | None = None
-    """Flower does without. Beat can: then it does not check whose broker it is."""
+    """Flower does not need it. Without it beat does not check whose broker it is."""
     mongodb_database: Annotated[str, AfterValidator(_database_name)] = "drift_detection"
     redis_key_prefix: Annotated[str, AfterValidator(_key_prefix)] | None = None
-    """What every key on the broker begins with; none: the database's name and a colon. Each
+    """What every key on the broker begins with; if empty, the database's name and a colon. Each
     installation on one Redis needs its own."""
     pipelines: Path = Path("pipelines")
     """The folder of pipeline files."""

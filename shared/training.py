@@ -172,14 +172,14 @@ class Gate(BaseModel):
     """Fewer rows of a segment are few: they are shown, and decide nothing."""
     min_rows: int = Field(20, ge=1)
     min_groups: int = Field(5, ge=2)
-    """With fewer held-out rows or groups no challenger replaces a champion. As many of the newest
-    batches are held out in part as are needed for so many rows."""
+    """With fewer held-out rows or groups no challenger replaces a champion. If the newest batch has
+    too few, rows of older batches are held out too."""
     cooldown: timedelta = Field(timedelta(hours=6), ge=timedelta())
     """For so long after a batch whose model was rejected, or after a rollback, no batch asks for a
     model. It is measured between the batches' newest event times, not by the clock."""
     review_after: int = Field(3, ge=1)
-    """After so many rejections in a row a person is asked to look. Without a champion, also after
-    the first one."""
+    """After this many rejections in a row a person is asked to look. Without a champion, a person
+    is asked after the first one as well."""
 
     @field_validator("cooldown", mode="before")
     @classmethod
@@ -190,7 +190,7 @@ class Gate(BaseModel):
 
 
 def fewest_held_out(gate: Gate) -> int:
-    """How many rows are held out at least, over as many batches as it takes."""
+    """At least this many rows are held out, from as many batches as needed."""
     return max(gate.min_rows, gate.min_groups)
 
 
@@ -213,7 +213,7 @@ def why_never_promoted(training: Training, gate: Gate) -> str:
         return ""
     key = "min_rows" if gate.min_rows == needed else "min_groups"
     return (
-        f"no new model can ever be promoted: gate.{key} asks for {needed:,} held-out rows, and "
+        f"no new model can ever be promoted: gate.{key} needs {needed:,} held-out rows, and "
         f"at most {at_most:,} can be held out, half of training.max_window_rows. Set gate.{key} to "
         f"at most {at_most:,}, or training.max_window_rows to at least {2 * needed:,}"
     )

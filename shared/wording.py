@@ -59,6 +59,6 @@ def clock(at: datetime, *, seconds: bool = False) -> str:
 
 
 def rounded(value: float, digits: int) -> str:
-    """To so many significant digits, the exponent without padding."""
+    """To this many significant digits, the exponent without padding."""
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa

@@ -25,7 +25,7 @@ FLAGS: Final = (1, 3, 10)
 SHARES: Final = (0.001, 0.003, 0.01)
 
 Draw = Callable[[int, np.random.Generator], pd.DataFrame]
-"""From a number of rows to a table."""
+"""Makes a table with a given number of rows."""
 Rates = dict[int, list[float]]
 """Rows of a batch -> the share of checks with a p-value of at most each of LEVELS."""
 
@@ -67,7 +67,7 @@ def false_alarms(references: int, seed: int) -> Iterator[tuple[str, int, Rates]]
 
 
 def rates_of(kind: str, rows: int, references: int, seed: int) -> Rates:
-    """Rates at LEVELS by batch size, over CHECKS checks in all against so many references."""
+    """Rates at LEVELS by batch size, over CHECKS checks in all against this many references."""
     draw = kinds()[kind]
     generator = np.random.default_rng([seed, rows, *kind.encode()])
     p: dict[int, list[np.ndarray]] = {size: [] for size in BATCHES}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shared.pipeline import Pipeline
 
 LINE_SECONDS: Final = 10.0
-"""Without a terminal a line is written so often."""
+"""Seconds from one line to the next, where there is no terminal."""
 
 _PATIENCE_SECONDS: Final = 1.0
 _PROFILE_MARK: Final = b'{"format":"trimtab-profile/'
@@ -264,7 +264,7 @@ def _refuse_nothing_in_common(roles: Roles, names: Collection[str], path: Path) 
 
 
 def _about_rows(path: Path, set_aside: Mapping[str, int]) -> Iterator[str]:
-    """What is said of rows that are in no figure."""
+    """A sentence for each kind of rows that no figure counts."""
     for fault, rows in set_aside.items():
         yield f"{path.name}: {rows:,} {'row is' if rows == 1 else 'rows are'} left out: {fault}."
 

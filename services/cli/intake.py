@@ -30,7 +30,7 @@ class Intake:
 
     @property
     def is_reached(self) -> bool:
-        """Whether the command did what it was called for: as a reference, a model is promoted."""
+        """Whether the command did what it was called for: a reference needs a promoted model."""
         promoted = self.model is not None and self.model.decision == "promoted"
         return not self.given_up and (promoted or not self.batch.as_reference)
 
@@ -112,7 +112,7 @@ def _not_done(intake: Intake, pending: Pending) -> Iterator[str]:
     batch = intake.batch
     yield (
         f"Not done yet: {pending.why} Batch {batch.sequence} is stored, and its events are handled "
-        "as soon as the worker runs."
+        "as soon as a worker of the stage is free."
     )
     yield (
         "  `trimtab status` shows who is running; `trimtab history show batch:"

@@ -31,7 +31,7 @@ BAD_INPUT = 2
 DRIFT = 3
 """The exit code of a check with --fail-on-drift that found drift."""
 NO_VERDICT = 4
-"""The exit code of a check with --fail-on-drift that had too few rows to tell."""
+"""The exit code of a check with --fail-on-drift that has too few rows for a verdict, or none."""
 _IS_IT_UP = "is the system running? Start it with `trimtab up`, name its folder with --home"
 
 app = typer.Typer(
@@ -61,7 +61,7 @@ def trimtab(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -74,11 +74,9 @@ def trimtab(
 
 Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
-ReferenceFile = Annotated[
-    Path, typer.Argument(help="CSV, JSON (each also .gz) or Parquet.", show_default=False)
-]
 TableFile = Annotated[
-    Path, typer.Argument(help="CSV, CSV.gz, JSON, JSON lines or Parquet.", show_default=False)
+    Path,
+    typer.Argument(help="CSV, JSON, JSON lines (each also .gz) or Parquet.", show_default=False),
 ]
 PipelineFile = Annotated[
     Path | None,
@@ -157,10 +155,11 @@ def check(
     reference: Annotated[
         Path,
         typer.Argument(
-            help="CSV, JSON (each also .gz) or Parquet; or a profile.", show_default=False
+            help="CSV, JSON, JSON lines (each also .gz) or Parquet; or a profile.",
+            show_default=False,
         ),
     ],
-    current: ReferenceFile,
+    current: TableFile,
     pipeline: PipelineFile = None,
     segment: Segment = None,
     cluster: Cluster = None,
@@ -197,7 +196,7 @@ def check(
 
 @app.command()
 def profile(
-    reference: ReferenceFile,
+    reference: TableFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
     pipeline: PipelineFile = None,
     segment: Segment = None,
@@ -229,7 +228,7 @@ def ingest(
     """Take in a file's new rows as a batch, wait for its check, and tell what came of it.
 
     Exits with 0 if the batch is checked (drift or not), 1 if the file is refused or a stage gave
-    up, and 5 if the batch is stored but not done within 300 s, or no worker is running.
+    up, and 5 if the batch is stored but not done: after 300 s, or because no worker is running.
     """
     _take_in(file, pipeline, home, no_wait, as_json, as_reference=False)
 
@@ -246,7 +245,7 @@ def set_reference(
 
     Waits for the model and its commit. Exits with 0 if the model is promoted, 1 if there is no new
     reference (the file is refused, the model is rejected, or a stage gave up), and 5 if the file is
-    stored but not done within 300 s, or no worker is running.
+    stored but not done: after 300 s, or because no worker is running.
     """
     _take_in(file, pipeline, home, no_wait, as_json, as_reference=True)
 
@@ -286,7 +285,7 @@ def _take_in(
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Who is alive, what waits, and how each pipeline's data and model are.
 
-    Exits with 0 if everything works, 4 if everything works and a pipeline needs a person's look
+    Exits with 0 if everything works, 4 if everything works but a person should look at a pipeline
     (open drift, a worse champion, rejected models, missing targets, missed readings), and 1 if
     something is wrong.
     """

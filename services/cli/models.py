@@ -169,7 +169,8 @@ def rollback(
 ) -> None:
     """Make an earlier champion the champion again, with its files and its reference.
 
-    Exits with 5 if it is stored but not done within 300 s, or no worker is running.
+    Exits with 5 if the rollback is stored but not done: after 300 s, or because no worker is
+    running.
     """
     from dataclasses import asdict
 

@@ -13,7 +13,7 @@ from shared.training import ERROR_NAMES
 from shared.wording import moment, p_equals, probability, rounded
 
 _MISSED_SLOTS: Final = 2
-"""So many slots of a schedule without a reading are no chance."""
+"""A person should look if at least this many slots of a schedule brought no reading."""
 _MOST_SLOTS: Final = 1000
 _GRACE: Final = timedelta(minutes=1)
 """A reading that is due for less than this may be under way."""
@@ -69,9 +69,9 @@ class PipelineHealth:
         """Each fact in a sentence."""
         if waiting := self.waiting_for_targets:
             yield Sentence(
-                f"It has waited for targets since {moment(waiting.since)}: "
-                f"{waiting.rows_with_target:,} of {waiting.rows:,} rows have one, and a first "
-                f"model needs at least {waiting.needed:,}.",
+                f"The first model has waited for targets since {moment(waiting.since)}: "
+                f"{waiting.rows_with_target:,} of {waiting.rows:,} rows have one; at least "
+                f"{waiting.needed:,} are needed.",
                 look=True,
             )
         if drift := self.drift:

@@ -66,7 +66,7 @@ def rows_set_aside(
 
 
 def find_rows(store: "Store", pipeline: str, wanted: str, limit: int) -> RowsSetAside:
-    """The first rows that a batch, or a reading without news, has set aside.
+    """The first rows that a batch, or a reading without new rows, has set aside.
 
     Raises:
         WillNotPass: there is no such batch, or its rows are no longer kept.

@@ -26,7 +26,7 @@ from shared.sweep import MISSED_SWEEPS
 WRONG: Final = 1
 """The exit code when something is wrong."""
 NEEDS_A_LOOK: Final = 4
-"""The exit code when everything works, and something of a pipeline needs a person's look."""
+"""The exit code when everything works, but a person should look at a pipeline."""
 _WORKERS_SHOWN: Final = timedelta(days=1)
 """A worker that was last seen before that was taken away, or has another name now."""
 
@@ -34,8 +34,8 @@ _WORKERS_SHOWN: Final = timedelta(days=1)
 def status(resources: Resources) -> dict[str, Any]:
     """The state as plain JSON types.
 
-    `problems` says what is wrong; with none it is `healthy`. `attention` says what works and
-    needs a person's look. `exit_code` is that of the command.
+    `problems` says what is wrong; without any the system is `healthy`. `attention` says what a
+    person should look at although it works. `exit_code` is that of the command.
     """
     alive = parts(resources.broker, resources.settings.sweep_seconds)
     known, unreadable = unfinished(resources)
@@ -126,7 +126,7 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
         yield f"events of {unreadable} records cannot be read; the workers' logs say which"
     for name, pipeline in state["pipelines"].items():
         for file in pipeline["files_waiting"].values():
-            yield f"{name}: a file waits since {file['since']}: {file['reason']}"
+            yield f"{name}: a file has waited since {file['since']}: {file['reason']}"
     if letters := state["dead_letters"]:
         yield f"dead letters: {letters}; see `trimtab dead-letters list`"
 

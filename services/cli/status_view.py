@@ -12,7 +12,7 @@ from shared.wording import NO_FIGURE
 
 
 def print_status(console: Console, state: dict[str, Any]) -> None:
-    """The parts, the pipelines, and what is wrong or needs a look below."""
+    """The parts, the pipelines, and below them what is wrong."""
     if "parts" in state:
         console.print(_parts(state), "", _pipelines(state), "")
         work = state["work"]

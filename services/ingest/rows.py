@@ -210,7 +210,9 @@ def _typed(columns: dict[str, _Texts], schema: Schema) -> tuple[dict[str, Any], 
                 found, unclear = read_times(pd.Series(texts.distinct, dtype=object), column)
                 typed[name] = found.array.take(texts.of_row)
                 between = unclear.to_numpy()[texts.of_row]
-                once = f"local times that {column.timezone} has once, or a time with its zone"
+                once = (
+                    f"a local time that {column.timezone} has exactly once, or a time with its zone"
+                )
                 faults.append(
                     Fault(between, name, "skipped or repeated by a change of the clocks", once)
                 )

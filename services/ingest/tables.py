@@ -1,6 +1,6 @@
 """From bytes to a table of texts, as published: nothing is interpreted here.
 
-A table is a DataFrame of `str` objects, with None for what is missing. Only a table with a row of a
+A table is a DataFrame of `str` objects, with None for a missing value. Only a table with a row of a
 wrong form has the column `FAULT`, which says what is wrong with that row; its values mean nothing.
 What is a table at all, `shared.tables` says, for `trimtab check` as well.
 """

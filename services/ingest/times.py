@@ -41,9 +41,9 @@ _EXCEL_BEGIN: Final = pd.Timestamp("1899-12-30")
 def read_times(texts: pd.Series, column: TimeColumn) -> tuple[pd.Series, pd.Series]:
     """The texts as points in time in the column's zone; and which of them name none or two.
 
-    A text without a zone is local time there, and a change of the clocks leaves some local times
-    out and brings others twice; `clock_change` says what they mean. What fits none of the formats,
-    or is longer than `LONGEST_TIME`, is missing.
+    A text without a zone is local time there. A change of the clocks skips some local times and
+    repeats others; `clock_change` says what such a time means. A text that fits none of the
+    formats, or is longer than `LONGEST_TIME`, is missing.
 
     Args:
         texts: stripped, or None.

@@ -11,7 +11,7 @@ from typing import Final
 from shared.failures import WillNotPass, WillPass
 
 FULL_DISK_SECONDS: Final = 300.0
-"""A full disk is seldom cleared within the seconds that other failures are waited for."""
+"""The pause is longer than after other failures: a full disk is seldom cleared within seconds."""
 
 NO_SPACE: Final = r"no space left on device|disk quota exceeded"
 
@@ -56,8 +56,8 @@ _MEANINGS: Final = (
     ),
     _gives_up(
         r"push protection|push cannot contain secrets|contains? (a )?secrets?\b",
-        "the host takes something in the files for a secret; look at the place that it names, and "
-        "allow it there if it is none",
+        "the host says that a file holds a secret; look at the place that it names, and if there "
+        "is no secret, allow it there",
     ),
     # The host's own trouble.
     _tries_again(
@@ -67,7 +67,7 @@ _MEANINGS: Final = (
     ),
     _tries_again(
         r"read-only file system",
-        "the host's disk can only be read; repair it there. It is tried again",
+        "the host's disk is read-only; repair it there. It is tried again",
         FULL_DISK_SECONDS,
     ),
     _tries_again(
@@ -156,7 +156,7 @@ _MEANINGS: Final = (
     ),
     _tries_again(
         r"gnutls_handshake|SSL_connect|SSL_ERROR|GnuTLS recv error|TLS connect error|SSL routines",
-        "no secure connection to the host came about; see that it serves HTTPS at this address. It "
+        "there is no secure connection to the host; check that it serves HTTPS at this address. It "
         "is tried again",
     ),
     _tries_again(

@@ -240,7 +240,7 @@ class IsolatedGit:
         return meaning(about, words, evidence) or UnexpectedFailure(f"{about}: {shown(words)}")
 
     def _full_disk(self, command: str, answer: Answer) -> WillPass | None:
-        """That Git found no room here, if it did; what the host says of its disk it marks so."""
+        """A failure if Git found no room on this machine; lines of the host itself are marked."""
         lines = [line for line in answer.said.splitlines() if not line.startswith("remote:")]
         if _FULL_HERE.search(" ".join(lines)):
             return no_room(f"git {command}: {shown(self._words(answer))}")

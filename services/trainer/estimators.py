@@ -64,9 +64,9 @@ _MILLISECONDS: Final = {"epoch_seconds": 1e3, "epoch_milliseconds": 1.0, "excel_
 """What a number that is a time is multiplied by."""
 _EXCEL_BEGIN: Final = "1899-12-30"
 MOST_CATEGORY_COLUMNS: Final = 256
-"""All category features together are spread over at most so many columns, each of 8 bytes a row."""
+"""All category features together have at most this many columns, each of 8 bytes per row."""
 _FEWEST_CATEGORY_COLUMNS: Final = 8
-"""Of one feature, however many there are."""
+"""A feature may have at least this many columns, however many features there are."""
 
 _TIME_PARTS: Final = {
     "minute": "dt.minute",

@@ -240,12 +240,12 @@ def _tails(confidence: float, groups: int) -> tuple[float, float]:
 
 
 def relative(error: Floats, against: Floats, negligible: float = 0.0) -> Floats:
-    """By which share an error is larger than another; of an error of 0 anything more is 1.
+    """By which share an error is larger than another; if the other is 0, any larger one gives 1.
 
     Errors that differ in the last digits alone are equal: the share is 0.
 
     Args:
-        negligible: as large an error is no error where the other one is 0.
+        negligible: if one error is 0, the other counts as 0 up to this size.
     """
     with np.errstate(over="ignore"):
         ratio = np.divide(error, against, out=np.full_like(error, 2.0), where=against > 0)

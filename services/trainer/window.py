@@ -169,7 +169,7 @@ def packed(mask: Mask) -> bytes:
 
 
 def unpacked(data: bytes, rows: int) -> Mask:
-    """The mask of so many rows that `packed` wrote."""
+    """The mask of this many rows that `packed` wrote."""
     return np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=rows).astype(bool)
 
 

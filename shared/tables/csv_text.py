@@ -4,13 +4,14 @@ The rules, which `docs/input.md` states:
 
 - The header says what separates values: the most frequent of comma, semicolon and tab outside its
   quotes; or a line `sep=;` before it does, as Excel writes it.
-- A column without a name and without a value, as spreadsheets leave them behind, is no column. One
-  with a value is called `Unnamed: N`, as pandas calls it; N counts the columns from 0.
-- Rows without a value at the end, as spreadsheets leave them behind as well, are no rows.
-- A quote opens a quoted value only at a value's beginning. What is not properly closed is read
-  again line by line, as if no value had several lines. So is a row of several lines that has the
-  wrong number of values, or within which every line would be a whole row of at least three values.
-  If a line's own quotes are not closed they are part of its values.
+- Spreadsheets leave empty columns behind: a column without a name and without a value is no column.
+  A column without a name that has a value is called `Unnamed: N`, as pandas calls it; N counts the
+  columns from 0.
+- Spreadsheets leave empty rows behind: rows without a value at the end are no rows.
+- A quote opens a quoted value only at a value's beginning. If the value is not properly closed, its
+  lines are read again one by one, as if no value had several lines. The same holds for a row of
+  several lines that has the wrong number of values, or within which every line would be a whole row
+  of at least three values. If a line's own quotes are not closed, they are part of its values.
 """
 
 import csv
@@ -31,7 +32,7 @@ _SEPARATORS: Final = ",;\t"
 _BLANK: Final = " \t\r\n\v\f\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 """Around a column's name; the last is a byte-order mark that was written twice."""
 _TELLING_COLUMNS: Final = 3
-"""A line of text that happens to be a row of so many values is no line of text."""
+"""A line that is a row of at least this many values is a row, not a line of a text value."""
 _STATED: Final = re.compile(r'"?sep=([!#-/:-@[-^`{-~]|\t)"?\s*')
 """A line before the header, which Excel writes and reads."""
 _QUOTED: Final = re.compile(r'"[^"]*+"')
@@ -116,8 +117,8 @@ class CsvText:
         return [row for row in csv.reader(lines, delimiter=self.separator, strict=True) if row]
 
     def fault(self, values: int) -> str | None:
-        """What is wrong with a row of so many values. Values of trailing columns without a name may
-        be left out, as Excel does in some rows."""
+        """What is wrong with a row of this many values. Values of trailing columns without a name
+        may be left out, as Excel does in some rows."""
         if self._least_values <= values <= len(self.names):
             return None
         return f"{'more' if values > len(self.names) else 'fewer'} values than columns"

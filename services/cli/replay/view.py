@@ -14,7 +14,7 @@ from shared.training import ERROR_NAMES
 from shared.wording import NO_FIGURE
 
 _BESIDE: Final = 5
-"""So many policies are shown beside each other."""
+"""At most this many policies are shown beside each other."""
 _MEGABYTE: Final = 1e6
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, which colour-blind readers can tell apart."""
@@ -42,8 +42,8 @@ def summary_table(replayed: Sequence[Replayed]) -> Listing:
 def batches_table(replayed: Sequence[Replayed]) -> Group:
     """A line a batch, a column a policy: the champion's error on it before it was learnt from.
 
-    Behind each error stands what the policy did then: P promoted a model, r rejected one. So many
-    policies that they do not fit beside each other are shown below each other.
+    Behind each error stands what the policy did then: P promoted a model, r rejected one. Policies
+    that do not fit beside each other are shown below each other.
     """
     tables: list[RenderableType] = []
     for first in range(0, len(replayed), _BESIDE):

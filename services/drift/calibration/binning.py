@@ -4,11 +4,11 @@ A number's bins end between values of the reference, never on one: a value that 
 digits, as float32 and float64 do, falls into the same bin.
 
 A category column is counted twice. Its most frequent values have a bin each, to be shown. What is
-tested are buckets: every value, seen before or not, falls into the one that its hash says. Nothing
-of the rows decides where a bucket ends, so a value is no likelier to have one of its own because it
-happened to be frequent in the reference, and a value that the reference does not have has a
-probability too. Hashed counts find changes in streams of many keys (Krishnamurthy, Sen, Zhang and
-Chen 2003, Sketch-based change detection, IMC 234-247).
+tested are buckets: every value, seen before or not, falls into the bucket that its hash says. No
+bucket is made for a value because it was frequent in the reference, so values that chance made
+frequent there are not favoured. A value that the reference does not have has a probability too.
+Hashed counts find changes in streams of many keys (Krishnamurthy, Sen, Zhang and Chen 2003,
+Sketch-based change detection, IMC 234-247).
 """
 
 import hashlib
@@ -31,14 +31,14 @@ from services.drift.tables.frame import MISSING, Codes, Frame, Numbers
 
 BLOCK_ROWS: Final = 1 << 16
 _BLOCK_VALUES: Final = 1 << 22
-"""Rows are counted in blocks of at most so many rows and numbers, which bounds the memory."""
+"""Rows are counted in blocks of at most this many rows and numbers, which bounds the memory."""
 NEW_VALUES_KEPT: Final = 20
 """Of the categories never seen, the most frequent ones are named."""
 
 MOST_PAIRS: Final = 5_000
-"""So many pairs of number columns are compared: all pairs of a hundred columns."""
+"""At most this many pairs of number columns are compared: all pairs of a hundred columns."""
 HASHES: Final = 16
-"""A value's digest has so many hashes; a column uses one of them."""
+"""A value's digest has this many hashes; a column uses one of them."""
 
 _END_SHARES: Final = (0.002, 0.005, 0.01)
 _MOST_QUANTILES: Final = 64
@@ -52,7 +52,7 @@ _Value = TypeVar("_Value", bound=np.generic)
 _Number = TypeVar("_Number", np.float64, np.float32)
 
 _ALL_AT_ONCE: Final = 20
-"""To multiply all columns with all is faster up to so many products for each that is wanted."""
+"""Multiplying all columns with all is faster up to this many products for each wanted one."""
 _PAIRS_AT_ONCE: Final = 64
 
 _LARGEST_FLOAT: Final = float(np.finfo(np.float64).max)
@@ -121,7 +121,7 @@ class Edges(BaseModel):
 
 
 def quantile_edges(values: Numbers) -> Edges:
-    """At most about 70 edges at the values' quantiles, closer at both ends.
+    """At most 71 edges at the values' quantiles, closer at both ends.
 
     The first edge is below the smallest value and the last above the largest, so the outermost bins
     are empty: they are for what is out of range.

@@ -283,8 +283,8 @@ class CategoryTest:
     ) -> tuple[Floats, Floats]:
         """The buckets' shares of both samples, and by how much the batch's are larger.
 
-        Buckets of which a sample expects less than one row become one, the last. If it expects less
-        as well, its share is zero: one row in it would weigh too much.
+        Buckets of which a sample expects less than one row become one, the last. If the sample
+        expects less than one row of that one too, its share is zero: one row would weigh too much.
         """
         pooled = (reference + current) / (n + m)[..., None]
         difference = current / n[..., None] - reference / m[..., None]
@@ -323,7 +323,7 @@ class CategoryTest:
     def _rare_excess(self, reference: Floats, current: Floats, n: Floats, m: Floats) -> Floats:
         """The largest excess of a bucket that is rare in the reference.
 
-        What chance gives to the fullest of so many is taken off (Bernstein's inequality).
+        What chance gives to the fullest of these buckets is subtracted (Bernstein's inequality).
         """
         rare = reference <= _RARE_SHARE * m[..., None]
         excess = current / n[..., None] - reference / m[..., None]

@@ -33,7 +33,7 @@ SAMPLE_ROWS: Final = 50_000
 """Of a larger reference a sample of this size stands for it in what concerns variances."""
 
 _CLUSTERS_OF_A_BUCKET: Final = 5
-"""A reference has so many clusters, or independent rows, for each bucket of a category column."""
+"""Clusters, or independent rows, of the reference for each bucket of a category column."""
 _OPEN_END_SHARE: Final = 0.002
 _MIN_CLUSTERED_ROWS: Final = 20
 _MIN_PAIR_ROWS: Final = 50

@@ -21,7 +21,7 @@ LARGEST_CHANGE: Final = 1e9
 _ROUNDING: Final = 1e-12
 """A figure below this share of a column's size is zero but for its last digits."""
 _SINGLE_PRECISION: Final = 2.0**-22
-"""By this share of a column's size the same values differ as 32-bit and as 64-bit floats."""
+"""As 32-bit and as 64-bit floats, the same values differ by this share of the column's size."""
 _LARGEST_FLOAT: Final = float(np.finfo(np.float64).max)
 
 

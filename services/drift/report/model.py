@@ -47,7 +47,7 @@ class ColumnRole(Part):
     note: str | None = None
     """Why it was left out, or what is special: 'the target', 'constant'."""
     questionable: bool = False
-    """That was guessed from the data, and a person may see it otherwise."""
+    """The type or the role is a guess from the data that a person may see otherwise."""
     flags: bool = False
     """Its values are true and false."""
 

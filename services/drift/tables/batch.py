@@ -75,7 +75,7 @@ class _Spelt:
         if self.unread:
             parts.append(
                 f"{self.unread:,} of {self.rows:,} values of the batch are no numbers, such as "
-                f"'{self.example}': missing"
+                f"'{self.example}', and count as missing"
             )
         return "; ".join(parts)
 

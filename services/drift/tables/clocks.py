@@ -39,12 +39,12 @@ _NAME: Final = re.compile(
 
 
 def counts_rows(values: Numbers) -> bool:
-    """Whether a column numbers the rows: whole numbers of which none comes twice, and that are
+    """Whether a column numbers the rows: its values are whole numbers, all different, and are
 
     - dense: at least half of the numbers from the smallest to the largest are there, in any order
-      (among n draws from a range of at most 2 n numbers some come twice, except with a probability
-      below exp(-n / 4)); or
-    - rising or falling from row to row, nine steps of ten by the same number.
+      (the probability that n draws from at most 2 n numbers are all different is below
+      exp(-n / 4)); or
+    - only rising or only falling from row to row, with at least nine of ten steps equal.
 
     Args:
         values: finite, in the order of the rows.
@@ -63,8 +63,9 @@ def counts_rows(values: Numbers) -> bool:
 def clock_of(name: str, values: Numbers) -> str | None:
     """What clock a column shows, in words; None if it shows none.
 
-    Its values are in the range of one, and its name says so, or the rows are in its order, or its
-    values are all whole minutes or all dates. Fewer than ten different values are to be hours.
+    The values are in the range of a clock. Besides, the column's name says so, or the rows are in
+    its order, or all values are whole minutes or dates. If the name does not say so, there are at
+    least ten different values, or all values are whole hours.
 
     Args:
         values: finite, in the order of the rows.

@@ -300,7 +300,9 @@ def _read_numbers(name: str, values: Numbers) -> _Reading:
     if _is_identifier(name, values):
         return _Reading("number", "an identifier: all values differ", "if stated", True)
     if counts_rows(values):
-        return _Reading("number", "it numbers the rows: new rows have others", "if stated", True)
+        return _Reading(
+            "number", "it numbers the rows: new rows have other numbers", "if stated", True
+        )
     return _Reading("number")
 
 
@@ -350,7 +352,7 @@ def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -
     if unread:
         notes.append(
             f"{sum(unread.values()):,} of {sum(rows_by_text.values()):,} values are no numbers, "
-            f"such as '{next(iter(unread))}': missing"
+            f"such as '{next(iter(unread))}', and count as missing"
         )
     return replace(reading, note="; ".join(notes) or None, questionable=True)
 
@@ -362,7 +364,7 @@ def _mixed(rows_by_text: dict[str, int]) -> str | None:
     numbers = total - sum(map(rows_by_text.__getitem__, others))
     if numbers < (1 - NUMBER_SHARE) * total:
         return None
-    return f"{numbers:,} of {total:,} values are numbers, others are not, such as '{others[0]}'"
+    return f"{numbers:,} of {total:,} values are numbers, the others are not, such as '{others[0]}'"
 
 
 def _mostly_finite(column: pa.ChunkedArray) -> bool:

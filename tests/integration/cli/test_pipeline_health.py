@@ -219,8 +219,8 @@ def test_a_pipeline_waits_for_targets_until_a_check_says_otherwise(
     waiting = TargetsAwaited(since=AT, rows=400, rows_with_target=30, needed=40)
     check(store, 1, awaited=waiting)
     assert said(pipeline_health(parcels, store, NOW)) == [
-        ("It has waited for targets since 2026-01-10 09:00 UTC: 30 of 400 rows have one, and a "
-         "first model needs at least 40.", True),
+        ("The first model has waited for targets since 2026-01-10 09:00 UTC: 30 of 400 rows have "
+         "one; at least 40 are needed.", True),
     ]  # fmt: skip
     check(store, 2)
     assert pipeline_health(parcels, store, NOW).waiting_for_targets is None

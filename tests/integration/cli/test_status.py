@@ -262,6 +262,6 @@ def test_a_pipeline_that_waits_for_targets_says_since_when(run: Run, resources: 
     assert (waiting["rows"], waiting["rows_with_target"]) == (150, 39)
     said = " ".join(run("status").output.split())
     assert (
-        "It has waited for targets since 2026-03-01 09:30 UTC: 39 of 150 rows have one, and a "
-        "first model needs at least 40."
+        "The first model has waited for targets since 2026-03-01 09:30 UTC: 39 of 150 rows have "
+        "one; at least 40 are needed."
     ) in said

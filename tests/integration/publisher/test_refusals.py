@@ -47,7 +47,7 @@ echo "- Push cannot contain secrets"
 echo "  - path: drift_report.json:12"
 """,
         WillNotPass,
-        "takes something in the files for a secret",
+        "says that a file holds a secret",
         "path: drift_report.json:12",
     ),
     "a rule": (

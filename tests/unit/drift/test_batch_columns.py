@@ -65,7 +65,7 @@ def test_texts_of_the_batch_that_are_no_numbers_are_counted() -> None:
     chunks = [pa.table({"x": texts[:100]}), pa.table({"x": texts[100:]})]
     report = check(pa.table({"x": VALUES}), chunks)
     assert done_with(report)["x"][1] == (
-        "6 of 300 values of the batch are no numbers, such as '?': missing"
+        "6 of 300 values of the batch are no numbers, such as '?', and count as missing"
     )
 
 

@@ -318,7 +318,7 @@ def test_a_column_that_numbers_the_rows_is_left_out_whatever_its_name(
     found = infer_roles(Frame(pa.table({name: values, "x": np.resize(NUMBERS, len(values))})))
     column = found.columns[0]
     assert (column.role, column.questionable) == ("left out", True)
-    assert column.note == "it numbers the rows: new rows have others"
+    assert column.note == "it numbers the rows: new rows have other numbers"
     assert infer_roles(Frame(found_table(name, values)), columns=(name,)).numbers == (name,)
 
 

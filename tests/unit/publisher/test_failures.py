@@ -169,7 +169,7 @@ SAID_BY_HOSTS = {
         "(pre-receive hook declined)", WillPass, "the host's disk is full"),
     "a read-only disk": (
         "remote: fatal: unable to create temporary object directory: Read-only file system\n"
-        "! [remote rejected] (unpacker error)", WillPass, "can only be read"),
+        "! [remote rejected] (unpacker error)", WillPass, "the host's disk is read-only"),
     "nothing but that it was not kept": (
         "error: remote unpack failed: unable to create temporary object directory\n"
         "! [remote rejected] (unpacker error)", WillPass, "rights on its folder"),
@@ -182,7 +182,7 @@ SAID_BY_HOSTS = {
         "remote: - GITHUB PUSH PROTECTION\nremote:   Resolve the following violations before "
         "pushing again\nremote:   - Push cannot contain secrets\nremote:   locations:\nremote:     "
         "- path: drift_report.json:12\n! [remote rejected] main -> main (push declined due to "
-        "repository rule violations)", WillNotPass, "for a secret"),
+        "repository rule violations)", WillNotPass, "holds a secret"),
     "GitHub, a rule": (
         "remote: error: GH013: Repository rule violations found for refs/heads/main.\nremote: - "
         "Changes must be made through a pull request.\n! [remote rejected] main -> main (push "
