@@ -1,5 +1,6 @@
 """A table as the drift check sees it: columns of numbers and columns of categories."""
 
+from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Union
 
@@ -43,10 +44,12 @@ class Frame:
 
         Raises:
             TypeError: it is none of them.
+            ValueError: two of its columns have the same name.
         """
         if isinstance(data, Frame):
             return data
         if isinstance(data, pa.Table):
+            _refuse_repeated(data.column_names)
             return cls(data)
         if hasattr(data, "columns") and hasattr(data, "dtypes"):
             return cls(_from_pandas(data))
@@ -150,16 +153,27 @@ _NAN: Final = _scalar(np.float64("nan"))
 _NO_CODE: Final = _scalar(np.int32(MISSING))
 
 
+def _refuse_repeated(names: list[str]) -> None:
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise ValueError(
+            f"two columns are named {', '.join(map(repr, repeated))}; give each its own name"
+        )
+
+
 def _from_pandas(data: "pd.DataFrame") -> pa.Table:
-    named = data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
-    arrays = {}
-    for name in named.columns:
-        try:
-            arrays[name] = pa.array(named[name], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of several types: compare their texts
-            texts = [None if value is None else str(value) for value in named[name]]
-            arrays[name] = pa.array(texts, pa.string())
-    return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(named))})
+    names = [str(name) for name in data.columns]
+    _refuse_repeated(names)
+    arrays = {name: _of_series(data.iloc[:, at]) for at, name in enumerate(names)}
+    return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(data))})
+
+
+def _of_series(column: "pd.Series") -> pa.Array:
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        # values of several types, or of one that Arrow does not have: compare their texts
+        texts = [None if value is None else str(value) for value in column]
+        return pa.array(texts, pa.string())
 
 
 def _merged(codes: Codes, dictionary: pa.Array) -> tuple[Codes, tuple[str, ...]]:
