@@ -23,6 +23,8 @@ MISSING: Final = -1
 """The code of a missing category."""
 MISSING_TEXTS: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
 """Texts that stand for a missing value where no pipeline says which do."""
+_A_SECOND: Final = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""In the unit of a duration."""
 
 
 class Frame:
@@ -34,7 +36,7 @@ class Frame:
         Args:
             whole: of which the table is a part: how a column spells its numbers is read off it.
         """
-        self.table = table
+        self.table = _of_plain_types(table)
         self._whole = whole
         self._styles: dict[str, Style | None] = {}
 
@@ -151,6 +153,29 @@ def _scalar(value: np.generic) -> pa.Scalar:
 
 _NAN: Final = _scalar(np.float64("nan"))
 _NO_CODE: Final = _scalar(np.int32(MISSING))
+
+
+def _of_plain_types(table: pa.Table) -> pa.Table:
+    """The table with durations as seconds, and bytes as the texts that they spell in UTF-8."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_duration(field.type):
+            units = table.column(index).cast(pa.int64()).cast(pa.float64(), safe=False)
+            seconds = pc.divide(units, _scalar(np.float64(_A_SECOND[field.type.unit])))
+            table = table.set_column(index, field.name, seconds)
+        elif _is_bytes(field.type):
+            values = table.column(index).to_pylist()
+            texts = [None if value is None else value.decode(errors="replace") for value in values]
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def _refuse_repeated(names: list[str]) -> None:

@@ -514,3 +514,25 @@ def test_names_and_values_that_arrow_does_not_have_are_texts() -> None:
     frame = Frame.of(pd.DataFrame([[1 + 2j, 1.0], [2.0, 3.0]], columns=names))
     assert frame.names == ["('a', 1)", "('a', 2)"]
     assert frame.categories("('a', 1)")[1] == ("(1+2j)", "(2+0j)")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_are_numbers_of_seconds(unit: str) -> None:
+    seconds = [float(i % 17) for i in range(ROWS)]
+    values = pa.array(pd.to_timedelta(seconds, unit="s")).cast(pa.duration(unit))
+    found = infer(values)
+    assert (found.type, found.role, found.questionable) == ("number", "compared", False)
+    frame = Frame(pa.table({"d": pa.concat_arrays([values, pa.nulls(1, values.type)])}))
+    assert list(frame.numbers("d")[:ROWS]) == seconds
+    assert np.isnan(frame.numbers("d")[ROWS])
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)])
+def test_bytes_are_the_texts_that_they_spell(kind: pa.DataType) -> None:
+    values = pa.array([b"a", b"b", None] * 20, kind)
+    assert (infer(values).type, infer(values).role) == ("category", "compared")
+    assert Frame(pa.table({"k": values})).categories("k")[1] == ("a", "b")
+
+
+def test_bytes_that_are_no_text_break_nothing() -> None:
+    assert Frame(pa.table({"k": [b"\xff", b"b"]})).categories("k")[1] == ("\ufffd", "b")
