@@ -364,8 +364,8 @@ def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -
             f"such as '{next(iter(unread))}': missing"
         )
     said = len(notes) > (reading.note is not None)
-    note = "; ".join(notes) or None
-    return replace(reading, note=note, questionable=reading.questionable or said)
+    questionable = reading.questionable or said
+    return replace(reading, note="; ".join(notes) or None, questionable=questionable)
 
 
 def _mixed(rows_by_text: dict[str, int]) -> str | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.drift.report.model import ColumnRole
@@ -197,6 +197,7 @@ def test_two_columns_of_one_name() -> None:
         infer_roles(Frame(twice))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.none(), st.text(), st.floats().map(str), st.just("NA")),
