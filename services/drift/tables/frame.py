@@ -1,5 +1,6 @@
 """A table as the drift check sees it: columns of numbers and columns of categories."""
 
+from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Union
 
@@ -22,6 +23,8 @@ MISSING: Final = -1
 """The code of a missing category."""
 MISSING_TEXTS: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
 """Texts that stand for a missing value where no pipeline says which do."""
+_A_SECOND: Final = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""In the unit of a duration."""
 
 
 class Frame:
@@ -33,7 +36,7 @@ class Frame:
         Args:
             whole: of which the table is a part: how a column spells its numbers is read off it.
         """
-        self.table = table
+        self.table = _of_plain_types(table)
         self._whole = whole
         self._styles: dict[str, Style | None] = {}
 
@@ -43,10 +46,12 @@ class Frame:
 
         Raises:
             TypeError: it is none of them.
+            ValueError: two of its columns have the same name.
         """
         if isinstance(data, Frame):
             return data
         if isinstance(data, pa.Table):
+            _refuse_repeated(data.column_names)
             return cls(data)
         if hasattr(data, "columns") and hasattr(data, "dtypes"):
             return cls(_from_pandas(data))
@@ -150,16 +155,50 @@ _NAN: Final = _scalar(np.float64("nan"))
 _NO_CODE: Final = _scalar(np.int32(MISSING))
 
 
+def _of_plain_types(table: pa.Table) -> pa.Table:
+    """The table with durations as seconds, and bytes as the texts that they spell in UTF-8."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_duration(field.type):
+            units = table.column(index).cast(pa.int64()).cast(pa.float64(), safe=False)
+            seconds = pc.divide(units, _scalar(np.float64(_A_SECOND[field.type.unit])))
+            table = table.set_column(index, field.name, seconds)
+        elif _is_bytes(field.type):
+            values = table.column(index).to_pylist()
+            texts = [None if value is None else value.decode(errors="replace") for value in values]
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise ValueError(
+            f"two columns are named {', '.join(map(repr, repeated))}; give each its own name"
+        )
+
+
 def _from_pandas(data: "pd.DataFrame") -> pa.Table:
-    named = data.rename(columns=str) if any(not isinstance(c, str) for c in data.columns) else data
-    arrays = {}
-    for name in named.columns:
-        try:
-            arrays[name] = pa.array(named[name], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of several types: compare their texts
-            texts = [None if value is None else str(value) for value in named[name]]
-            arrays[name] = pa.array(texts, pa.string())
-    return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(named))})
+    names = [str(name) for name in data.columns]
+    _refuse_repeated(names)
+    arrays = {name: _of_series(data.iloc[:, at]) for at, name in enumerate(names)}
+    return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(data))})
+
+
+def _of_series(column: "pd.Series") -> pa.Array:
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        # values of several types, or of one that Arrow does not have: compare their texts
+        texts = [None if value is None else str(value) for value in column]
+        return pa.array(texts, pa.string())
 
 
 def _merged(codes: Codes, dictionary: pa.Array) -> tuple[Codes, tuple[str, ...]]:

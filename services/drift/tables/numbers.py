@@ -27,6 +27,7 @@ _COMMAS: Final = re.compile(
 )
 _POINTS: Final = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:[,{_GROUPS}][0-9]{{3}})+(?:\.[0-9]+)?")
 _EITHER: Final = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_MINUS_SIGN: Final = "\N{MINUS SIGN}"
 _NO_POINTS: Final = str.maketrans({",": ".", **dict.fromkeys("." + _GROUPS, "")})
 _NO_COMMAS: Final = str.maketrans(dict.fromkeys("," + _GROUPS, ""))
 _FLAGS: Final = {TRUE: 1.0, FALSE: 0.0}
@@ -88,15 +89,30 @@ def style_of(rows_by_text: Mapping[str, int]) -> Style | None:
 def _stripped(rows_by_text: Mapping[str, int]) -> Mapping[str, int]:
     stripped: Counter[str] = Counter()
     for text, rows in rows_by_text.items():
-        stripped[text.strip()] += rows
+        stripped[_with_hyphen(text.strip())] += rows
     return stripped
 
 
+def _with_hyphen(text: str) -> str:
+    """The text with a hyphen in place of the minus sign that typesetters use."""
+    return text.replace(_MINUS_SIGN, "-", 1) if text.startswith(_MINUS_SIGN) else text
+
+
 def _is_plain(text: str) -> bool:
+    return math.isfinite(_plain(text))
+
+
+def _plain(text: str) -> float:
+    """The number that a text spells without separators; NaN if it spells none.
+
+    Python reads '2024_01' as a number; here it is none.
+    """
+    if "_" in text:
+        return math.nan
     try:
-        return math.isfinite(float(text))
+        return float(text)
     except ValueError:
-        return False
+        return math.nan
 
 
 def number(text: str, style: Style | None) -> float:
@@ -104,14 +120,11 @@ def number(text: str, style: Style | None) -> float:
 
     A flag is 1 or 0.
     """
-    text = text.strip()
+    text = _with_hyphen(text.strip())
     if style == "decimal commas":
         return float(text.translate(_NO_POINTS)) if _COMMAS.fullmatch(text) else math.nan
     if text in _FLAGS:
         return _FLAGS[text]
     if style == "separated thousands" and _POINTS.fullmatch(text):
         return float(text.translate(_NO_COMMAS))
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    return _plain(text)

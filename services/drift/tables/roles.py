@@ -34,11 +34,17 @@ _DATE: Final = (
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}[-/]\d{1,2}[-/]\d{2}"
     rf"|\d{{1,2}}[- /]{_MONTH}[- /,]+\d{{2,4}}|{_MONTH} \d{{1,2}},? \d{{4}}"
 )
+_YEAR: Final = r"(?:19|20)\d{2}"
+_PERIOD: Final = (
+    rf"{_YEAR}[-/_](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])/{_YEAR}|{_MONTH}[- /,]+{_YEAR}"
+    rf"|{_YEAR}[- ]?(?:q[1-4]|w[0-5]\d(?:-?[1-7])?)|(?:q[1-4]|w[0-5]\d)[- /]?{_YEAR}"
+)
+"""A month, quarter or week of a year."""
 _CLOCK: Final = (
     r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|gmt|[+-]\d{2}(?::?\d{2})?))?"
 )
 _TIME: Final = re.compile(
-    rf"(?:[a-z]{{3,9}},? )?(?:{_DATE})(?:(?:t|,? +){_CLOCK})?|{_CLOCK}", re.IGNORECASE
+    rf"(?:[a-z]{{3,9}},? )?(?:{_DATE})(?:(?:t|,? +){_CLOCK})?|{_CLOCK}|{_PERIOD}", re.IGNORECASE
 )
 _IDENTIFIER: Final = re.compile(
     r"(?:.*[\W_])?(?:id|uid|index|idx|key|row|rowid|nr|no|number)[\W_]*|unnamed: \d+|\s*",
@@ -151,7 +157,7 @@ def with_flags(roles: Roles, reference: Frame) -> Roles:
 
 
 def _are_flags(texts: Collection[str]) -> bool:
-    return bool(texts) and {TRUE, FALSE}.issuperset(texts)
+    return bool(texts) and _FLAGS.issuperset(texts)
 
 
 def _roles(
@@ -349,20 +355,29 @@ def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -
     unread = {
         text: rows for text, rows in rows_by_text.items() if not math.isfinite(number(text, style))
     }
+    foreign = next(
+        (text for text in rows_by_text if not text.isascii() and text not in unread), None
+    )
+    if foreign and style == "plain":
+        notes.append(f"numbers in characters that are not ASCII, such as '{foreign}'")
     if unread:
         notes.append(
             f"{sum(unread.values()):,} of {sum(rows_by_text.values()):,} values are no numbers, "
             f"such as '{next(iter(unread))}', and count as missing"
         )
-    return replace(reading, note="; ".join(notes) or None, questionable=True)
+    said = len(notes) > (reading.note is not None)
+    questionable = reading.questionable or said
+    return replace(reading, note="; ".join(notes) or None, questionable=questionable)
 
 
 def _mixed(rows_by_text: dict[str, int]) -> str | None:
     """What is to be said of categories of which many are numbers."""
     total = sum(rows_by_text.values())
-    others = [text for text in rows_by_text if not math.isfinite(number(text, "plain"))]
+    others = [
+        text for text in rows_by_text if text in _FLAGS or not math.isfinite(number(text, "plain"))
+    ]
     numbers = total - sum(map(rows_by_text.__getitem__, others))
-    if numbers < (1 - NUMBER_SHARE) * total:
+    if not others or numbers < (1 - NUMBER_SHARE) * total:
         return None
     return f"{numbers:,} of {total:,} values are numbers, the others are not, such as '{others[0]}'"
 
@@ -383,6 +398,7 @@ def _different(rows_by_text: dict[str, int]) -> str:
     return f"{len(rows_by_text):,} different values"
 
 
+_FLAGS: Final = frozenset({TRUE, FALSE})
 _NO_VALUE: Final = _Reading("number", "no value in the reference", questionable=True)
 _A_TIME: Final = _Reading("time", "times: new rows are later", "never")
 _AN_INDEX: Final = _Reading("number", "the index that pandas wrote", "if stated", questionable=True)

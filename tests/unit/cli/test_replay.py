@@ -210,7 +210,7 @@ def test_a_first_model_waits_for_targets_and_is_made_when_they_come(tmp_path: Pa
     assert [each.trained for each in played[:4]] == [False, False, False, True]
     assert played[3].promoted
     assert played[3].rows == 0, "a batch of targets alone"
-    assert played[0].reason == "A first reference needs at least 100 rows; so far there are 90"
+    assert played[0].reason == "A first reference needs at least 100 rows; there are 90."
     assert [each and each.rows_with_target for each in awaited] == [None, 0, 39, None, None]
     assert awaited[1]
     assert awaited[2]

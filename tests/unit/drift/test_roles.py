@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.drift.report.model import ColumnRole
@@ -197,6 +197,7 @@ def test_two_columns_of_one_name() -> None:
         infer_roles(Frame(twice))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.none(), st.text(), st.floats().map(str), st.just("NA")),
@@ -452,3 +453,87 @@ def test_whole_numbers_have_one_spelling() -> None:
 def test_columns_that_nobody_asked_for_are_not_questionable() -> None:
     roles = infer_roles(table(), columns=("value",))
     assert not any(column.questionable for column in roles.columns)
+
+
+def test_flags_mixed_with_ones_and_zeros_are_said() -> None:
+    found = infer(texts("true", "0", "1"))
+    assert (found.type, found.questionable) == ("category", True)
+    assert found.note == "40 of 60 values are numbers, others are not, such as 'true'"
+
+
+def test_a_digit_group_with_an_underscore_is_no_number() -> None:
+    assert infer(texts("12_3", "1_24", "7_0")).type == "category"
+
+
+def test_minus_signs_and_digits_of_other_scripts_are_numbers() -> None:
+    values = texts("\N{MINUS SIGN}1.5", "2.5", "\N{FULLWIDTH DIGIT THREE}")
+    found = infer(values)
+    assert (found.type, found.questionable) == ("number", True)
+    assert found.note == "numbers in characters that are not ASCII, such as '\N{MINUS SIGN}1.5'"
+    numbers = Frame(pa.table({"n": values})).numbers("n")
+    assert list(numbers[:3]) == [-1.5, 2.5, 3.0]
+
+
+def test_missing_texts_among_plain_numbers_are_not_questionable() -> None:
+    assert not infer(texts("1", "2.5", "NA")).questionable
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["2024-W05", "2024-W06"],
+        ["2024W05-1", "2024W06-7"],
+        ["W05 2024", "W06 2024"],
+        ["2024-Q1", "2024 Q2"],
+        ["Q1/2024", "Q2 2024"],
+        ["2024-01", "2024-12"],
+        ["01/2024", "12/2024"],
+        ["Jan 2024", "February-2024"],
+    ],
+)
+def test_months_quarters_and_weeks_of_a_year_are_times(values: list[str]) -> None:
+    found = infer(texts(*values))
+    assert (found.type, found.role, found.questionable) == ("time", "left out", True)
+
+
+@pytest.mark.parametrize("values", [["Q1", "Q2"], ["W05", "W06"], ["1024-01", "3024-99"], ["Jan"]])
+def test_codes_and_seasons_are_no_times(values: list[str]) -> None:
+    assert infer(texts(*values)).type == "category"
+
+
+@pytest.mark.parametrize("names", [["a", "a"], [1, "1"]])
+def test_two_columns_of_one_name_are_refused(names: list[Any]) -> None:
+    frame = pd.DataFrame(np.zeros((3, 2)), columns=names)
+    with pytest.raises(ValueError, match="two columns are named"):
+        Frame.of(frame)
+    with pytest.raises(ValueError, match="two columns are named"):
+        Frame.of(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]))
+
+
+def test_names_and_values_that_arrow_does_not_have_are_texts() -> None:
+    names = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])
+    frame = Frame.of(pd.DataFrame([[1 + 2j, 1.0], [2.0, 3.0]], columns=names))
+    assert frame.names == ["('a', 1)", "('a', 2)"]
+    assert frame.categories("('a', 1)")[1] == ("(1+2j)", "(2+0j)")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_are_numbers_of_seconds(unit: str) -> None:
+    seconds = [float(i % 17) for i in range(ROWS)]
+    values = pa.array(pd.to_timedelta(seconds, unit="s")).cast(pa.duration(unit))
+    found = infer(values)
+    assert (found.type, found.role, found.questionable) == ("number", "compared", False)
+    frame = Frame(pa.table({"d": pa.concat_arrays([values, pa.nulls(1, values.type)])}))
+    assert list(frame.numbers("d")[:ROWS]) == seconds
+    assert np.isnan(frame.numbers("d")[ROWS])
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)])
+def test_bytes_are_the_texts_that_they_spell(kind: pa.DataType) -> None:
+    values = pa.array([b"a", b"b", None] * 20, kind)
+    assert (infer(values).type, infer(values).role) == ("category", "compared")
+    assert Frame(pa.table({"k": values})).categories("k")[1] == ("a", "b")
+
+
+def test_bytes_that_are_no_text_break_nothing() -> None:
+    assert Frame(pa.table({"k": [b"\xff", b"b"]})).categories("k")[1] == ("\ufffd", "b")
