@@ -366,6 +366,9 @@ def simulate_feed(
     drift_at: Annotated[
         int | None, typer.Option(min=0, help="From this hour on the air is worse.")
     ] = None,
+    fault_at: Annotated[
+        int | None, typer.Option(min=0, help="From this hour on sensors send error codes.")
+    ] = None,
     hours: Annotated[int | None, typer.Option(min=1, help="How long the history is.")] = None,
     seed: int = 7,
     seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
@@ -385,6 +388,7 @@ def simulate_feed(
         port=port,
         stations=stations,
         drift_at=drift_at,
+        fault_at=fault_at,
         hours=hours,
         seed=seed,
         seconds_per_hour=None if manual else seconds_per_hour,
