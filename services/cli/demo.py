@@ -4,20 +4,22 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, TypeVar
 
 import httpx
 import yaml
+from rich.console import Console
 
 from services.cli.embedded.addresses import connected
-from services.cli.embedded.system import FLOWER_USER, System, running
+from services.cli.embedded.system import System, running
 from services.cli.journal import Journal, activities, line
 from services.cli.report import json_text, page, write
+from services.cli.up import is_running, only_one, start_in_background, where_flower_is
 from services.cli.view import LiveView
 from shared.events import ROUTES, STAGES
 from shared.pipeline import load_pipeline
@@ -27,13 +29,15 @@ from shared.stage import Resources
 T = TypeVar("T")
 
 _MARKER: Final = ".trimtab-demo"
-_HOUR_SECONDS: Final = 60.0
+_HOUR_SECONDS: Final = 180.0
 """An hour of the feed that has not gone all the way round by then is stuck."""
 _POLL_SECONDS: Final = 0.1
-_KEEP_SECONDS: Final = 1.0
 _READINGS_WITHOUT_NEWS: Final = 2
-SIMULATED_HISTORY: Final = ("simulate", "--manual", "--hours", "7", "--drift-at", "5")
-"""Five ordinary hours, and two of winter."""
+SIMULATED_HISTORY: Final = (
+    *("simulate", "--manual", "--hours", "8"),
+    *("--drift-at", "5", "--fault-at", "7"),
+)
+"""Five ordinary hours, two of winter, and one in which sensors send error codes."""
 
 
 class DemoFailed(Exception):
@@ -48,10 +52,12 @@ class Demo:
     pipeline_file: Path
     feed_arguments: tuple[str, ...]
     keep: bool = False
-    """Whether the system goes on running afterwards, until Ctrl-C."""
+    """Whether the system runs in the background afterwards, until `trimtab down`."""
 
     def run(self, view: LiveView, summarise: Callable[[Resources, Path], None]) -> None:
         """Start the system in a fresh folder, play every hour, summarise, and stop it.
+
+        A system that is to be kept starts again in the background, with the same state.
 
         Raises:
             DemoFailed: a stage failed or is stuck.
@@ -65,19 +71,24 @@ class Demo:
             feed_arguments=self.feed_arguments,
             extra_environment={"SWEEP_SECONDS": "2", "REDELIVER_AFTER_SECONDS": "5"},
         )
-        with view, running(system, view.step):
-            view.console.print(
-                f"Flower: http://127.0.0.1:{system.flower_port} (user {FLOWER_USER}, password in "
-                f"{self.home / 'secrets' / 'flower_password'})\n"
-            )
+        with only_one(self.home), view, running(system, view.step):
+            view.console.print(f"{where_flower_is(system)}\n")
             with connected(system.home) as resources:
                 journal = Journal(resources.store, started_at)
                 Player(system, resources, view, journal, self.pipeline_name).play()
                 view.going_on({})
                 write_reports(resources, self.home / "reports")
                 summarise(resources, self.home)
-            if self.keep:
-                _keep(system, self.home, view)
+        if self.keep:
+            self._keep(view.console)
+
+    def _keep(self, console: Console) -> None:
+        """Start the system again in the background; its feed stands at an hour that is known."""
+        with console.status("starting the system again in the background"):
+            shutil.copy(self.pipeline_file, self.home / "pipelines")
+            started = start_in_background(self.home, self.home / "pipelines", self.feed_arguments)
+        look = f"look at it with `trimtab status --home {quote(str(self.home))}`"
+        console.print(f"\n{started}\n{look}", markup=False, highlight=False, soft_wrap=True)
 
     @property
     def pipeline_name(self) -> str:
@@ -166,29 +177,17 @@ class Player:
         self._view.going_on(activities(self._resources.work.all()))
 
 
-def _keep(system: System, home: Path, view: LiveView) -> None:
-    """Leave the system running until Ctrl-C.
-
-    Raises:
-        StartFailed: a part has ended by itself.
-    """
-    view.console.print(
-        f"\nThe system is still running. Look at it from another terminal: trimtab status --home "
-        f"{home}\nStop it with Ctrl-C.",
-        highlight=False,
-    )
-    with suppress(KeyboardInterrupt):
-        while True:
-            system.require_running()
-            time.sleep(_KEEP_SECONDS)
-
-
 def make_fresh(home: Path) -> None:
     """An empty folder for a demo; one that an earlier demo left is cleared.
 
     Raises:
-        DemoFailed: the folder holds something that no demo put there.
+        DemoFailed: the folder holds something that no demo put there, or a system runs in it.
     """
+    if is_running(home):
+        raise DemoFailed(
+            f"a system runs in {home}; stop it with `trimtab down --home {quote(str(home))}`, or "
+            "give another folder with --home"
+        )
     if home.exists() and any(home.iterdir()):
         if not (home / _MARKER).exists():
             raise DemoFailed(f"{home} holds files that are not a demo's; give another with --home")

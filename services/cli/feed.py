@@ -29,6 +29,7 @@ def serve_simulation(
     port: int,
     stations: int,
     drift_at: int | None,
+    fault_at: int | None,
     hours: int | None,
     seed: int,
     seconds_per_hour: float | None,
@@ -56,7 +57,12 @@ def serve_simulation(
         passed = (now - hour).total_seconds()
         start, clock = hour, RunningClock(seconds_per_hour, hours, passed)
     history = SimulatedStations(
-        stations=stations, start=start, drift_at=drift_at, hours=hours, seed=seed
+        stations=stations,
+        start=start,
+        drift_at=drift_at,
+        fault_at=fault_at,
+        hours=hours,
+        seed=seed,
     )
     _serve(history, clock, host, port)
 

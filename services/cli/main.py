@@ -102,13 +102,14 @@ def demo(
         "pipelines/air_quality.yaml"
     ),
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the system running afterwards, until Ctrl-C.")
+        bool, typer.Option("--keep", help="Leave the system running until `trimtab down`.")
     ] = False,
     home: Home = Path(".trimtab/demo"),
 ) -> None:
     """Play a short history through the whole system, and summarise what it did.
 
-    Ordinary hours come first. Then winter begins, and a better model replaces the first one.
+    Ordinary hours come first. Then winter begins, and a better model replaces the first one. At
+    last sensors send error codes, and the gate rejects the model that has learnt from them.
     """
     from services.cli.demo import SIMULATED_HISTORY, Demo, DemoFailed
     from services.cli.summary import demo_summary
@@ -132,19 +133,24 @@ def up(
     wait: Annotated[
         bool, typer.Option("--wait", help="Run in the background; return when all parts work.")
     ] = False,
+    feed: Annotated[
+        list[str] | None,
+        typer.Option(hidden=True, help="What `trimtab feed` is called with, a word each."),
+    ] = None,
 ) -> None:
     """Run the whole system on this machine, until Ctrl-C."""
     from services.cli import up as system
 
     if wait:
-        console.print(system.start_in_background(home, pipelines))
+        started = system.start_in_background(home, pipelines, feed or ())
+        console.print(started, markup=False, highlight=False, soft_wrap=True)
     else:
-        system.run_in_foreground(home, pipelines, console)
+        system.run_in_foreground(home, pipelines, console, feed or ())
 
 
 @app.command()
 def down(home: Home = DEFAULT_HOME) -> None:
-    """Stop the system that `up --wait` started."""
+    """Stop the system that `up --wait` or `demo --keep` started."""
     from services.cli.up import stop_background
 
     console.print(stop_background(home))
@@ -365,6 +371,9 @@ def simulate_feed(
     drift_at: Annotated[
         int | None, typer.Option(min=0, help="From this hour on the air is worse.")
     ] = None,
+    fault_at: Annotated[
+        int | None, typer.Option(min=0, help="From this hour on sensors send error codes.")
+    ] = None,
     hours: Annotated[int | None, typer.Option(min=1, help="How long the history is.")] = None,
     seed: int = 7,
     seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
@@ -384,6 +393,7 @@ def simulate_feed(
         port=port,
         stations=stations,
         drift_at=drift_at,
+        fault_at=fault_at,
         hours=hours,
         seed=seed,
         seconds_per_hour=None if manual else seconds_per_hour,

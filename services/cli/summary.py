@@ -132,12 +132,13 @@ def story(store: Store, pipeline: str) -> tuple[str, str, str]:
     rejected = [model for model in models if model.decision == "rejected"]
     champion = store.champion(pipeline)
     in_force = f"v{champion.version} is the champion" if champion else "there is no champion"
+    stays = f"v{champion.version} stays the champion" if champion else in_force
     return (
         f"1. {calm} of {len(reports)} batches show no drift, so no model is trained for them.",
         f"2. {_promotion(replaced[-1], reports, store)}"
         if replaced
         else "2. No model has replaced an earlier one.",
-        f"3. {_rejection(rejected[-1], reports, store)}: {in_force}."
+        f"3. {_rejection(rejected[-1], reports, store)}, and {stays}."
         if rejected
         else f"3. No model was rejected: {in_force}.",
     )
@@ -148,23 +149,33 @@ def _replaced(model: ModelVersion) -> bool:
 
 
 def _promotion(model: ModelVersion, reports: dict[int, DriftReport], store: Store) -> str:
-    found = model.metrics.get("comparison") or {}
-    share = found.get("relative_difference")
-    than = ""
-    if share is not None:
-        side = "lower" if share < 0 else "higher"
-        than = f", whose error on the same rows is {percent(abs(share))} {side},"
     return (
-        f"{_drifted(model, reports, store)}: model v{model.version}{than} replaces "
-        f"v{model.champion_version}."
+        f"{_drifted(model, reports, store)}: model v{model.version}{_error(_difference(model))} "
+        f"replaces v{model.champion_version}."
     )
 
 
 def _rejection(model: ModelVersion, reports: dict[int, DriftReport], store: Store) -> str:
+    """An error that is lower says nothing of why the model was rejected, so it is left out."""
+    difference = _difference(model)
+    worse = _error(difference) if difference and difference > 0 else ""
     return (
-        f"{_drifted(model, reports, store)}, and model v{model.version} is not good enough for "
-        "the gate, which rejects it"
-    )
+        f"{_drifted(model, reports, store)}: the gate rejects model v{model.version}{worse}"
+    ).removesuffix(",")
+
+
+def _difference(model: ModelVersion) -> float | None:
+    """By what share the model's error differs from the champion's on the same rows, if known."""
+    comparison = model.metrics.get("comparison") or {}
+    share = comparison.get("relative_difference")
+    return None if share is None else float(share)
+
+
+def _error(difference: float | None) -> str:
+    if difference is None:
+        return ""
+    side = "lower" if difference < 0 else "higher"
+    return f", whose error on the same rows is {percent(abs(difference))} {side},"
 
 
 def _drifted(model: ModelVersion, reports: dict[int, DriftReport], store: Store) -> str:

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Final, NoReturn
 
 from pymongo.errors import PyMongoError
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from services.cli.embedded.addresses import connected
 from services.cli.embedded.process import StartFailed
-from services.cli.embedded.system import FLOWER_USER, System, running
+from services.cli.embedded.system import FLOWER_USER, SIMULATED_FEED, System, running
 from services.cli.journal import Journal, Line, activities, line
 from services.cli.view import LiveView
 from shared.pipeline import Pipeline, load_pipelines
@@ -29,28 +30,40 @@ _BACKGROUND_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 60.0
 
 
-def run_in_foreground(home: Path, pipelines: Path, console: Console) -> None:
+def run_in_foreground(
+    home: Path, pipelines: Path, console: Console, feed_arguments: Sequence[str] = ()
+) -> None:
     """Run the system until Ctrl-C or SIGTERM; parts that end by themselves are started again.
+
+    Args:
+        feed_arguments: what `trimtab feed` is called with; if empty, it simulates stations.
 
     Raises:
         StartFailed: a part did not come up, or a system runs in this folder already.
     """
     doubts = doubtful_settings(load_pipelines(pipelines))
     home.mkdir(parents=True, exist_ok=True)
-    with _only_one(home), LiveView(console) as view:
+    system = System(home, pipelines, tuple(feed_arguments) or SIMULATED_FEED)
+    with only_one(home), LiveView(console) as view:
         for doubt in doubts:
             view.say(Line("trimtab", doubt, "yellow"))
         try:
-            with running(System(home=home, pipelines=pipelines), view.step) as system:
-                view.say(Line("trimtab", f"runs; Flower: http://127.0.0.1:{system.flower_port} "
-                              f"(user {FLOWER_USER}, password in "
-                              f"{system.home / 'secrets' / 'flower_password'})"))  # fmt: skip
-                _ready_file(home).write_text(str(os.getpid()), encoding="ascii")
+            with running(system, view.step):
+                view.say(Line("trimtab", f"runs; {where_flower_is(system)}"))
+                _ready_file(home).write_text(where_flower_is(system), encoding="utf-8")
                 _follow(system, view)
         except KeyboardInterrupt:
             view.say(Line("trimtab", "stopped; its state is kept"))
         finally:
             _ready_file(home).unlink(missing_ok=True)
+
+
+def where_flower_is(system: System) -> str:
+    """The address of a running system's Flower, and who is let in."""
+    return (
+        f"Flower: http://127.0.0.1:{system.flower_port} (user {FLOWER_USER}, password in "
+        f"{system.home / 'secrets' / 'flower_password'})"
+    )
 
 
 def _follow(system: System, view: LiveView) -> None:
@@ -74,17 +87,22 @@ def _keep_running(system: System, resources: Resources, view: LiveView) -> NoRet
         time.sleep(_POLL_SECONDS)
 
 
-def start_in_background(home: Path, pipelines: Path) -> str:
+def start_in_background(home: Path, pipelines: Path, feed_arguments: Sequence[str] = ()) -> str:
     """Start the system as a process of its own and wait until all its parts work.
+
+    Returns what to know of it: doubts about its settings, where Flower is, and how to stop it.
+
+    Args:
+        feed_arguments: what `trimtab feed` is called with; if empty, it simulates stations.
 
     Raises:
         StartFailed: it did not come up; the text holds the end of its log.
     """
     doubts = doubtful_settings(load_pipelines(pipelines))
     home.mkdir(parents=True, exist_ok=True)
-    if _is_running(home):
-        _wait_until_ready(home, None)
-        return "\n".join([*doubts, f"already running in {home}"])
+    if is_running(home):
+        flower = _wait_until_ready(home, None)
+        return "\n".join([*doubts, f"already running in {home}", flower])
     _ready_file(home).unlink(missing_ok=True)
     log = home / "up.log"
     with log.open("wb") as output:
@@ -92,14 +110,16 @@ def start_in_background(home: Path, pipelines: Path) -> str:
             [
                 *(sys.executable, "-m", "services.cli.main", "up"),
                 *("--home", str(home), "--pipelines", str(pipelines)),
+                *(f"--feed={argument}" for argument in feed_arguments),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    _wait_until_ready(home, child)
-    return "\n".join([*doubts, f"running in {home}; stop it with `trimtab down --home {home}`"])
+    flower = _wait_until_ready(home, child)
+    stop = f"running in {home}; stop it with `trimtab down --home {quote(str(home))}`"
+    return "\n".join([*doubts, stop, flower])
 
 
 def doubtful_settings(pipelines: Mapping[str, Pipeline]) -> list[str]:
@@ -111,11 +131,13 @@ def doubtful_settings(pipelines: Mapping[str, Pipeline]) -> list[str]:
     return [f"pipeline {name}: {reason}" for name, reason in reasons.items() if reason]
 
 
-def _wait_until_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> None:
+def _wait_until_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> str:
+    """Where the system's Flower is, once all parts work."""
     deadline = time.monotonic() + _BACKGROUND_SECONDS
     while time.monotonic() < deadline:
-        if _ready_file(home).exists():
-            return
+        with suppress(FileNotFoundError):
+            if flower := _ready_file(home).read_text(encoding="utf-8"):
+                return flower
         if child and child.poll() is not None:
             said = (home / "up.log").read_text(encoding="utf-8", errors="replace")
             raise StartFailed(f"the system ended with status {child.returncode}:\n{said[-2000:]}")
@@ -125,12 +147,12 @@ def _wait_until_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> No
 
 def stop_background(home: Path) -> str:
     """Stop the system that runs in a folder, and wait until all its parts have ended."""
-    if not _is_running(home):
+    if not is_running(home):
         return f"nothing runs in {home}"
     os.kill(int(_lock_file(home).read_text(encoding="ascii")), signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < deadline:
-        if not _is_running(home):
+        if not is_running(home):
             return f"stopped; its state is kept in {home}"
         time.sleep(_POLL_SECONDS)
     raise StartFailed(f"the system in {home} still runs after {_STOP_SECONDS:.0f} s")
@@ -145,8 +167,12 @@ def _ready_file(home: Path) -> Path:
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with this process however it ends."""
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with this process however it ends.
+
+    Raises:
+        StartFailed: a system runs in the folder already.
+    """
     with _lock_file(home).open("a+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +185,8 @@ def _only_one(home: Path) -> Iterator[None]:
         yield
 
 
-def _is_running(home: Path) -> bool:
+def is_running(home: Path) -> bool:
+    """Whether a system runs in a folder."""
     path = _lock_file(home)
     if not path.exists():
         return False

@@ -3,7 +3,9 @@
 An hour is a pure function of the seed and its number. Each station has a level of its own for each
 pollutant, a mild daily cycle and noise. From the hour of the drift on there is a winter episode:
 minimum and maximum of PM2.5 and PM10 rise by about 85 %, differently from station to station, and
-the averages, which foul air that stays moves up between the two, more than double.
+the averages, which foul air that stays moves up between the two, more than double. From the hour
+of the fault on the instruments send an error code in place of one average of five, whatever minimum
+and maximum are: a model can learn nothing from it.
 """
 
 from collections.abc import Iterator
@@ -30,6 +32,9 @@ _OUT_OF_ORDER_SHARE: Final = 0.035
 """Instruments that say nothing the whole time."""
 _MISSED_SHARE: Final = 0.015
 """Hourly readings that the other instruments miss."""
+_FAULTY_SHARE: Final = 0.2
+"""Averages in whose place faulty instruments send their error code."""
+_ERROR_CODE: Final = 9999
 _LOWEST, _HIGHEST = 1, 500
 """The scale of the air-quality index."""
 
@@ -153,6 +158,8 @@ class SimulatedStations:
     """The time of hour 0, with a zone."""
     drift_at: int | None = None
     """The first hour of the winter episode, which does not end; None: there is none."""
+    fault_at: int | None = None
+    """The first hour of error codes, which do not end; None: there are none."""
     hours: int | None = None
     seed: int = 7
 
@@ -170,6 +177,8 @@ class SimulatedStations:
         rng = np.random.default_rng((self.seed, 1, hour))
         episode = self.drift_at is not None and hour >= self.drift_at
         readings = _measure(self._network, at.hour, rng, episode=episode)
+        if self.fault_at is not None and hour >= self.fault_at:
+            readings = _with_error_codes(readings, np.random.default_rng((self.seed, 2, hour)))
         missed = rng.random(self._network.level.shape) < _MISSED_SHARE
         missing = self._network.out_of_order | missed
         return list(_rows(self._network.places, at.strftime(TIME_FORMAT), readings, missing))
@@ -229,6 +238,12 @@ def _measure(
     average = low + np.clip(average_at, 0, 1) * (high - low)
     readings: Values = np.stack([low, high, average])
     return np.asarray(np.rint(readings.clip(_LOWEST, _HIGHEST)), dtype=np.int64)
+
+
+def _with_error_codes(readings: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    low, high, average = readings
+    faulty = rng.random(average.shape) < _FAULTY_SHARE
+    return np.stack([low, high, np.where(faulty, _ERROR_CODE, average)])
 
 
 def _rows(

@@ -6,15 +6,20 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
+import pandas as pd
 import pytest
 from git import Repo
+from rich.cells import cell_len
 
 from services.cli.embedded.servers import Mongo
+from services.feed.stations import SimulatedStations
 from tests.e2e.conftest import Command, wait_for
 from tests.integration.notifier.conftest import FarSide, Request
 
@@ -24,6 +29,8 @@ RAW_ROWS = """station,last_update,latitude,longitude,pollutant_id,pollutant_min,
 "A, Delhi",10-01-2026 12:00:00,28.6,77.2,PM2.5,40,200
 "A, Delhi",10-01-2026 12:00,28.6,77.2,PM10,NA,NA
 """
+WIDTH, HEIGHT = 80, 24
+SENTENCES = re.compile(r"[123]\. .*?\.(?= [123]\. |$)")
 LOAD_AND_PREDICT = """
 import io, sys, joblib, pandas as pd
 rows = pd.read_csv(io.StringIO(sys.argv[2]), dtype=str, keep_default_na=False)
@@ -51,7 +58,11 @@ def demo(command: Command) -> Demo:
     home = command.folder / "demo"
     discord = FarSide()
     Thread(target=discord.serve_forever, daemon=True).start()
-    settings = {"LOG_FORMAT": "json", "DISCORD_WEBHOOK_URL": discord.webhook}
+    settings = {
+        "LOG_FORMAT": "json",
+        "DISCORD_WEBHOOK_URL": discord.webhook,
+        "COLUMNS": str(WIDTH),
+    }
     done = command.run("demo", "--home", str(home), **settings)
     discord.shutdown()
     discord.server_close()
@@ -69,7 +80,32 @@ def test_summary_shows_the_drift_and_what_came_of_it(demo: Demo) -> None:
     assert "drift → retrain" in said
     assert "no drift" in said
     assert "air_quality/v2" in said
-    assert f"git -C {demo.home}/models.git log" in " ".join(said.split())
+    assert f"git -C {demo.home}/models.git log" in "".join(said.splitlines())
+
+
+def test_the_last_screen_tells_the_story_in_three_sentences(demo: Demo) -> None:
+    lines = demo.done.stdout.replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert max(map(cell_len, lines)) <= WIDTH
+    last_screen = lines[-(HEIGHT - 1) :]  # the shell's prompt has the last line
+    assert "Batches" in [line.strip() for line in last_screen]
+    first, second, third = SENTENCES.findall(" ".join(" ".join(last_screen).split()))
+    assert first == "1. 4 of 8 batches show no drift, so no model is trained for them."
+    assert re.fullmatch(
+        r"2\. Batch 7 has changed most in .*: model v3, whose error on the same rows is \d+ % "
+        r"lower, replaces v2\.",
+        second,
+    )
+    assert re.fullmatch(
+        r"3\. Batch 8 has changed most in pollutant_avg .*: the gate rejects model v4, whose error "
+        r"on the same rows is \d+(\.\d+)? % higher, and v3 stays the champion\.",
+        third,
+    )
+
+
+def test_the_rejected_model_is_no_commit(demo: Demo) -> None:
+    assert "v4 rejected" in demo.done.stdout
+    repository = Repo(demo.home / "models.git")
+    assert {tag.name for tag in repository.tags} == {f"air_quality/v{n}" for n in (1, 2, 3)}
 
 
 def test_every_champion_is_one_commit(demo: Demo) -> None:
@@ -81,11 +117,11 @@ def test_every_champion_is_one_commit(demo: Demo) -> None:
 
 def test_reports_are_where_the_summary_says(demo: Demo) -> None:
     reports = sorted((demo.home / "reports").glob("batch-*.json"))
-    assert len(reports) == 7
+    assert len(reports) == 8
     verdicts = [json.loads(path.read_text())["verdict"] for path in reports]
     assert verdicts[0] == "no reference"
     assert verdicts[1:5] == ["no drift"] * 4
-    assert verdicts[5] == "drift"
+    assert verdicts[5:] == ["drift"] * 3
 
 
 def test_published_model_predicts_raw_rows_without_our_code(demo: Demo, tmp_path: Path) -> None:
@@ -243,6 +279,27 @@ def test_stage_that_gives_up_fails_the_demo_with_its_reason(command: Command) ->
     done = command.run("demo", "--home", str(home), MODEL_REPOSITORY=str(nowhere))
     assert done.returncode == 1, done.stdout
     assert "trimtab: publisher gave up on ModelPromoted" in done.stdout
+    assert command.wait_until_gone() == {}
+
+
+def test_kept_demo_runs_until_it_is_stopped(command: Command, tmp_path: Path) -> None:
+    home, hours = command.folder / "kept", tmp_path / "hours"
+    hours.mkdir()
+    rows = SimulatedStations(stations=30, start=datetime(2026, 1, 10, 9, tzinfo=UTC)).rows(0)
+    pd.DataFrame(rows).to_csv(hours / "1.csv", index=False)
+    demo = ("demo", "--home", str(home), "--replay", str(hours))
+    kept = command.run(*demo, "--keep")
+    assert kept.returncode == 0, kept.stdout
+    assert f"look at it with `trimtab status --home {home}`" in kept.stdout.replace("'", "")
+    assert f"trimtab down --home {home}" in kept.stdout.replace("'", "")
+    (flower,) = set(re.findall(r"Flower: (http://127\.0\.0\.1:\d+)", kept.stdout[-500:]))
+    assert httpx.get(flower).status_code == HTTPStatus.UNAUTHORIZED
+    (champion,) = command.json("models", "--json", "--home", str(home))
+    assert champion["decision"] == "promoted"
+    again = command.run(*demo)
+    assert again.returncode == 1
+    assert "a system runs in" in again.stdout
+    assert command.run("down", "--home", str(home)).returncode == 0
     assert command.wait_until_gone() == {}
 
 

@@ -36,6 +36,7 @@ from shared.stage import BROKER_ERRORS
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
+SIMULATED_FEED: Final = ("simulate",)
 _FLOWER_CONFIGURATION: Final = Path(services.flower.__file__).parent / "configuration.py"
 _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
@@ -53,7 +54,7 @@ class System:
 
     home: Path
     pipelines: Path
-    feed_arguments: tuple[str, ...] = ("simulate",)
+    feed_arguments: tuple[str, ...] = SIMULATED_FEED
     """What `trimtab feed` is called with, if a feed is to be started."""
     extra_environment: Mapping[str, str] = field(default_factory=dict)
     flower_port: int = 0

@@ -87,7 +87,8 @@ def played(store: Store) -> Store:
     check(store, 7, (cell("averages", 0.4, 1e-30),))
     model(store, 1, 1, champion_version=None)
     model(store, 2, 6, champion_version=1, metrics=metrics(2, -0.431))
-    model(store, 3, 7, champion_version=2, decision="rejected", reason="no better")
+    rejected = {"decision": "rejected", "reason": "no better", "metrics": metrics(3, 0.06)}
+    model(store, 3, 7, champion_version=2, **rejected)
     return store
 
 
@@ -97,9 +98,19 @@ def test_it_is_told_in_three_sentences(played: Store) -> None:
         "1. 5 of 7 batches show no drift, so no model is trained for them.",
         "2. Batch 6 has changed most in PM2.5 (median 1 → 0.6): model v2, whose error on the same "
         "rows is 43 % lower, replaces v1.",
-        "3. Batch 7 has changed most in averages (median 1 → 0.4), and model v3 is not good enough "
-        "for the gate, which rejects it: v2 is the champion.",
+        "3. Batch 7 has changed most in averages (median 1 → 0.4): the gate rejects model v3, "
+        "whose error on the same rows is 6 % higher, and v2 stays the champion.",
     ]
+
+
+def test_a_rejection_in_spite_of_a_lower_error_is_told_without_the_error(store: Store) -> None:
+    check(store, 1, (cell("SO2", 0.3, 1e-20),))
+    model(store, 1, 1, champion_version=None)
+    model(store, 2, 1, champion_version=1, decision="rejected", metrics=metrics(2, -0.1))
+    assert story(store, NAME)[2] == (
+        "3. Batch 1 has changed most in SO2 (median 1 → 0.3): the gate rejects model v2, "
+        "and v1 stays the champion."
+    )
 
 
 def test_what_did_not_happen_is_told_as_well(store: Store) -> None:

@@ -126,3 +126,17 @@ def test_successive_hours_are_one_hour_apart() -> None:
         for hour in range(30)
     ]
     assert {later - earlier for earlier, later in itertools.pairwise(times)} == {timedelta(hours=1)}
+
+
+def test_from_the_fault_on_one_average_of_five_is_an_error_code() -> None:
+    sound = SimulatedStations(stations=60, start=START)
+    faulty = SimulatedStations(stations=60, start=START, fault_at=2)
+    assert faulty.rows(1) == sound.rows(1)
+    before, after = sound.rows(2), faulty.rows(2)
+    others = before[0].keys() - {"pollutant_avg"}
+    assert [{name: row[name] for name in others} for row in after] == [
+        {name: row[name] for name in others} for row in before
+    ]
+    changed = [now["pollutant_avg"] for now, then in zip(after, before, strict=True) if now != then]
+    assert set(changed) == {"9999"}
+    assert 0.15 < len(changed) / len(after) < 0.25
