@@ -49,11 +49,16 @@ def test_no_such_id(identifier: str) -> None:
             TypeAdapter(kind).validate_python(identifier)
 
 
+HARMLESS = {"directory": {"a" * 500}, "branch": {"a;b", "$(id)", "ä"}}
+"""Long names, and what only a shell would act on: none is given to one."""
+
+
 @pytest.mark.parametrize("place", ["branch", "directory"])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_such_branch_or_directory(place: str, name: str) -> None:
-    if place == "directory" and name == "a" * 500:
-        return  # long, and harmless
+    if name in HARMLESS[place]:
+        assert Publish(**{place: name})
+        return
     with pytest.raises(ValidationError, match=place):
         Publish(**{place: name})
 

@@ -170,7 +170,9 @@ def test_ingest_tells_the_verdict_of_the_check(run: Run, workers: Workers) -> No
 def test_ingest_of_known_rows_says_so_and_waits_for_nothing(run: Run, workers: Workers) -> None:
     run("ingest", BATCH)
     slept = workers.sleeps
-    assert "nothing new: 400 rows received: 0 new, 400 taken in before" in said(run("ingest", BATCH), 0)
+    assert "nothing new: 400 rows received: 0 new, 400 taken in before" in said(
+        run("ingest", BATCH), 0
+    )
     assert workers.sleeps == slept
 
 
