@@ -90,7 +90,7 @@ def read_resource(source: DataGovInSource, settings: Settings) -> Resource:
     collected = asyncio.run(_read_resource(source, settings))
     table = _filtered(collected.rows, source)
     seconds = round(time.perf_counter() - begun, 3)
-    log.info("source read", rows=len(table), seconds=seconds)
+    log.info("source read", pages=collected.pages, rows=len(table), seconds=seconds)
     if collected.missing:
         log.warning("the source did not answer all of its rows", missing=collected.missing)
     return Resource(table, collected.missing)

@@ -71,6 +71,8 @@ class Collection:
     """
 
     def __init__(self) -> None:
+        self.pages = 0
+        """Pages of all reads."""
         self._rows = pd.DataFrame()
         self._nth: NDArray[np.intp] = np.zeros(0, np.intp)
         self._last: Read | None = None
@@ -81,6 +83,7 @@ class Collection:
         """Take in what a read brought."""
         if not read.pages:
             return
+        self.pages += len(read.pages)
         self._expected = max(self._expected, read.expected)
         rows = pd.concat([self._rows, read.rows], ignore_index=True)
         nth = np.concatenate([self._nth, _nth_on_page(read)])
