@@ -90,7 +90,7 @@ def test_error_that_stays_asks_for_nothing(watched: Loop) -> None:
     assert report.reason.startswith("nothing beyond chance")
     full = whole(watched, report)
     assert full.performance == found
-    assert "about 1 false alarm per 1,000 checks of its own" in full.assumptions[-1]
+    assert "about 0.5 false alarms per 1,000 checks of its own" in full.assumptions[-1]
 
 
 def test_error_that_rises_is_performance_drift(watched: Loop) -> None:
