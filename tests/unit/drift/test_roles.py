@@ -426,7 +426,7 @@ def test_a_part_of_a_table_is_read_as_the_whole_is() -> None:
 
 def test_mixed_types_are_said() -> None:
     assert infer(["oops", *texts("1", "2")[1:]]).note == (
-        "1 of 60 values are no numbers, such as 'oops': missing"
+        "1 of 60 values are no numbers, such as 'oops', and count as missing"
     )
     mixed = infer(texts("1", "2", "x"))
     assert (mixed.type, mixed.questionable) == ("category", True)
@@ -458,7 +458,7 @@ def test_columns_that_nobody_asked_for_are_not_questionable() -> None:
 def test_flags_mixed_with_ones_and_zeros_are_said() -> None:
     found = infer(texts("true", "0", "1"))
     assert (found.type, found.questionable) == ("category", True)
-    assert found.note == "40 of 60 values are numbers, others are not, such as 'true'"
+    assert found.note == "40 of 60 values are numbers, the others are not, such as 'true'"
 
 
 def test_a_digit_group_with_an_underscore_is_no_number() -> None:
