@@ -430,7 +430,7 @@ def test_mixed_types_are_said() -> None:
     )
     mixed = infer(texts("1", "2", "x"))
     assert (mixed.type, mixed.questionable) == ("category", True)
-    assert mixed.note == "40 of 60 values are numbers, others are not, such as 'x'"
+    assert mixed.note == "40 of 60 values are numbers, the others are not, such as 'x'"
     assert not infer(texts("a", "b")).questionable
 
 
