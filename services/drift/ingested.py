@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from services.drift.cooldown import why_held_back
 from services.drift.counting import count_batch
-from services.drift.labelled_rows import rows_with_target
+from services.drift.labelled_rows import groups_to_tell_apart, rows_with_target
 from services.drift.ordering import require_earlier_settled
 from services.drift.performance import assumptions, performance
 from services.drift.policies.finding import SMALLEST_REFERENCE, too_small
@@ -148,6 +148,9 @@ def _set_reference(
             f"{known:,} among its {event.rows:,} rows."
         )
         return _Checked("insufficient data", False, reason, incident=incident)
+    if not groups_to_tell_apart([batch], pipeline, store):
+        reason = _one_group("A reference", pipeline)
+        return _Checked("insufficient data", False, reason, incident=incident)
     reason = "a person set this batch as the reference"
     return _Checked("reference set", True, reason, incident=incident)
 
@@ -170,7 +173,17 @@ def _first_reference(event: BatchIngested, pipeline: Pipeline, store: Store) -> 
             needed=needed,
         )
         return _Checked("insufficient data", False, str(awaited), awaited=awaited)
+    if not groups_to_tell_apart(batches, pipeline, store):
+        reason = _one_group("A first model", pipeline)
+        return _Checked("insufficient data", False, reason)
     return _Checked("no reference", True, f"the first {rows:,} rows make the first reference")
+
+
+def _one_group(what: str, pipeline: Pipeline) -> str:
+    same = "and all rows so far have the same"
+    group = ", ".join(pipeline.training.group)
+    time = f" and {pipeline.data.event_time}" if pipeline.data.event_time else ""
+    return f"{what} needs at least two groups (training.group: {group}), {same} {group}{time}."
 
 
 def _compare(

@@ -70,6 +70,32 @@ def rows_with_target(batches: Sequence[Batch], target: str, enough: int, store: 
     return found
 
 
+def groups_to_tell_apart(batches: Sequence[Batch], pipeline: Pipeline, store: Store) -> bool:
+    """Whether the rows of some batches are of more than one group at one time.
+
+    Models are trained on some groups and judged on others, so one alone makes no model. Without
+    `training.group` every row is a group.
+    """
+    import pandas as pd
+
+    if not pipeline.training.group:
+        return True
+    time = pipeline.data.event_time
+    columns = list(dict.fromkeys([*pipeline.training.group, *([time] if time else [])]))
+    found = pd.DataFrame(columns=columns)
+    for batch in batches:
+        if batch.data is None:
+            continue
+        parquet = open_parquet(batch.data, store)
+        for group in range(parquet.num_row_groups):
+            rows = parquet.read_row_group(group, columns=columns).to_pandas()
+            found = rows if found.empty else pd.concat([found, rows])
+            found = found.drop_duplicates().head(2)
+            if len(found) > 1:
+                return True
+    return False
+
+
 def _known_targets(data: Sha256, target: str, store: Store) -> Iterator[int]:
     """How many rows of each row group have a target."""
     parquet = open_parquet(data, store)

@@ -235,7 +235,9 @@ def _newest(blocks: pd.DataFrame, known: int, pipeline: Pipeline) -> NDArray[np.
     newer_rows = blocks["rows"].cumsum() - blocks["rows"]
     newer_groups = (~blocks["group"].duplicated()).cumsum().shift(fill_value=0)
     lacks_groups = (newer_groups < gate.min_groups) & (newer_rows < share)
-    return np.asarray(blocks.index[(newer_rows < wanted) | lacks_groups], dtype=np.intp)
+    leaves_enough = blocks["rows"].cumsum() <= known - FEWEST_TRAINING_ROWS
+    chosen = ((newer_rows < wanted) | lacks_groups) & (leaves_enough | (newer_rows == 0))
+    return np.asarray(blocks.index[chosen], dtype=np.intp)
 
 
 def split(rows: pd.DataFrame, pipeline: Pipeline, wanted: float) -> Split:

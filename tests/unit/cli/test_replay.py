@@ -223,6 +223,32 @@ def test_a_first_model_waits_for_targets_and_is_made_when_they_come(tmp_path: Pa
     )
 
 
+def test_a_first_model_waits_for_a_second_group(tmp_path: Path) -> None:
+    """Without an event time all rows of one group stay together, and half cannot be held out."""
+    columns = {"plant": {"type": "category"}, "x1": {"type": "number"}, "y": {"type": "number"}}
+    training = DAILY.training.model_dump() | {"features": ["plant", "x1"], "group": ["plant"]}
+    pipeline = Pipeline.model_validate(
+        {
+            "name": "plants",
+            "source": {"kind": "manual"},
+            "schema": {"columns": columns},
+            "training": training,
+        }
+    )
+    x = np.arange(150) / 150
+    resources = replay_resources(pipeline, MemoryStore())
+    played = []
+    for plant in ("north", "south"):
+        file = tmp_path / f"{plant}.csv"
+        pd.DataFrame({"plant": plant, "x1": x, "y": 2 * x}).to_csv(file, index=False)
+        played.append(play_batch(file, Policy("default", pipeline), resources))
+    assert [each.trained for each in played] == [False, True]
+    assert played[0].reason == (
+        "A first model needs at least two groups (training.group: plant), and all rows so far "
+        "have the same plant."
+    )
+
+
 def test_gate_of_the_pipeline_is_the_gate_of_the_replay(seasons: Path, quick: Pipeline) -> None:
     """One that nothing passes: no model is asked for, and the reason says why."""
     strict = quick.model_copy(update={"gate": quick.gate.model_copy(update={"min_groups": 10_000})})

@@ -434,6 +434,17 @@ def test_no_batch_is_held_out_by_more_than_half(sizes: list[int]) -> None:
     assert (counts <= np.ceil(np.array(sizes) / 2)).all()
 
 
+@pytest.mark.parametrize("small", [10, 15, 60])
+def test_a_group_that_leaves_too_few_rows_to_train_on_is_not_held_out(small: int) -> None:
+    """All rows are of one time, so whole groups are held out, in the order of a hash."""
+    for name in "abcdefgh":
+        rows: list[Row] = [("large", 1, n, 1.0) for n in range(900)]
+        rows += [(name, 1, n, 1.0) for n in range(small)]
+        pool = pooled(rows, pipeline=PIPELINE)
+        parts = hold_out(pool, PIPELINE, np.zeros(len(pool.rows), dtype=bool))
+        assert len(parts.training) >= FEWEST_TRAINING_ROWS
+
+
 def test_targets_that_come_later_are_judged_on_though_the_newest_batch_has_none() -> None:
     """The champion knows batch 1; batch 2 brought rows, batch 3 their targets."""
     late = frame(many(60, 2))[["at", "station", "y"]]
