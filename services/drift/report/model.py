@@ -50,6 +50,8 @@ class ColumnRole(Part):
     """The type or the role is a guess from the data that a person may see otherwise."""
     flags: bool = False
     """Its values are true and false."""
+    flag_words: tuple[str, str] | None = None
+    """What the reference writes for true and for false, if its values were read as flags."""
 
 
 class QuestionableColumn(Part):
@@ -151,7 +153,8 @@ class DriftReport(Part):
     missing_rates: dict[str, MissingRate]
     columns: list[ColumnRole]
     questionable_columns: list[QuestionableColumn] = Field(default_factory=list)
-    """Empty if nothing was guessed, and both tables have the same columns."""
+    """Empty if nothing was guessed, both tables have the same columns, and no category column
+    differs in its spelling alone or has no value in common."""
     assumptions: list[str]
     """What the figures rest on, in sentences."""
     charts: list[Chart] = Field(default_factory=list)

@@ -17,7 +17,7 @@ from services.drift.report.model import ColumnRole
 from services.drift.tables.clocks import clock_of, counts_rows
 from services.drift.tables.frame import Frame, Numbers
 from services.drift.tables.numbers import NUMBER_SHARE, as_numbers, is_number, is_text, number
-from shared.tables.spelling import FALSE, TRUE
+from shared.tables.spelling import FALSE, FLAG_WORDS, TRUE, alike, difference
 
 if TYPE_CHECKING:
     from shared.pipeline import Pipeline
@@ -226,6 +226,7 @@ class _Reading:
     use: Literal["compare", "if stated", "never"] = "compare"
     questionable: bool = False
     flags: bool = False
+    flag_words: tuple[str, str] | None = None
 
 
 def _role(name: str, reading: _Reading, *, is_stated: bool) -> ColumnRole:
@@ -241,6 +242,7 @@ def _role(name: str, reading: _Reading, *, is_stated: bool) -> ColumnRole:
         note=reading.note,
         questionable=reading.questionable and reading.use == "compare",
         flags=reading.flags,
+        flag_words=reading.flag_words,
     )
 
 
@@ -267,7 +269,12 @@ def _segment_role(frame: Frame, name: str, reading: _Reading) -> ColumnRole:
     if _hardly_repeats(rows):
         raise ValueError(f"segment: column {name!r} is no category: {_different(rows)}")
     return ColumnRole(
-        name=name, type="category", role="segment", inferred=False, flags=reading.flags
+        name=name,
+        type="category",
+        role="segment",
+        inferred=False,
+        flags=reading.flags,
+        flag_words=reading.flag_words if reading.type == "category" else None,
     )
 
 
@@ -309,7 +316,8 @@ def _read_numbers(name: str, values: Numbers) -> _Reading:
         return _Reading(
             "number", "it numbers the rows: new rows have other numbers", "if stated", True
         )
-    return _Reading("number")
+    is_flag = len(different := np.unique(values)) == len(_BITS) and (different == _BITS).all()
+    return _Reading("number", flag_words=("1", "0") if is_flag else None)
 
 
 def _is_identifier(name: str, values: Numbers) -> bool:
@@ -326,7 +334,8 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     if not rows:
         return _NO_VALUE
     if _are_flags(rows):
-        return _Reading("category", "constant" if len(rows) == 1 else None, flags=True)
+        note = "constant" if len(rows) == 1 else None
+        return _Reading("category", note, flags=True, flag_words=(TRUE, FALSE))
     if frame.style(name) is not None:
         return _read_spelt_numbers(frame, name, rows)
     some = list(rows)[:_TIMES_LOOKED_AT]
@@ -336,9 +345,10 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     if _hardly_repeats(rows):
         note = f"{_different(rows)}: an identifier or free text"
         return _Reading("text", note, "if stated", questionable=True)
-    if mixed := _mixed(rows):
+    if mixed := _mixed(rows) or _spelt_twice(rows):
         return _Reading("category", mixed, questionable=True)
-    return _Reading("category", "constant" if len(rows) == 1 else None)
+    note = "constant" if len(rows) == 1 else None
+    return _Reading("category", note, flag_words=_flag_words(rows))
 
 
 def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -> _Reading:
@@ -382,6 +392,28 @@ def _mixed(rows_by_text: dict[str, int]) -> str | None:
     return f"{numbers:,} of {total:,} values are numbers, the others are not, such as '{others[0]}'"
 
 
+def _spelt_twice(texts: Iterable[str]) -> str | None:
+    """What is to be said of categories that differ only in their spelling."""
+    known: dict[str, str] = {}
+    for text in texts:
+        other = known.setdefault(alike(text), text)
+        if other != text:
+            return (
+                f"values that differ only in {difference(text, other)}, such as {other!r} and "
+                f"{text!r}, count as different"
+            )
+    return None
+
+
+def _flag_words(texts: Collection[str]) -> tuple[str, str] | None:
+    """The texts for true and for false, if there is one for each and they belong together."""
+    by_word = {text.lower(): text for text in texts}
+    for true, false in FLAG_WORDS:
+        if len(texts) == len(by_word) and by_word.keys() == {true, false}:
+            return by_word[true], by_word[false]
+    return None
+
+
 def _mostly_finite(column: pa.ChunkedArray) -> bool:
     finite = pc.sum(pc.is_finite(column)).as_py() or 0
     return bool(finite >= NUMBER_SHARE * (len(column) - column.null_count))
@@ -399,6 +431,7 @@ def _different(rows_by_text: dict[str, int]) -> str:
 
 
 _FLAGS: Final = frozenset({TRUE, FALSE})
+_BITS: Final = (0.0, 1.0)
 _NO_VALUE: Final = _Reading("number", "no value in the reference", questionable=True)
 _A_TIME: Final = _Reading("time", "times: new rows are later", "never")
 _AN_INDEX: Final = _Reading("number", "the index that pandas wrote", "if stated", questionable=True)
