@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from services.drift.tables.numbers import NumberStyle
 from shared.drift import CellFinding, FeatureStats, PerformanceFinding, PolicyName, Verdict
 
 
@@ -52,6 +53,8 @@ class ColumnRole(Part):
     """Its values are true and false."""
     flag_words: tuple[str, str] | None = None
     """What the reference writes for true and for false, if its values were read as flags."""
+    number_style: NumberStyle | None = None
+    """How the reference's texts spell numbers, if not plainly."""
 
 
 class QuestionableColumn(Part):

@@ -8,11 +8,12 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from services.drift.report.model import ColumnRole, QuestionableColumn
 from services.drift.tables.frame import MISSING, Frame, Tabular
-from services.drift.tables.numbers import Style, is_number, is_text, number
+from services.drift.tables.numbers import PLAIN, NumberStyle, Writing, is_number, is_text, number
 from services.drift.tables.roles import Roles
 from shared.tables.spelling import FALSE, TRUE, alike, difference, truth
 
@@ -31,6 +32,7 @@ class BatchReader:
         self._flags_read: dict[str, dict[str, str]] = {}
         """Column -> word of the batch for a flag -> the reference's word."""
         self._numbers = roles.numbers
+        self._styles = {column.name: column.number_style for column in roles.columns}
         self._spelt: dict[str, _Spelt] = {}
 
     def read(self, chunk: Tabular) -> Frame:
@@ -41,7 +43,9 @@ class BatchReader:
             frame = self._with_flags(frame, name)
         for name in self._numbers:
             if name in frame.names and is_text(frame.table.schema.field(name).type):
-                self._spelt.setdefault(name, _Spelt()).add(frame, name)
+                frame = self._spelt.setdefault(name, _Spelt()).read(
+                    frame, name, self._styles.get(name)
+                )
         return frame
 
     def questionable(self) -> list[QuestionableColumn]:
@@ -83,26 +87,40 @@ class _Spelt:
     """How the texts of a number column spell numbers."""
 
     def __init__(self) -> None:
-        self.style: Style | None = None
+        self.writing: Writing | None = None
         self.rows = 0
         self.unread = 0
         self.example: str | None = None
         """The first text that is no number."""
 
-    def add(self, frame: Frame, name: str) -> None:
-        style = frame.style(name)
-        if self.style in (None, "plain"):
-            self.style = style
-        for text, rows in frame.rows_by_text(name).items():
-            self.rows += rows
-            if math.isnan(number(text, style)):
-                self.unread += rows
+    def read(self, frame: Frame, name: str, style: NumberStyle | None) -> Frame:
+        """A chunk with the column as numbers.
+
+        Args:
+            style: the reference's. It decides if the chunk's own texts leave it open.
+        """
+        writing = frame.writing(name)
+        if writing and writing.style == "unclear" and style:
+            writing = Writing(style, writing.mark)
+        if self.writing in (None, PLAIN):
+            self.writing = writing
+        codes, labels = frame.categories(name)
+        numbers = [number(text, writing) for text in labels]
+        rows_by_text = frame.rows_by_text(name)
+        for text, value in zip(labels, numbers, strict=True):
+            self.rows += rows_by_text.get(text, 0)
+            if math.isnan(value) and text in rows_by_text:
+                self.unread += rows_by_text[text]
                 self.example = self.example or text
+        if writing == frame.writing(name):
+            return frame
+        column = pa.array(np.array([*numbers, np.nan])[codes])
+        return Frame(frame.table.set_column(frame.names.index(name), name, column))
 
     def in_words(self) -> str:
         parts = []
-        if self.style in ("decimal commas", "separated thousands"):
-            parts.append(f"in the batch, numbers with {self.style}")
+        if self.writing and (how := self.writing.in_words()):
+            parts.append(f"in the batch, {how}")
         if self.unread:
             parts.append(
                 f"{self.unread:,} of {self.rows:,} values of the batch are no numbers, such as "

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from services.drift.tables.numbers import Style, is_number, number, style_of
+from services.drift.tables.numbers import Writing, is_number, number, writing_of
 from shared.tables.spelling import FALSE, TRUE, spelt
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Frame:
         """
         self.table = _of_plain_types(table)
         self._whole = whole
-        self._styles: dict[str, Style | None] = {}
+        self._writings: dict[str, Writing | None] = {}
 
     @classmethod
     def of(cls, data: Tabular) -> "Frame":
@@ -88,18 +88,18 @@ class Frame:
             column = column.cast(column.type.value_type)
         if not is_number(column.type):
             codes, labels = self.categories(name)
-            style = self.style(name)
-            return np.array([*(number(text, style) for text in labels), np.nan])[codes]
+            writing = self.writing(name)
+            return np.array([*(number(text, writing) for text in labels), np.nan])[codes]
         column = column.cast(pa.float64(), safe=False)
         return _array(pc.coalesce(column, _NAN) if column.null_count else column)
 
-    def style(self, name: str) -> Style | None:
-        """How a column of texts spells its numbers; None if most of its values are none."""
+    def writing(self, name: str) -> Writing | None:
+        """How a column of texts writes its numbers; None if most of its values are none."""
         if self._whole is not None:
-            return self._whole.style(name)
-        if name not in self._styles:
-            self._styles[name] = style_of(self.rows_by_text(name))
-        return self._styles[name]
+            return self._whole.writing(name)
+        if name not in self._writings:
+            self._writings[name] = writing_of(self.rows_by_text(name))
+        return self._writings[name]
 
     def rows_by_text(self, name: str) -> dict[str, int]:
         """A column's texts that are values, in their order, and how many rows have each."""

@@ -219,3 +219,49 @@ def test_a_column_in_another_spelling_is_named_beside_the_missing_one(
         ),
         after: ("left out", "the reference does not have it"),
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("${:,.2f}", "numbers with separated thousands and '$'"),
+        ("€ {:.2f}", "numbers with '€'"),
+        ("{:.2f} %", "numbers with '%'"),
+        ("{:.2f} mg", "numbers with 'mg'"),
+        ("INR {:.2f}", "numbers with 'INR'"),
+    ],
+)
+def test_numbers_of_the_batch_may_have_marks(written: str, said: str) -> None:
+    amounts = VALUES * 100 + 2000
+    before = pd.DataFrame({"x": amounts.round(2)})
+    after = pd.DataFrame({"x": [written.format(value) for value in amounts]})
+    report = check(before, after)
+    assert report.verdict == "no drift"
+    assert done_with(report) == {"x": ("read as numbers", f"in the batch, {said}")}
+
+
+def test_a_batch_in_another_unit_is_drift_and_says_both_units() -> None:
+    before = pd.DataFrame({"x": [f"{value + 20:.3f} mg" for value in VALUES]})
+    after = pd.DataFrame({"x": [f"{value / 1000 + 0.02:.6f} g" for value in VALUES]})
+    report = check(before, after)
+    assert report.verdict == "drift"
+    assert "numbers with 'mg'" in done_with(report)["x"][1]
+    assert "in the batch, numbers with 'g'" in done_with(report)["x"][1]
+
+
+def test_the_reference_decides_what_a_comma_of_the_batch_is() -> None:
+    whole = [1200 + place for place in range(ROWS)]
+    rows = RNG.permutation(ROWS)
+    before = pd.DataFrame({"x": [f"{whole[row]:,}.5" for row in rows]})
+    after = pd.DataFrame({"x": [f"{whole[row]:,}" for row in rows[::-1]]})
+    report = check(before, after)
+    assert report.verdict == "no drift"
+    assert "in the batch, numbers with separated thousands" in done_with(report)["x"][1]
+
+
+def test_what_a_comma_of_the_batch_is_may_stay_unclear() -> None:
+    report = check(pd.DataFrame({"x": VALUES}), pd.DataFrame({"x": ["1,234"] * ROWS}))
+    assert done_with(report)["x"][1] == (
+        "in the batch, numbers with commas that may be decimal commas or may separate thousands; "
+        "300 of 300 values of the batch are no numbers, such as '1,234', and count as missing"
+    )
