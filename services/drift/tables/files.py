@@ -50,6 +50,8 @@ class TableFile(ABC):
         self.path = path
         self.names: list[str] = []
         """The columns; all of them are known once the chunks are read."""
+        self.nested: set[str] = set()
+        """Wanted columns of lists or objects in the chunks that have been read."""
         self.set_aside: Counter[str] = Counter()
         """What is wrong with rows of the chunks that have been read -> rows. They are left out."""
 
@@ -72,7 +74,7 @@ class TableFile(ABC):
         rows = 0
         with _told(self.path):
             for block in self._blocks(wanted):
-                table = _cleaned(block if wanted is None else _comparable(block, wanted))
+                table = _cleaned(block if wanted is None else self._comparable(block, wanted))
                 rows += table.num_rows
                 yield with_numbers(table, numbers)
             self._refuse_broken(rows)
@@ -88,6 +90,17 @@ class TableFile(ABC):
         chunks = list(self.chunks())
         with _told(self.path):
             return _joined(chunks, self.names)
+
+    def _comparable(self, table: pa.Table, wanted: frozenset[str]) -> pa.Table:
+        """The wanted columns; lists and objects, which compare with nothing, are missing values."""
+        columns = {}
+        for field in table.schema:
+            if field.name in wanted:
+                is_nested = pa.types.is_nested(field.type)
+                self.nested |= {field.name} if is_nested else set()
+                nothing = pa.nulls(table.num_rows)
+                columns[field.name] = nothing if is_nested else table.column(field.name)
+        return pa.table(columns) if columns else table.select([])
 
     def _refuse_broken(self, rows: int) -> None:
         broken = self.set_aside.total()
@@ -314,18 +327,6 @@ def _cleaned(table: pa.Table) -> pa.Table:
             given = pc.if_else(missing, _NO_TEXT, texts)
             table = table.set_column(index, field.name, given)
     return table
-
-
-def _comparable(table: pa.Table, wanted: frozenset[str]) -> pa.Table:
-    """The wanted columns; lists and objects, which compare with nothing, are missing values."""
-    columns = {
-        field.name: pa.nulls(table.num_rows)
-        if pa.types.is_nested(field.type)
-        else table.column(field.name)
-        for field in table.schema
-        if field.name in wanted
-    }
-    return pa.table(columns) if columns else table.select([])
 
 
 def _joined(chunks: list[pa.Table], names: list[str]) -> pa.Table:

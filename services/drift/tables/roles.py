@@ -312,7 +312,8 @@ def _read(frame: Frame, name: str) -> _Reading:
         return _read_texts(frame, name)
     if is_number(kind):
         return _read_numbers(name, frame.numbers(name))
-    return _Reading("text", f"neither numbers nor texts but {kind}", "never", questionable=True)
+    note = f"neither numbers nor texts but {kind}; give each of its values a column of its own"
+    return _Reading("text", note, "never", questionable=True)
 
 
 def _read_numbers(name: str, values: Numbers) -> _Reading:

@@ -604,5 +604,14 @@ def test_bytes_are_the_texts_that_they_spell(kind: pa.DataType) -> None:
     assert Frame(pa.table({"k": values})).categories("k")[1] == ("a", "b")
 
 
-def test_bytes_that_are_no_text_break_nothing() -> None:
-    assert Frame(pa.table({"k": [b"\xff", b"b"]})).categories("k")[1] == ("\ufffd", "b")
+def test_bytes_that_are_no_text_stay_apart() -> None:
+    frame = Frame(pa.table({"k": [b"\xff", b"b", b"\xfe"]}))
+    assert frame.categories("k")[1] == ("0xff", "b", "0xfe")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_any_year_and_unit_may_tell_rows_that_belong_together(unit: str) -> None:
+    times = pa.array([1, 10**14 + 1, -(10**14)], pa.timestamp(unit, "UTC"))
+    codes, labels = Frame(pa.table({"t": times})).categories("t")
+    assert codes.tolist() == [0, 1, 2]
+    assert len(labels) == 3
