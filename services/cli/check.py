@@ -16,7 +16,7 @@ from services.drift import Profile
 from services.drift.one_shot import check_chunks
 from services.drift.report.model import DriftReport, QuestionableColumn
 from services.drift.tables.batch import compared_columns, each_once
-from services.drift.tables.files import open_table, with_numbers
+from services.drift.tables.files import open_table, some_of, with_numbers
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
@@ -272,7 +272,8 @@ def _refuse_nothing_in_common(roles: Roles, names: Collection[str], path: Path) 
     compared = compared_columns(roles)
     if not frozenset(compared).intersection(names):
         raise BadInput(
-            f"{path}: has no column in common with the reference, which has {_some(compared)}"
+            f"{path}: has no column in common with the reference, which has {some_of(compared)}; "
+            f"the file has {some_of(names) or 'none'}"
         )
 
 
@@ -280,11 +281,6 @@ def _about_rows(path: Path, set_aside: Mapping[str, int]) -> Iterator[str]:
     """A sentence for each kind of rows that no figure counts."""
     for fault, rows in set_aside.items():
         yield f"{path.name}: {rows:,} {'row is' if rows == 1 else 'rows are'} left out: {fault}."
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:5]))
-    return f"{shown} and {len(names) - 5:,} more" if len(names) > 5 else shown
 
 
 @contextmanager

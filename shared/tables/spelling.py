@@ -42,12 +42,12 @@ def truth(text: str) -> bool | None:
 
 
 def alike(text: str) -> str:
-    """A form that texts have in common if they differ only in case, in spaces, or in the Unicode
-    form of their characters."""
+    """A form that texts have in common if they differ only in case, in spaces, in the Unicode form
+    of their characters, or in characters that do not print."""
     if text.isascii() and text.isalnum():
         return text.lower()
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return " ".join(_printing(unicodedata.normalize("NFKC", folded)).split())
 
 
 def difference(one: str, other: str) -> str:
@@ -58,4 +58,15 @@ def difference(one: str, other: str) -> str:
         return "spaces"
     if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
         return "the Unicode form of a character"
+    if _printing(one) == _printing(other):
+        return "a character that does not print"
     return "spelling"
+
+
+def _printing(text: str) -> str:
+    """The text without control characters, marks of byte order and the like; with its spaces."""
+    return "".join(
+        character
+        for character in text
+        if character.isspace() or not unicodedata.category(character).startswith("C")
+    )

@@ -36,6 +36,7 @@ MOST_SET_ASIDE: Final = 0.5
 """If a larger share of a file's rows is of a wrong form, the file is no table."""
 
 _MOST_DIGITS: Final = 400
+_NAMES_SHOWN: Final = 5
 _MISSING: Final = rf"\A(?:{'|'.join(map(re.escape, sorted(MISSING_TEXTS)))})\z"
 _NO_OBJECT_LINE: Final = re.compile(r"^[^\S\n]*[^\s{]", re.MULTILINE)
 """A line of JSON that begins with something else than an object."""
@@ -106,8 +107,10 @@ class TableFile(ABC):
         broken = self.set_aside.total()
         if broken > MOST_SET_ASIDE * (rows + broken):
             (fault, _), *_ = self.set_aside.most_common(1)
+            header = f"; its header names {some_of(self.names)}" if self.names else ""
             raise UnreadableTable(
                 f"{broken:,} of {rows + broken:,} rows are broken, most often with '{fault}'"
+                f"{header}"
             )
 
     @abstractmethod
@@ -305,6 +308,13 @@ def _array(values: list[Any]) -> pa.Array:
 
 def _text(value: Any) -> str:
     return storable(value) if isinstance(value, str) else json.dumps(value)
+
+
+def some_of(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(map(repr, list(names)[:_NAMES_SHOWN]))
+    further = len(names) - _NAMES_SHOWN
+    return f"{shown} and {further:,} more" if further > 0 else shown
 
 
 def with_numbers(table: pa.Table, names: Collection[str]) -> pa.Table:

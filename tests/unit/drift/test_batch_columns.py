@@ -174,6 +174,8 @@ def test_a_new_value_beside_known_ones_is_not_questionable() -> None:
         ("north", " north ", "spaces"),
         ("São Paulo", "Sa\u0303o Paulo", "the Unicode form of a character"),
         ("New York", "new  york", "spelling"),
+        ("north", "north\0", "a character that does not print"),
+        ("north", "\u200bnorth", "a character that does not print"),
     ],
 )
 def test_values_that_differ_in_their_spelling_are_said(
@@ -202,6 +204,7 @@ def test_values_that_the_reference_itself_spells_in_two_ways_are_said() -> None:
     [
         ("Price", "price", "case"),
         ("price", " price", "spaces"),
+        ("price", "price\u200b", "a character that does not print"),
         ("café", "cafe\u0301", "the Unicode form of a character"),
     ],
 )
