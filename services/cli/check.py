@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from services.drift import Profile
 from services.drift.one_shot import check_chunks
-from services.drift.report.model import DriftReport
-from services.drift.tables.batch import compared_columns
-from services.drift.tables.files import open_table, with_numbers
+from services.drift.report.model import DriftReport, QuestionableColumn
+from services.drift.tables.batch import compared_columns, each_once
+from services.drift.tables.files import open_table, some_of, with_numbers
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
@@ -60,6 +60,8 @@ class _Current:
     """The columns; all of them are known once the chunks are read."""
     set_aside: Mapping[str, int]
     """What is wrong with rows -> how many; known likewise."""
+    nested: Collection[str] = ()
+    """Columns of lists or objects; known likewise."""
 
 
 def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
@@ -91,8 +93,19 @@ def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
     return report.model_copy(
         update={
             "rows_set_aside": sum(rows.set_aside.values()),
+            "questionable_columns": each_once(
+                [*report.questionable_columns, *map(_not_compared, rows.nested)]
+            ),
             "assumptions": [*report.assumptions, *notes],
         }
+    )
+
+
+def _not_compared(name: str) -> QuestionableColumn:
+    return QuestionableColumn(
+        name=name,
+        done="missing in every row",
+        why="lists or objects of the batch cannot be compared; give each of their values a column",
     )
 
 
@@ -235,7 +248,7 @@ def _current(path: Path, roles: Roles, pipeline: "Pipeline | None") -> _Current:
         return _Current([Frame.of(rows.valid)], lambda: [*pipeline.data.columns], rows.reasons)
     file = open_table(path)
     chunks = file.chunks(compared_columns(roles), roles.numbers)
-    return _Current(chunks, lambda: file.names, file.set_aside)
+    return _Current(chunks, lambda: file.names, file.set_aside, file.nested)
 
 
 def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
@@ -259,7 +272,8 @@ def _refuse_nothing_in_common(roles: Roles, names: Collection[str], path: Path) 
     compared = compared_columns(roles)
     if not frozenset(compared).intersection(names):
         raise BadInput(
-            f"{path}: has no column in common with the reference, which has {_some(compared)}"
+            f"{path}: has no column in common with the reference, which has {some_of(compared)}; "
+            f"the file has {some_of(names) or 'none'}"
         )
 
 
@@ -267,11 +281,6 @@ def _about_rows(path: Path, set_aside: Mapping[str, int]) -> Iterator[str]:
     """A sentence for each kind of rows that no figure counts."""
     for fault, rows in set_aside.items():
         yield f"{path.name}: {rows:,} {'row is' if rows == 1 else 'rows are'} left out: {fault}."
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:5]))
-    return f"{shown} and {len(names) - 5:,} more" if len(names) > 5 else shown
 
 
 @contextmanager

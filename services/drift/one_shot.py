@@ -77,6 +77,7 @@ def check_chunks(
     questionable = each_once(
         [
             *guessed(reference.roles),
+            *found.questionable_columns,
             *reader.questionable(),
             *lacking(reference.roles, names() if names else reader.names),
         ]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from shared.frames import storable
 from shared.tables import content
+from shared.tables.arrow_types import in_plain_type, seconds_as_texts
 from shared.tables.content import UnreadableTable, bounded, kind_of, named, opened, text_blocks
 from shared.tables.csv_text import CsvText, Row, refuse_repeated
 from shared.tables.json_text import ANSWER_KEY, NO_OBJECT, json_pieces
@@ -191,10 +192,13 @@ def _text_bytes(column: Any) -> int:
 
 
 def _column_texts(column: Any) -> list[str | None]:
+    column = in_plain_type(column)
+    if pa.types.is_duration(column.type):
+        column = seconds_as_texts(column)
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     try:
         texts: list[str | None] = column.cast(pa.string()).to_pylist()
-    except pa.ArrowException:  # lists, structs, bytes
+    except pa.ArrowException:  # lists, structs
         return [_text(value) for value in column.to_pylist()]
     return texts

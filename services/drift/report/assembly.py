@@ -11,6 +11,7 @@ from services.drift.policies.finding import SMALLEST_COMPARED, Window, against_s
 from services.drift.report.charts import charts
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.model import DriftReport, MissingRate
+from services.drift.report.unmatched import unmatched
 from shared.drift import Drift
 
 
@@ -55,6 +56,7 @@ def report(
         new_categories=finding.counts.new_categories,
         missing_rates=_missing_rates(profile, finding.counts),
         columns=list(profile.roles.columns),
+        questionable_columns=unmatched(profile, windows[0].counts),
         assumptions=_assumptions(profile, settings),
         charts=charts(profile, finding.counts, finding.cells),
         timestamp=datetime.now(UTC),

@@ -485,3 +485,12 @@ def test_long_work_is_told_in_lines_where_there_is_no_terminal(
     assert lines[-1] == "trimtab: comparing for 0 seconds, 50% done"
     time.sleep(0.1)
     assert not capsys.readouterr().err
+
+
+def test_lists_where_the_reference_has_numbers_are_questionable() -> None:
+    lines = [json.dumps({"other": [n], "value": n % 7, "place": "north"}) for n in range(ROWS)]
+    Path("lists.jsonl").write_text("\n".join(lines))
+    assert done_with(checked("reference.csv", "lists.jsonl"))["other"] == (
+        "missing in every row",
+        "lists or objects of the batch cannot be compared; give each of their values a column",
+    )
