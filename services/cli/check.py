@@ -291,8 +291,9 @@ def shown_progress(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Progress]:
-    from rich.console import Console
     from rich.progress import Progress as ProgressBar
+
+    from services.cli.literal import Console
 
     bar = ProgressBar(console=Console(stderr=True), transient=True)
     task = bar.add_task(what, total=None)

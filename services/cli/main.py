@@ -143,7 +143,7 @@ def up(
 
     if wait:
         started = system.start_in_background(home, pipelines, feed or ())
-        console.print(started, markup=False, highlight=False, soft_wrap=True)
+        console.print(started, soft_wrap=True)
     else:
         system.run_in_foreground(home, pipelines, console, feed or ())
 
@@ -218,9 +218,7 @@ def profile(
             fitted = write_profile(reference, output, stated, progress)
     except BadInput as error:
         fail(error, BAD_INPUT)
-    console.print(
-        f"{output}: {output.stat().st_size:,} bytes for {fitted.rows:,} rows", markup=False
-    )
+    console.print(f"{output}: {output.stat().st_size:,} bytes for {fitted.rows:,} rows")
 
 
 @app.command()
@@ -280,7 +278,7 @@ def _take_in(
         print_json(intake.as_json())
     else:
         for line in in_words(intake):
-            console.print(line, markup=False, highlight=False)
+            console.print(line)
     if intake.pending:
         raise typer.Exit(NOT_DONE)
     if not (no_wait or intake.is_reached):
@@ -356,7 +354,7 @@ def report(
         return
     file = output or Path(f"{name}-batch-{check.sequence}.html")
     write(text, file)
-    console.print(f"{file}: batch {check.sequence}, {decision(check)}", markup=False)
+    console.print(f"{file}: batch {check.sequence}, {decision(check)}")
 
 
 app.command()(rollback)
@@ -456,7 +454,7 @@ def replay_letter(
         )
         for found in chosen:
             replay(resources, found)
-            console.print(f"sent again: {found.id}", markup=False)
+            console.print(f"sent again: {found.id}")
 
 
 @letters_app.command("dismiss")
@@ -468,7 +466,7 @@ def dismiss_letter(
 
     with connect(home) as resources:
         dismiss(resources.store, find_letter(resources.store, letter))
-    console.print(f"dismissed: {letter}", markup=False)
+    console.print(f"dismissed: {letter}")
 
 
 def expected_errors() -> tuple[type[Exception], ...]:
