@@ -21,6 +21,7 @@ from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
 from shared.failures import WillNotPass
+from shared.wording import percent
 
 if TYPE_CHECKING:
     from services.ingest.rows import Rows
@@ -248,9 +249,9 @@ def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
     share = len(rows.refused) / max(len(table), 1)
     if share > pipeline.data.max_bad_share:
         raise BadInput(
-            f"{path}: {share:.0%} of the rows break the pipeline's schema, most often "
+            f"{path}: {percent(share)} of the rows break the pipeline's schema, most often "
             f"'{next(iter(rows.reasons))}'; schema.max_bad_share allows "
-            f"{pipeline.data.max_bad_share:.0%}"
+            f"{percent(pipeline.data.max_bad_share)}"
         )
     return rows
 
@@ -315,7 +316,7 @@ def _lines(what: str) -> Iterator[Progress]:
     def tell() -> None:
         started = monotonic()
         while not done.wait(LINE_SECONDS):
-            share = f", {shares[-1]:.0%} done" if shares else ""
+            share = f", {percent(shares[-1])} done" if shares else ""
             seconds = monotonic() - started
             sys.stderr.write(f"trimtab: {what} for {seconds:.0f} seconds{share}\n")
             sys.stderr.flush()
