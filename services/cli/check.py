@@ -235,7 +235,7 @@ def _current(path: Path, roles: Roles, pipeline: "Pipeline | None") -> _Current:
         rows = _valid_rows(path, pipeline)
         return _Current([Frame.of(rows.valid)], lambda: [*pipeline.data.columns], rows.reasons)
     file = open_table(path)
-    chunks = file.chunks(compared_columns(roles), roles.numbers)
+    chunks = file.chunks([*compared_columns(roles), *roles.cluster], roles.numbers)
     return _Current(chunks, lambda: file.names, file.set_aside)
 
 

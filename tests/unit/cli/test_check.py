@@ -486,3 +486,17 @@ def test_long_work_is_told_in_lines_where_there_is_no_terminal(
     assert lines[-1] == f"trimtab: comparing for 0 seconds, 50{NO_BREAK}% done"
     time.sleep(0.1)
     assert not capsys.readouterr().err
+
+
+def test_rows_of_one_cluster_allow_no_verdict() -> None:
+    for name, seed in (("few.csv", 4), ("other.csv", 5)):
+        write(name, made(seed) | {"time": ["2024-04-01"] * ROWS})
+    one = checked("reference.csv", "few.csv", "--cluster", "time")
+    assert (one.verdict, one.reason.partition("; ")[2]) == (
+        "insufficient data",
+        "the batch has 1.",
+    )
+    both = checked("few.csv", "other.csv", "--cluster", "time")
+    assert both.reason.endswith("; the reference has 1 and the batch has 1.")
+    done = run("check", "few.csv", "other.csv", "--cluster", "time", "--fail-on-drift")
+    assert done.exit_code == 4
