@@ -21,6 +21,7 @@ from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
 from shared.failures import WillNotPass
+from shared.wording import percent
 
 if TYPE_CHECKING:
     from services.ingest.rows import Rows
@@ -247,7 +248,7 @@ def _current(path: Path, roles: Roles, pipeline: "Pipeline | None") -> _Current:
         rows = _valid_rows(path, pipeline)
         return _Current([Frame.of(rows.valid)], lambda: [*pipeline.data.columns], rows.reasons)
     file = open_table(path)
-    chunks = file.chunks(compared_columns(roles), roles.numbers)
+    chunks = file.chunks([*compared_columns(roles), *roles.cluster], roles.numbers)
     return _Current(chunks, lambda: file.names, file.set_aside, file.nested)
 
 
@@ -261,9 +262,9 @@ def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
     share = len(rows.refused) / max(len(table), 1)
     if share > pipeline.data.max_bad_share:
         raise BadInput(
-            f"{path}: {share:.0%} of the rows break the pipeline's schema, most often "
+            f"{path}: {percent(share)} of the rows break the pipeline's schema, most often "
             f"'{next(iter(rows.reasons))}'; schema.max_bad_share allows "
-            f"{pipeline.data.max_bad_share:.0%}"
+            f"{percent(pipeline.data.max_bad_share)}"
         )
     return rows
 
@@ -300,8 +301,9 @@ def shown_progress(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Progress]:
-    from rich.console import Console
     from rich.progress import Progress as ProgressBar
+
+    from services.cli.literal import Console
 
     bar = ProgressBar(console=Console(stderr=True), transient=True)
     task = bar.add_task(what, total=None)
@@ -323,7 +325,7 @@ def _lines(what: str) -> Iterator[Progress]:
     def tell() -> None:
         started = monotonic()
         while not done.wait(LINE_SECONDS):
-            share = f", {shares[-1]:.0%} done" if shares else ""
+            share = f", {percent(shares[-1])} done" if shares else ""
             seconds = monotonic() - started
             sys.stderr.write(f"trimtab: {what} for {seconds:.0f} seconds{share}\n")
             sys.stderr.flush()
