@@ -20,6 +20,7 @@ from kombu.exceptions import OperationalError
 from pymongo.errors import AutoReconnect, PyMongoError
 from redis.exceptions import RedisError
 
+from shared.authentication import authenticator_of
 from shared.broker import Broker
 from shared.events import (
     Event,
@@ -76,7 +77,7 @@ class Resources:
             pipelines=load_pipelines(settings.pipelines),
             store=store,
             broker=Broker(app),
-            work=Work(store.database, settings.lease_seconds),
+            work=Work(store.database, settings.lease_seconds, authenticator_of(settings)),
         )
 
     def close(self) -> None:

@@ -13,9 +13,11 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
+from shared.authentication import Unauthentic
 from shared.events import ROUTES, Event, Stage, effect_id, parse_event
 from shared.stage import Resources
-from shared.store import COLLECTIONS, Document
+from shared.store import COLLECTIONS, OUTBOX, Document, Store
+from shared.work import Work
 
 log = structlog.get_logger(__name__)
 Found = TypeVar("Found")
@@ -75,11 +77,11 @@ def unsettled(resources: Resources) -> Unsettled:
     open_: dict[str, Outstanding] = {}
     unreadable = 0
     for name in COLLECTIONS.values():
-        read = _outboxes(resources.store.database[name].find(query, {"outbox": 1}))
+        read = _outboxes(resources.store, name, query)
         # At once: what follows from an event that is settled by now is found in a later collection.
         open_ |= _still_open(resources, chain.from_iterable(read.found.values()))
         unreadable += len(read.unreadable)
-    begun = _begun(resources.work.all())
+    begun = _begun(resources.work, resources.work.all())
     open_ |= _still_open(resources, begun.found.values())
     return Unsettled(list(open_.values()), unreadable + len(begun.unreadable))
 
@@ -104,7 +106,7 @@ def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) ->
     for document in documents:
         try:
             read.found[document["_id"]] = reader(document)
-        except (ValueError, LookupError, TypeError) as error:  # of another version, or altered
+        except (Unauthentic, ValueError, LookupError, TypeError) as error:  # or another version's
             read.unreadable[document["_id"]] = str(error)
     return read
 
@@ -116,23 +118,23 @@ def _readable(read: _Read[Found]) -> dict[str, Found]:
     return read.found
 
 
-def _outboxes(documents: Iterable[Document]) -> _Read[list[Outstanding]]:
-    """Record -> what its events are to lead to."""
-    return _read(
-        documents,
-        lambda document: [
+def _outboxes(store: Store, collection: str, query: Document) -> _Read[list[Outstanding]]:
+    """Record -> what its events are to lead to, for the records that match a query."""
+
+    def events(document: Document) -> list[Outstanding]:
+        store.require_outbox(collection, document)
+        return [
             Outstanding(stage, event)
             for event in map(parse_event, document["outbox"])
             for stage in ROUTES[event.type]
-        ],
-    )
+        ]
+
+    return _read(store.database[collection].find(query, OUTBOX), events)
 
 
-def _begun(documents: Iterable[Document]) -> _Read[Outstanding]:
+def _begun(work: Work, documents: Iterable[Document]) -> _Read[Outstanding]:
     """Effect -> the event of work that was begun."""
-    return _read(
-        documents, lambda document: Outstanding(document["stage"], parse_event(document["event"]))
-    )
+    return _read(documents, lambda document: Outstanding(*work.event_of(document)))
 
 
 def _send_unsent(resources: Resources) -> int:
@@ -142,7 +144,7 @@ def _send_unsent(resources: Resources) -> int:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
-        for record, outbox in _readable(_outboxes(collection.find(query, {"outbox": 1}))).items():
+        for record, outbox in _readable(_outboxes(resources.store, name, query)).items():
             for each in outbox:
                 resources.broker.send_to(each.stage, each.event)
             sent += len(outbox)
@@ -155,9 +157,8 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
     before = datetime.now(UTC) - timedelta(seconds=resources.settings.redeliver_after_seconds)
     begun = {document["_id"] for document in resources.work.all()}
     for name in COLLECTIONS.values():
-        collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
-        outboxes = _readable(_outboxes(collection.find(query, {"outbox": 1})))
+        outboxes = _readable(_outboxes(resources.store, name, query))
         still_open = _still_open(resources, chain.from_iterable(outboxes.values()))
         done = [
             record
@@ -182,7 +183,7 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
     awaited = [document["waiting_for"] for document in left if "waiting_for" in document]
     wait_is_over = {None, *resources.store.settled(dict.fromkeys(awaited))}
     free = [document for document in left if document.get("waiting_for") in wait_is_over]
-    found = _readable(_begun(free))
+    found = _readable(_begun(resources.work, free))
     still_open = _still_open(resources, found.values())
     for effect in found.keys() - still_open.keys():
         resources.work.finish(effect)
@@ -201,7 +202,7 @@ def _send_due(resources: Resources) -> int:
     """Send the events whose next try is due."""
     now = datetime.now(UTC)
     waiting = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
-    due = list(_readable(_begun(waiting)).values())
+    due = list(_readable(_begun(resources.work, waiting)).values())
     for each in due:
         resources.broker.send_to(each.stage, each.event)
     resources.work.touch([each.effect for each in due])

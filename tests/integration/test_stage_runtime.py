@@ -30,6 +30,7 @@ from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep, unsettled
 from tests.integration.plain_records import check_of, dead_letter
+from tests.keys import AUTHENTICATOR
 
 SHA = "0" * 64
 
@@ -351,12 +352,10 @@ def test_of_several_that_wait_those_whose_wait_is_over_are_sent_again(
 def test_an_event_that_met_no_store_is_named(resources: Resources) -> None:
     """Celery's own line of the failure has none of the ids."""
     ids = [structlog.contextvars.merge_contextvars]
-    with (
-        MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100) as nobody_there,
-        structlog.testing.capture_logs(ids) as lines,
-        pytest.raises(PyMongoError),
-    ):
-        ingest(replace(resources, store=Store(nobody_there["trimtab"])), Ingest(), due())
+    with MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100) as nobody_there:
+        away = replace(resources, store=Store(nobody_there["trimtab"], AUTHENTICATOR))
+        with structlog.testing.capture_logs(ids) as lines, pytest.raises(PyMongoError):
+            ingest(away, Ingest(), due())
     (line,) = lines
     assert line["event"] == "the store does not answer"
     assert (line["trace_id"], line["pipeline"]) == (due().trace_id, "air_quality")

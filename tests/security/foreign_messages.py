@@ -1,4 +1,7 @@
-"""Messages that no part of this system has written, as they would lie in a queue's list."""
+"""Messages that no part of this system has written, as they would lie in a queue's list.
+
+Their MACs are good, as if their sender had the key: what they ask for is refused all the same.
+"""
 
 import base64
 import json
@@ -8,6 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 from shared.events import Stage, task_name
+from shared.transport import with_mac
+from tests.keys import AUTHENTICATOR
 
 
 class Harmful:
@@ -25,7 +30,7 @@ def encoded(content: object) -> str:
 
 
 def message(stage: Stage, kind: str, event: object, **changes: Any) -> bytes:
-    """A message as Celery writes it, with changes."""
+    """A message as a part of this system sends it, with changes."""
     identity = str(uuid4())
     headers = {"lang": "py", "task": task_name(stage, kind), "id": identity, "retries": 0}
     envelope: dict[str, Any] = {
@@ -44,6 +49,8 @@ def message(stage: Stage, kind: str, event: object, **changes: Any) -> bytes:
     envelope |= {name.replace("_", "-"): value for name, value in changes.items()}
     if isinstance(changes.get("headers"), dict):
         envelope["headers"] = headers | changes["headers"]
+    if envelope["headers"] and isinstance(envelope["body"], str):
+        envelope = with_mac(stage, envelope, AUTHENTICATOR)
     return json.dumps(envelope).encode()
 
 

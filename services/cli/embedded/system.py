@@ -42,6 +42,8 @@ _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
 _PLACES: Final = ("MONGODB_DATABASE", "REDIS_KEY_PREFIX")
 """Where in the servers the records and messages are; the commands have to know it too."""
+_NOT_FLOWERS: Final = ("EVENT_KEY", "EVENT_KEY_FILE", "MODEL_SIGNING_KEY", "MODEL_SIGNING_KEY_FILE")
+"""Flower's user may look and not act, so the key that makes messages count is not for Flower."""
 _CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
 
@@ -97,9 +99,10 @@ class System:
         if not is_set("MONGODB_URI"):
             progress("starting MongoDB")
             environment["MONGODB_URI_FILE"] = self._start_mongo()
-        if not is_set("MODEL_SIGNING_KEY"):
-            secret_file(self._secret("model_signing_key"))
-            environment["MODEL_SIGNING_KEY_FILE"] = str(self._secret("model_signing_key"))
+        for name in ("EVENT_KEY", "MODEL_SIGNING_KEY"):
+            if not is_set(name):
+                secret_file(self._secret(name.lower()))
+                environment[f"{name}_FILE"] = str(self._secret(name.lower()))
         if not is_set("FEED_URL") and not is_set("DATA_GOV_IN_API_KEY"):
             progress("starting the feed")
             self.feed_url = self._start_feed()
@@ -165,7 +168,8 @@ class System:
         self._process("beat", beat_command(), environment)
         secret_file(self._secret("flower_password"))
         login = {"FLOWER_PASSWORD_FILE": str(self._secret("flower_password"))}
-        flower = self._process("flower", self._flower_command(), environment | login)
+        known = {name: value for name, value in environment.items() if name not in _NOT_FLOWERS}
+        flower = self._process("flower", self._flower_command(), known | login)
         wait_until_listening(flower, self.flower_port, _START_SECONDS)
         self._wait_until_alive(started_at, progress)
 

@@ -16,6 +16,7 @@ from shared.pipeline import Pipeline
 from shared.records import DriftReport
 from shared.store import Store
 from tests.integration.drift.loop import Loop, with_drift
+from tests.keys import AUTHENTICATOR
 
 
 def whole(loop: Loop, report: DriftReport) -> FullReport:
@@ -176,7 +177,7 @@ _TIMES = {"recorded_at", "timestamp", "outbox_sent_at"}
 
 
 def other_store(store: Store) -> Store:
-    other = Store(store.database.client[f"{store.database.name}_{uuid4().hex[:8]}"])
+    other = Store(store.database.client[f"{store.database.name}_{uuid4().hex[:8]}"], AUTHENTICATOR)
     other.prepare(retention_days=30)
     return other
 
