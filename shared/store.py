@@ -70,6 +70,8 @@ MEASURED: Final = {"$gte": 0}
 OUTBOX: Final = dict.fromkeys(("outbox", "outbox_mac", "state", "outbox_sent_at", "outbox_open"), 1)
 """What a query asks for of a document to know its events, and that they are this system's."""
 
+_WITHOUT_MAC: Final[Document] = {"mac": {"$exists": False}}
+_WORK: Final = "work"
 _INSTALLATION: Final = {"_id": "installation"}
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
 # What a champion's successors look back to, however long it was the champion.
@@ -131,7 +133,7 @@ class Store:
             if name not in _KEPT_FOR_GOOD:
                 self._expire(name, retention_days * _DAY_SECONDS)
         self._expire("deliveries", retention_days * _DAY_SECONDS)
-        self.database["work"].create_index("waiting_for", sparse=True)
+        self.database[_WORK].create_index("waiting_for", sparse=True)
 
     def _expire(self, collection: str, seconds: int) -> None:
         try:
@@ -161,6 +163,57 @@ class Store:
             )
         return self.installation() or made["id"]
 
+    # Records of versions before EVENT_KEY.
+
+    def require_authenticated(self) -> None:
+        """Let a store pass in which every record has a MAC. It is looked through once.
+
+        Raises:
+            SettingsError: a version before EVENT_KEY has left records.
+        """
+        marked = _INSTALLATION | {"authenticated": True}
+        if self.database["installation"].find_one(marked):
+            return
+        left = {name: number for name, number in self.without_mac().items() if number}
+        if left:
+            listed = ", ".join(f"{number:,} in {name}" for name, number in left.items())
+            raise SettingsError(
+                f"the store holds records of a version before EVENT_KEY ({listed}), which this "
+                "version does not trust. Run `trimtab upgrade` once"
+            )
+        self.database["installation"].update_one(_INSTALLATION, {"$set": {"authenticated": True}})
+
+    def without_mac(self) -> dict[str, int]:
+        """How many documents of each collection have no MAC."""
+        return {
+            name: self.database[name].count_documents(_WITHOUT_MAC)
+            for name in (*COLLECTIONS.values(), _WORK)
+        }
+
+    def authenticate_all(self) -> int:
+        """Give every document without a MAC one, as it stands; returns how many there were.
+
+        Only for `trimtab upgrade`: whoever could write to the store may have written them.
+        """
+        authenticator = self._required_authenticator()
+        done = 0
+        for name in COLLECTIONS.values():
+            for document in self.database[name].find(_WITHOUT_MAC):
+                said = authenticator.with_macs(name, document)
+                macs = {field: said[field] for field in ("mac", "outbox_mac")}
+                self.database[name].update_one({"_id": document["_id"]}, {"$set": macs})
+                done += 1
+        for document in self.database[_WORK].find(_WITHOUT_MAC):
+            mac = authenticator.work_mac(document["_id"], document["stage"], document["event"])
+            self.database[_WORK].update_one({"_id": document["_id"]}, {"$set": {"mac": mac}})
+            done += 1
+        return done
+
+    def _required_authenticator(self) -> Authenticator:
+        if self._authenticator is None:
+            raise SettingsError("EVENT_KEY is not set: without it no record can be written")
+        return self._authenticator
+
     # Bytes, by their hash.
 
     def put_blob(self, data: bytes) -> Sha256:
@@ -174,7 +227,8 @@ class Store:
         """The bytes of a hash.
 
         Raises:
-            WillNotPass: they are not there, or are no longer what they were.
+            WillNotPass: they are not there.
+            Unauthentic: they are no longer what they were.
         """
         data: bytes = self._stored(digest).read()
         _require_unaltered(digest, sha256(data))
@@ -187,7 +241,8 @@ class Store:
         one piece are kept then.
 
         Raises:
-            WillNotPass: they are not there, or are no longer what they were.
+            WillNotPass: they are not there.
+            Unauthentic: they are no longer what they were.
         """
         one_piece = self._checked_once(digest)
         if one_piece is not None:
@@ -261,8 +316,7 @@ class Store:
     def _document(
         self, record: Record, events: Iterable[Event], handling: Handling | None = None
     ) -> Document:
-        if self._authenticator is None:
-            raise SettingsError("EVENT_KEY is not set: without it no record can be written")
+        authenticator = self._required_authenticator()
         outbox = [dump_event(event) for event in events]
         document = record.model_dump(by_alias=True) | {
             "outbox": outbox,
@@ -271,7 +325,7 @@ class Store:
         }
         if handling:
             document["handling"] = handling.model_dump(mode="json")
-        return self._authenticator.with_macs(COLLECTIONS[type(record)], document)
+        return authenticator.with_macs(COLLECTIONS[type(record)], document)
 
     def _require_record(self, collection: str, document: Document) -> None:
         if self._authenticator:
@@ -457,9 +511,9 @@ class Store:
         if document is None:
             return False
         self._require_record(collection.name, document)
-        if self._authenticator is None:
-            raise SettingsError("EVENT_KEY is not set: without it no record can be written")
-        marked = self._authenticator.with_macs(collection.name, document | {"state": state})
+        marked = self._required_authenticator().with_macs(
+            collection.name, document | {"state": state}
+        )
         change = {name: marked[name] for name in ("state", "mac", "outbox_mac")}
         return collection.update_one(query, {"$set": change}).matched_count > 0
 
@@ -501,7 +555,7 @@ def _settling(collection: str) -> Document:
 
 def _require_unaltered(digest: Sha256, found: str) -> None:
     if found != digest:
-        raise WillNotPass(f"the stored bytes of {digest} were altered")
+        raise Unauthentic(f"the stored bytes of {digest} were altered")
 
 
 def _indexes(collection: str) -> list[IndexModel]:

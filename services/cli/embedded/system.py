@@ -69,20 +69,27 @@ class System:
 
         Raises:
             StartFailed: a part did not come up. Those that did are still running: call `stop`.
-            SettingsError: the broker is a cluster, or another installation works on it.
+            SettingsError: the broker is a cluster, another installation works on it, or the store
+                holds records of a version before EVENT_KEY.
         """
+        environment = self.start_servers(progress)
+        self._claim_broker()
+        self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+
+    def start_servers(self, progress: Progress) -> dict[str, str]:
+        """Start the servers alone, and return the settings that lead to them."""
         self.home = self.home.resolve()
         for folder in ("logs", "secrets"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         environment = self._addresses(progress)
         write_private(environment_file(self.home), json.dumps(environment, indent=2))
-        self._claim_broker()
-        self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+        return environment
 
     def _claim_broker(self) -> None:
         """Start no worker on a broker that another installation works on, or starts on just now."""
         with connected(self.home) as resources, suppress(*BROKER_ERRORS):
             claim(resources.store.make_installation(), resources.broker, resources.settings)
+            resources.store.require_authenticated()
 
     def _addresses(self, progress: Progress) -> dict[str, str]:
         """Start the servers, and return the settings that lead to them."""
