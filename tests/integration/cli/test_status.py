@@ -31,6 +31,7 @@ from shared.stage import Resources, StageRuntime
 from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
 from tests.integration.cli.conftest import Run
+from tests.keys import EVENT_KEY
 
 
 def now() -> datetime:
@@ -127,6 +128,7 @@ def notifier(resources: Resources, tmp_path: Path) -> Iterator[Process]:
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
         "MONGODB_DATABASE": settings.mongodb_database,
+        "EVENT_KEY": EVENT_KEY,
         "PIPELINES": str(AIR_QUALITY.parent),
     }
     process = Process("notifier", worker_command("notifier"), tmp_path / "log", environment)
