@@ -1,5 +1,6 @@
 """`trimtab upgrade`: MACs for what a version before EVENT_KEY has left in the store."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from services.cli.embedded.addresses import connected, environment_file, is_set
 from services.cli.embedded.system import System
+from services.cli.up import only_one
 from shared.failures import WillNotPass
 from shared.stage import Resources
 from shared.status import parts
@@ -40,6 +42,7 @@ class Upgrade:
     def carry_out(self) -> str:
         """Authenticate everything, and remove the messages, which have no MAC either."""
         done = self.resources.store.authenticate_all()
+        self.resources.store.make_installation()
         self.resources.store.require_authenticated()
         dropped = self.resources.broker.drop_all()
         return (
@@ -69,12 +72,14 @@ def opened(home: Path) -> Iterator[Upgrade]:
 @contextmanager
 def _servers(home: Path) -> Iterator[None]:
     """The servers of a folder that `trimtab up` has made; nothing where they are elsewhere."""
-    if not environment_file(home).exists() or (is_set("REDIS_URL") and is_set("MONGODB_URI")):
+    if not (home / "mongo").exists() or is_set("MONGODB_URI"):
         yield
         return
-    system = System(home, Path("pipelines"))
+    recorded = json.loads(environment_file(home).read_text(encoding="utf-8"))
+    system = System(home, Path(recorded["PIPELINES"]))
     try:
-        system.start_servers(lambda _: None)
-        yield
+        with only_one(home):
+            system.start_servers(lambda _: None)
+            yield
     finally:
         system.stop()
