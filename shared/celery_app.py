@@ -57,6 +57,8 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "task_time_limit": current.task_time_limit_seconds,
         "task_soft_time_limit": int(current.task_time_limit_seconds * 0.95),
         "worker_prefetch_multiplier": 1,
+        # It would let whoever can publish add queues that have no door, and end or idle workers.
+        "worker_enable_remote_control": False,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_soft_shutdown_timeout": 10,
         "worker_hijack_root_logger": False,
