@@ -146,6 +146,7 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
             "MONGODB_URI": mongo.uri,
             "REDIS_URL": valkey.url,
             "PIPELINES": str(folder / "pipelines"),
+            "EVENT_KEY": "a key of this benchmark alone",
         }
     finally:
         for server in (mongo, valkey):

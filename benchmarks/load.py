@@ -236,6 +236,7 @@ def _servers(folder: Path) -> Iterator[tuple[dict[str, str], list[Process]]]:
             "MONGODB_URI": mongo.uri,
             "REDIS_URL": valkey.url,
             "PIPELINES": str(folder / "pipelines"),
+            "EVENT_KEY": "another key of this benchmark",
             "MODEL_SIGNING_KEY": "a key of this benchmark alone",
             "MODEL_REPOSITORY": str(folder / "models.git"),
             "GIT_CACHE": str(folder / "git"),

@@ -128,7 +128,11 @@ def _worker(folder: Path) -> Iterator[Callable[[str], Fit]]:
     worker: Process | None = None
     try:
         broker.start()
-        addresses = {"REDIS_URL": broker.url, "MONGODB_URI": "mongodb://unused"}
+        addresses = {
+            "REDIS_URL": broker.url,
+            "MONGODB_URI": "mongodb://unused",
+            "EVENT_KEY": "a key of this benchmark alone",
+        }
         command = [
             "benchmarks.training" if part == "services.trainer.tasks" else part
             for part in worker_command("trainer")

@@ -50,7 +50,7 @@ require_plain() { # NAME: it becomes a part of an address and of a line of the l
 }
 
 for name in redis_password redis_admin_password mongo_root_password mongo_password \
-    model_signing_key flower_password grafana_password; do
+    event_key model_signing_key flower_password grafana_password; do
     made_at_random $name
 done
 for name in data_gov_in_api_key github_token discord_webhook_url apprise_urls; do

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Replaces a secret while the system runs: what is under way goes on, and what is queued waits.
 #
-#   sh deploy/rotate-secret.sh redis_password | mongo_password | flower_password | model_signing_key
+#   sh deploy/rotate-secret.sh redis_password | mongo_password | flower_password |
+#                                  event_key | model_signing_key
 #   sh deploy/rotate-secret.sh github_token < FILE     also data_gov_in_api_key, discord_webhook_url,
 #                                                      apprise_urls: the new value on standard input
 #
@@ -45,6 +46,22 @@ restart_clients() {
     for service in ingest drift trainer publisher notifier beat exporter; do
         compose restart "$service"
     done
+}
+
+restart_those_who_act() {
+    for service in ingest drift trainer publisher notifier beat; do
+        compose restart "$service"
+    done
+}
+
+replace_key() { # NAME RESTART: everybody knows the new key before anybody uses it
+    old=$(cat "$secrets/$1")
+    new=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    printf '%s\n%s\n' "$old" "$new" >"$secrets/$1"
+    "$2"
+    wait_for_further_hosts "$1"
+    printf '%s\n%s\n' "$new" "$old" >"$secrets/$1"
+    "$2"
 }
 
 restart_those_who_load_models() {
@@ -96,15 +113,12 @@ mongo_password)
     restart_clients
     [ -z "$(setting SERVERS_ADDRESS)" ] || echo "bring every further host's mongodb_uri up to that in $secrets, and restart its workers" >&2
     ;;
+event_key)
+    replace_key event_key restart_those_who_act
+    echo "the old keys are below; remove them when no record that they authenticated is kept any more"
+    ;;
 model_signing_key)
-    old=$(cat "$secrets/model_signing_key")
-    new=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
-    # Everybody knows the new one before anybody seals with it.
-    printf '%s\n%s\n' "$old" "$new" >"$secrets/model_signing_key"
-    restart_those_who_load_models
-    wait_for_further_hosts model_signing_key
-    printf '%s\n%s\n' "$new" "$old" >"$secrets/model_signing_key"
-    restart_those_who_load_models
+    replace_key model_signing_key restart_those_who_load_models
     echo "the old keys are below; remove them when no model that they sealed is needed any more"
     ;;
 flower_password)

@@ -76,6 +76,18 @@ class Broker:
         """The key of a queue, as Kombu's option `global_keyprefix` makes it, or one of our own."""
         return f"{self._prefix}{name}"
 
+    def drop_all(self) -> int:
+        """Remove every message of the stages' queues; the sweep sends again what counts.
+
+        Returns: how many there were.
+        """
+        return sum(self._dropped(stage) for stage in STAGES)
+
+    def _dropped(self, stage: Stage) -> int:
+        waiting = int(self._length(stage))
+        self._redis.delete(self._key(stage))
+        return waiting
+
     def oldest_event(self, stage: Stage) -> Event | None:
         """The event of the message that has waited longest in a stage's queue; none if none has."""
         page: Any

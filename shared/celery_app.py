@@ -9,6 +9,7 @@ from typing import Any, Final
 from celery import Celery, signals
 from kombu import Queue
 
+from shared.authentication import authenticator_of
 from shared.events import STAGES
 from shared.logs import refuse_to_start, start_logging
 from shared.settings import Settings, SettingsError, settings
@@ -37,6 +38,7 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             "global_keyprefix": current.key_prefix,
+            "authenticator": authenticator_of(current),
             "visibility_timeout": current.visibility_timeout_seconds,
             "health_check_interval": 30,
             "socket_keepalive": True,
@@ -55,6 +57,8 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "task_time_limit": current.task_time_limit_seconds,
         "task_soft_time_limit": int(current.task_time_limit_seconds * 0.95),
         "worker_prefetch_multiplier": 1,
+        # It would let whoever can publish add queues that have no door, and end or idle workers.
+        "worker_enable_remote_control": False,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_soft_shutdown_timeout": 10,
         "worker_hijack_root_logger": False,

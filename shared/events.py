@@ -16,6 +16,9 @@ STAGES: Final[tuple[Stage, ...]] = ("ingest", "drift", "trainer", "publisher", "
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 """A pipeline's name: safe as a file name, a Git tag part and a log field."""
 
+NO_PIPELINE: Final = "no-pipeline"
+"""Stands for a pipeline where something is of none, such as a foreign message."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """The hexadecimal SHA-256 of a blob's bytes, and its address in the store."""
 

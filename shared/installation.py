@@ -27,7 +27,8 @@ def settle_in(settings: Settings, broker: Broker) -> str | None:
     Returns: the installation's id; none where the store is not known.
 
     Raises:
-        SettingsError: the broker is a cluster, or another installation owns the keys.
+        SettingsError: the broker is a cluster, another installation owns the keys, or the store
+            holds records without a MAC.
     """
     while True:
         try:
@@ -49,7 +50,9 @@ def _installation(settings: Settings) -> str:
     """The id, over a connection of its own: a worker's may not be older than its children."""
     store = Store.connect(settings)
     try:
-        return store.make_installation()
+        installation = store.make_installation()
+        store.require_authenticated()
+        return installation
     finally:
         store.close()
 

@@ -1,7 +1,7 @@
 """Promotions are taken up in the order of their versions, whatever the order of their messages."""
 
 from shared.events import ModelPromoted, Stage
-from shared.failures import NotYet
+from shared.failures import NotYet, WillNotPass
 from shared.records import ModelVersion
 from shared.store import Store
 
@@ -21,3 +21,22 @@ def require_earlier_taken_up(event: ModelPromoted, stage: Stage, store: Store) -
     for promoted in store.events_of(before) if before else ():
         if pending := store.first_unsettled(stage, promoted, frozenset({stage})):
             raise NotYet(pending)
+
+
+def require_recorded(event: ModelPromoted, store: Store) -> None:
+    """Let a promotion pass that the model's record tells of: its window becomes the reference.
+
+    Raises:
+        WillNotPass: the record says something else, or there is none.
+    """
+    query = {"pipeline": event.pipeline, "version": event.model_version}
+    model = store.newest(ModelVersion, query, "version")
+    told = (event.window, event.sequence, event.restores)
+    if model and model.decision == "promoted":
+        recorded = (model.window, model.sequence, model.restores)
+        if told == recorded:
+            return
+    raise WillNotPass(
+        f"the store has no promotion of v{event.model_version} of {event.pipeline} with the rows "
+        "that this event names"
+    )

@@ -176,6 +176,10 @@ class Settings(LogSettings):
     apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
     """Further channels, separated by white space."""
 
+    event_key: SigningKeys | None = None
+    """Authenticates messages and records. All workers, beat and the commands need it; the broker,
+    the store, Flower and the exporter do not have it. One key a line, as MODEL_SIGNING_KEY."""
+
     model_signing_key: SigningKeys | None = None
     """Seals models; only the trainer and those who load models need it. One key a line: the first
     seals, and what any of them has sealed is loaded."""

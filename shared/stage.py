@@ -20,6 +20,7 @@ from kombu.exceptions import OperationalError
 from pymongo.errors import AutoReconnect, PyMongoError
 from redis.exceptions import RedisError
 
+from shared.authentication import authenticator_of
 from shared.broker import Broker
 from shared.events import (
     Event,
@@ -30,6 +31,7 @@ from shared.events import (
     parse_event,
 )
 from shared.failures import NotYet, WillNotPass, WillPass
+from shared.foreign import bury_foreign
 from shared.outcome import Handling, Outcome
 from shared.pipeline import Pipeline, load_pipelines
 from shared.records import DeadLetter, Record
@@ -42,7 +44,6 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[Any, "Resources"], Outcome]
 
 BROKER_ERRORS: Final = (OperationalError, RedisError, ConnectionError)
-_KEPT: Final = 10_000
 _CAN_PASS: Final = (WillPass, Conflict, AutoReconnect, ConnectionError, TimeoutError)
 
 
@@ -76,7 +77,7 @@ class Resources:
             pipelines=load_pipelines(settings.pipelines),
             store=store,
             broker=Broker(app),
-            work=Work(store.database, settings.lease_seconds),
+            work=Work(store.database, settings.lease_seconds, authenticator_of(settings)),
         )
 
     def close(self) -> None:
@@ -243,23 +244,10 @@ class StageRuntime:
         self._wake(lease.effect)
 
     def bury_foreign(self, received: str, reason: str) -> None:
-        """Keep the beginning of what came in place of a message of ours."""
-        kept = received[:_KEPT]
-        identity = deterministic_id("foreign", self.stage, kept)
-        log.error("not a message of ours", stage=self.stage, trace_id=identity, reason=reason)
-        self._store.bury(
-            DeadLetter(
-                id=f"{self.stage}:foreign:{identity}",
-                pipeline="unknown",
-                trace_id=identity,
-                recorded_at=datetime.now(UTC),
-                stage=self.stage,
-                kind="foreign message",
-                reason=reason,
-                message=kept,
-                attempts=0,
-            )
-        )
+        """Keep the beginning of what came in place of a message of ours, and tell of it."""
+        if buried := bury_foreign(self.stage, "foreign message", received, reason, self._store):
+            letter, told = buried
+            self._send(letter, (told,))
 
     def _send(self, record: Record, events: tuple[Event, ...]) -> None:
         if not events:

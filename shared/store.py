@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, BinaryIO, Final, Literal, TypeVar, cast
 from uuid import uuid4
 
 import gridfs
@@ -20,6 +20,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from shared.artifacts import sha256
+from shared.authentication import Authenticator, Unauthentic, authenticator_of
 from shared.events import (
     ROUTES,
     Event,
@@ -66,6 +67,11 @@ NUMBERED: Final = {"$gte": 1}
 MEASURED: Final = {"$gte": 0}
 """The same of an error, or of a p-value."""
 
+OUTBOX: Final = dict.fromkeys(("outbox", "outbox_mac", "state", "outbox_sent_at", "outbox_open"), 1)
+"""What a query asks for of a document to know its events, and that they are this system's."""
+
+_WITHOUT_MAC: Final[Document] = {"mac": {"$exists": False}}
+_WORK: Final = "work"
 _INSTALLATION: Final = {"_id": "installation"}
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
 # What a champion's successors look back to, however long it was the champion.
@@ -82,8 +88,15 @@ class Conflict(Exception):
 class Store:
     """Records and bytes. One instance a process, made after the fork."""
 
-    def __init__(self, database: Database[Document]) -> None:
+    def __init__(self, database: Database[Document], authenticator: Authenticator | None) -> None:
+        """A store on a database.
+
+        Args:
+            authenticator: checks what is read and authenticates what is written. None: for readers
+                that show what is there and act on nothing; nothing can be written then.
+        """
         self.database = database
+        self._authenticator = authenticator
         self._blobs = gridfs.GridFS(database, collection="blobs")
         self.cached_blob = lru_cache(maxsize=8)(self.blob)
         self._checked_once = lru_cache(maxsize=8)(self._checked)
@@ -111,7 +124,7 @@ class Store:
                 "MONGODB_URI is not an address that can be read: /, ?, #, @ and % of a password "
                 "are written %2F, %3F, %23, %40 and %25"
             ) from None
-        return cls(client[settings.mongodb_database])
+        return cls(client[settings.mongodb_database], authenticator_of(settings))
 
     def prepare(self, retention_days: int) -> None:
         """Create the indexes that the queries need, and set how long records are kept."""
@@ -120,7 +133,7 @@ class Store:
             if name not in _KEPT_FOR_GOOD:
                 self._expire(name, retention_days * _DAY_SECONDS)
         self._expire("deliveries", retention_days * _DAY_SECONDS)
-        self.database["work"].create_index("waiting_for", sparse=True)
+        self.database[_WORK].create_index("waiting_for", sparse=True)
 
     def _expire(self, collection: str, seconds: int) -> None:
         try:
@@ -150,6 +163,57 @@ class Store:
             )
         return self.installation() or made["id"]
 
+    # Records of versions before EVENT_KEY.
+
+    def require_authenticated(self) -> None:
+        """Let a store pass in which every record has a MAC. It is looked through once.
+
+        Raises:
+            SettingsError: a version before EVENT_KEY has left records.
+        """
+        marked = _INSTALLATION | {"authenticated": True}
+        if self.database["installation"].find_one(marked):
+            return
+        left = {name: number for name, number in self.without_mac().items() if number}
+        if left:
+            listed = ", ".join(f"{number:,} in {name}" for name, number in left.items())
+            raise SettingsError(
+                f"the store holds records of a version before EVENT_KEY ({listed}), which this "
+                "version does not trust. Run `trimtab upgrade` once"
+            )
+        self.database["installation"].update_one(_INSTALLATION, {"$set": {"authenticated": True}})
+
+    def without_mac(self) -> dict[str, int]:
+        """How many documents of each collection have no MAC."""
+        return {
+            name: self.database[name].count_documents(_WITHOUT_MAC)
+            for name in (*COLLECTIONS.values(), _WORK)
+        }
+
+    def authenticate_all(self) -> int:
+        """Give every document without a MAC one, as it stands; returns how many there were.
+
+        Only for `trimtab upgrade`: whoever could write to the store may have written them.
+        """
+        authenticator = self._required_authenticator()
+        done = 0
+        for name in COLLECTIONS.values():
+            for document in self.database[name].find(_WITHOUT_MAC):
+                said = authenticator.with_macs(name, document)
+                macs = {field: said[field] for field in ("mac", "outbox_mac")}
+                self.database[name].update_one({"_id": document["_id"]}, {"$set": macs})
+                done += 1
+        for document in self.database[_WORK].find(_WITHOUT_MAC):
+            mac = authenticator.work_mac(document["_id"], document["stage"], document["event"])
+            self.database[_WORK].update_one({"_id": document["_id"]}, {"$set": {"mac": mac}})
+            done += 1
+        return done
+
+    def _required_authenticator(self) -> Authenticator:
+        if self._authenticator is None:
+            raise SettingsError("EVENT_KEY is not set: without it no record can be written")
+        return self._authenticator
+
     # Bytes, by their hash.
 
     def put_blob(self, data: bytes) -> Sha256:
@@ -163,7 +227,8 @@ class Store:
         """The bytes of a hash.
 
         Raises:
-            WillNotPass: they are not there, or are no longer what they were.
+            WillNotPass: they are not there.
+            Unauthentic: they are no longer what they were.
         """
         data: bytes = self._stored(digest).read()
         _require_unaltered(digest, sha256(data))
@@ -176,7 +241,8 @@ class Store:
         one piece are kept then.
 
         Raises:
-            WillNotPass: they are not there, or are no longer what they were.
+            WillNotPass: they are not there.
+            Unauthentic: they are no longer what they were.
         """
         one_piece = self._checked_once(digest)
         if one_piece is not None:
@@ -235,16 +301,58 @@ class Store:
 
         Raises:
             Conflict: another record has its sequence or version number.
+            Unauthentic: what stands in its place was not written by this system.
         """
         collection = self.collection(type(record))
         try:
-            kept = {"handling": handling.model_dump(mode="json")} if handling else {}
-            collection.insert_one(_document(record, events) | kept)
+            collection.insert_one(self._document(record, events, handling))
         except DuplicateKeyError:
-            if collection.find_one({"_id": record.id}, {"_id": 1}):
+            if found := collection.find_one({"_id": record.id}):
+                self._require_record(collection.name, found)
                 return False
             raise Conflict(f"{record.pipeline}: the number of this record is taken") from None
         return True
+
+    def _document(
+        self, record: Record, events: Iterable[Event], handling: Handling | None = None
+    ) -> Document:
+        authenticator = self._required_authenticator()
+        outbox = [dump_event(event) for event in events]
+        document = record.model_dump(by_alias=True) | {
+            "outbox": outbox,
+            "outbox_open": bool(outbox),
+            "outbox_sent_at": None,
+        }
+        if handling:
+            document["handling"] = handling.model_dump(mode="json")
+        return authenticator.with_macs(COLLECTIONS[type(record)], document)
+
+    def _require_record(self, collection: str, document: Document) -> None:
+        if self._authenticator:
+            self._authenticator.require_record(collection, document)
+
+    def require_outbox(self, collection: str, document: Document) -> None:
+        """Let a document of a collection pass whose outbox was written by this system.
+
+        Args:
+            document: with the fields OUTBOX.
+
+        Raises:
+            Unauthentic: it was not.
+        """
+        if self._authenticator:
+            self._authenticator.require_outbox(collection, document)
+
+    def _has_authentic_outbox(self, collection: str, document: Document) -> bool:
+        try:
+            self.require_outbox(collection, document)
+        except Unauthentic:
+            return False
+        return True
+
+    def _model(self, model: type[R], document: Document) -> R:
+        self._require_record(COLLECTIONS[model], document)
+        return model.model_validate(document)
 
     def mark_sent(self, record: Record) -> None:
         """Note that the events of a record are with the broker."""
@@ -253,9 +361,13 @@ class Store:
         )
 
     def get(self, model: type[R], record_id: str) -> R | None:
-        """The record with an id, or none."""
+        """The record with an id, or none.
+
+        Raises:
+            Unauthentic: it was not written by this system.
+        """
         document = self.collection(model).find_one({"_id": record_id})
-        return model.model_validate(document) if document else None
+        return self._model(model, document) if document else None
 
     def find(
         self,
@@ -266,13 +378,17 @@ class Store:
         oldest_by: str | None = None,
         limit: int = 0,
     ) -> Iterator[R]:
-        """The records that match a query, in the order of one field."""
+        """The records that match a query, in the order of one field.
+
+        Raises:
+            Unauthentic: one of them was not written by this system.
+        """
         cursor = self.collection(model).find(query).limit(limit)
         if newest_by:
             cursor = cursor.sort(newest_by, DESCENDING)
         if oldest_by:
             cursor = cursor.sort(oldest_by, ASCENDING)
-        return (model.model_validate(document) for document in cursor)
+        return (self._model(model, document) for document in cursor)
 
     def newest(self, model: type[R], query: Document, by: str) -> R | None:
         """The matching record with the highest value of a field."""
@@ -314,26 +430,39 @@ class Store:
     # What has been done about an event, and what it led to.
 
     def events_of(self, record: Record) -> list[Event]:
-        """The events that a record led to."""
-        document = self.collection(type(record)).find_one({"_id": record.id}, {"outbox": 1})
-        return [parse_event(event) for event in document["outbox"]] if document else []
+        """The events that a record led to.
+
+        Raises:
+            Unauthentic: they were not written by this system.
+        """
+        return self._outbox(type(record), {"_id": record.id})
 
     def newest_events(self, model: type[Record], query: Document, by: str) -> list[Event]:
-        """The events that the matching record with the highest value of a field led to."""
-        newest = [(by, DESCENDING)]
-        document = self.collection(model).find_one(query, {"outbox": 1}, sort=newest)
-        return [parse_event(event) for event in document["outbox"]] if document else []
+        """The events that the matching record with the highest value of a field led to.
+
+        Raises:
+            Unauthentic: they were not written by this system.
+        """
+        return self._outbox(model, query, sort=[(by, DESCENDING)])
+
+    def _outbox(self, model: type[Record], query: Document, **order: Any) -> list[Event]:
+        document = self.collection(model).find_one(query, OUTBOX, **order)
+        if document is None:
+            return []
+        self.require_outbox(COLLECTIONS[model], document)
+        return [parse_event(event) for event in document["outbox"]]
 
     def outbox_of(self, effect: str, kind: str | None = None) -> list[Event] | None:
         """The events that a settled effect led to; none while it is not settled.
 
-        An effect is settled when it has its record, or a dead letter that nobody has replayed. Its
-        record is looked for in one place where the kind of its event is known.
+        An effect is settled when it has its record, or a dead letter that nobody has replayed. What
+        was not written by this system settles nothing. The record is looked for in one place where
+        the kind of its event is known.
         """
         for collection in _places(effect, kind):
             query = {"_id": effect} | _settling(collection)
-            document = self.database[collection].find_one(query, {"outbox": 1})
-            if document:
+            document = self.database[collection].find_one(query, OUTBOX)
+            if document and self._has_authentic_outbox(collection, document):
                 return [parse_event(event) for event in document["outbox"]]
         return None
 
@@ -352,8 +481,9 @@ class Store:
             for collection, ids in sought.items()
             for some in _slices(ids)
             for document in self.database[collection].find(
-                {"_id": {"$in": some}} | _settling(collection), {"_id": 1}
+                {"_id": {"$in": some}} | _settling(collection), OUTBOX
             )
+            if self._has_authentic_outbox(collection, document)
         }
 
     def close_outboxes(self, collection: str, records: list[str]) -> None:
@@ -366,8 +496,26 @@ class Store:
     def bury(self, letter: DeadLetter, events: Iterable[Event] = ()) -> None:
         """Keep a dead letter; one that failed again after its replay takes its old place."""
         self.collection(DeadLetter).replace_one(
-            {"_id": letter.id}, _document(letter, events), upsert=True
+            {"_id": letter.id}, self._document(letter, events), upsert=True
         )
+
+    def mark_letter(self, letter: DeadLetter, state: Literal["replayed", "dismissed"]) -> bool:
+        """Note what a person did about a dead letter. False: its state is no longer the letter's.
+
+        Raises:
+            Unauthentic: it was not written by this system.
+        """
+        collection = self.collection(DeadLetter)
+        query = {"_id": letter.id, "state": letter.state}
+        document = collection.find_one(query)
+        if document is None:
+            return False
+        self._require_record(collection.name, document)
+        marked = self._required_authenticator().with_macs(
+            collection.name, document | {"state": state}
+        )
+        change = {name: marked[name] for name in ("state", "mac", "outbox_mac")}
+        return collection.update_one(query, {"$set": change}).matched_count > 0
 
     def first_unsettled(self, stage: Stage, event: Event, follow: frozenset[Stage]) -> str | None:
         """The first effect of the chain from `stage` handling `event` that is not settled.
@@ -407,16 +555,7 @@ def _settling(collection: str) -> Document:
 
 def _require_unaltered(digest: Sha256, found: str) -> None:
     if found != digest:
-        raise WillNotPass(f"the stored bytes of {digest} were altered")
-
-
-def _document(record: Record, events: Iterable[Event]) -> Document:
-    outbox = [dump_event(event) for event in events]
-    return record.model_dump(by_alias=True) | {
-        "outbox": outbox,
-        "outbox_open": bool(outbox),
-        "outbox_sent_at": None,
-    }
+        raise Unauthentic(f"the stored bytes of {digest} were altered")
 
 
 def _indexes(collection: str) -> list[IndexModel]:

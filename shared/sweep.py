@@ -13,9 +13,13 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from shared.events import ROUTES, Event, Stage, effect_id, parse_event
+from shared.authentication import Unauthentic
+from shared.events import ROUTES, STAGES, Event, Stage, effect_id, parse_event
+from shared.foreign import bury_foreign
+from shared.integrity import missing_models
 from shared.stage import Resources
-from shared.store import COLLECTIONS, Document
+from shared.store import COLLECTIONS, OUTBOX, Document, Store
+from shared.work import Work
 
 log = structlog.get_logger(__name__)
 Found = TypeVar("Found")
@@ -54,6 +58,7 @@ def sweep(resources: Resources) -> int:
         if len(lost) > queued[stage]:
             sent += _send_again(resources, lost)
     sent += _send_due(resources)
+    _look_for_missing_models(resources)
     if sent:
         log.info("sweep", messages_sent=sent)
     return sent
@@ -75,13 +80,13 @@ def unsettled(resources: Resources) -> Unsettled:
     open_: dict[str, Outstanding] = {}
     unreadable = 0
     for name in COLLECTIONS.values():
-        read = _outboxes(resources.store.database[name].find(query, {"outbox": 1}))
+        read = _outboxes(resources.store, name, query)
         # At once: what follows from an event that is settled by now is found in a later collection.
         open_ |= _still_open(resources, chain.from_iterable(read.found.values()))
-        unreadable += len(read.unreadable)
-    begun = _begun(resources.work.all())
+        unreadable += len(read.unreadable) + len(read.foreign)
+    begun = _begun(resources.work, resources.work.all())
     open_ |= _still_open(resources, begun.found.values())
-    return Unsettled(list(open_.values()), unreadable + len(begun.unreadable))
+    return Unsettled(list(open_.values()), unreadable + len(begun.unreadable) + len(begun.foreign))
 
 
 def _still_open(resources: Resources, outstanding: Iterable[Outstanding]) -> dict[str, Outstanding]:
@@ -97,6 +102,8 @@ class _Read(Generic[Found]):
     found: dict[str, Found] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     """And why."""
+    foreign: dict[str, str] = field(default_factory=dict)
+    """Those that this system did not write, and what that shows."""
 
 
 def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) -> _Read[Found]:
@@ -104,35 +111,47 @@ def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) ->
     for document in documents:
         try:
             read.found[document["_id"]] = reader(document)
-        except (ValueError, LookupError, TypeError) as error:  # of another version, or altered
+        except Unauthentic as error:
+            read.foreign[str(document["_id"])] = str(error)
+        except (ValueError, LookupError, TypeError) as error:  # of another version
             read.unreadable[document["_id"]] = str(error)
     return read
 
 
-def _readable(read: _Read[Found]) -> dict[str, Found]:
-    """What could be read. The log tells what could not."""
+def _readable(read: _Read[Found], resources: Resources) -> dict[str, Found]:
+    """What could be read. The log tells what could not, and people hear of what is foreign."""
+    for identity, reason in read.foreign.items():
+        _tell(identity, reason, resources)
     for identity, reason in read.unreadable.items():
         log.error("an event cannot be read", id=identity, reason=reason)
     return read.found
 
 
-def _outboxes(documents: Iterable[Document]) -> _Read[list[Outstanding]]:
-    """Record -> what its events are to lead to."""
-    return _read(
-        documents,
-        lambda document: [
+def _tell(identity: str, reason: str, resources: Resources) -> None:
+    """Make a dead letter of a foreign record or of what is missing, and send what tells of it."""
+    named = identity.partition(":")[0]
+    stage = next((stage for stage in STAGES if stage == named), STAGES[0])
+    if buried := bury_foreign(stage, "foreign record", identity, reason, resources.store):
+        resources.broker.send(buried[1])
+
+
+def _outboxes(store: Store, collection: str, query: Document) -> _Read[list[Outstanding]]:
+    """Record -> what its events are to lead to, for the records that match a query."""
+
+    def events(document: Document) -> list[Outstanding]:
+        store.require_outbox(collection, document)
+        return [
             Outstanding(stage, event)
             for event in map(parse_event, document["outbox"])
             for stage in ROUTES[event.type]
-        ],
-    )
+        ]
+
+    return _read(store.database[collection].find(query, OUTBOX), events)
 
 
-def _begun(documents: Iterable[Document]) -> _Read[Outstanding]:
+def _begun(work: Work, documents: Iterable[Document]) -> _Read[Outstanding]:
     """Effect -> the event of work that was begun."""
-    return _read(
-        documents, lambda document: Outstanding(document["stage"], parse_event(document["event"]))
-    )
+    return _read(documents, lambda document: Outstanding(*work.event_of(document)))
 
 
 def _send_unsent(resources: Resources) -> int:
@@ -142,7 +161,7 @@ def _send_unsent(resources: Resources) -> int:
     for name in COLLECTIONS.values():
         collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
-        for record, outbox in _readable(_outboxes(collection.find(query, {"outbox": 1}))).items():
+        for record, outbox in _readable(_outboxes(resources.store, name, query), resources).items():
             for each in outbox:
                 resources.broker.send_to(each.stage, each.event)
             sent += len(outbox)
@@ -155,9 +174,8 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
     before = datetime.now(UTC) - timedelta(seconds=resources.settings.redeliver_after_seconds)
     begun = {document["_id"] for document in resources.work.all()}
     for name in COLLECTIONS.values():
-        collection = resources.store.database[name]
         query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
-        outboxes = _readable(_outboxes(collection.find(query, {"outbox": 1})))
+        outboxes = _readable(_outboxes(resources.store, name, query), resources)
         still_open = _still_open(resources, chain.from_iterable(outboxes.values()))
         done = [
             record
@@ -182,11 +200,20 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
     awaited = [document["waiting_for"] for document in left if "waiting_for" in document]
     wait_is_over = {None, *resources.store.settled(dict.fromkeys(awaited))}
     free = [document for document in left if document.get("waiting_for") in wait_is_over]
-    found = _readable(_begun(free))
+    found = _readable(_begun(resources.work, free), resources)
     still_open = _still_open(resources, found.values())
     for effect in found.keys() - still_open.keys():
         resources.work.finish(effect)
     yield from still_open.values()
+
+
+def _look_for_missing_models(resources: Resources) -> None:
+    try:
+        found = missing_models(resources.pipelines, resources.store)
+    except Unauthentic as error:
+        found = [str(error)]
+    for sentence in found:
+        _tell(sentence, sentence, resources)
 
 
 def _send_again(resources: Resources, lost: list[Outstanding]) -> int:
@@ -201,7 +228,7 @@ def _send_due(resources: Resources) -> int:
     """Send the events whose next try is due."""
     now = datetime.now(UTC)
     waiting = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
-    due = list(_readable(_begun(waiting)).values())
+    due = list(_readable(_begun(resources.work, waiting), resources).values())
     for each in due:
         resources.broker.send_to(each.stage, each.event)
     resources.work.touch([each.effect for each in due])

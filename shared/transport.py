@@ -16,6 +16,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
 
+from shared.authentication import Authenticator
 from shared.events import STAGES, Stage, task_name
 from shared.tasks import arguments, bury_task
 
@@ -29,12 +30,28 @@ _PRIORITY: Final = b"\x06\x16"
 
 
 class Channel(redis.Channel):
-    """A channel whose messages were checked."""
+    """A channel whose messages are authenticated when they are sent, and checked when they come.
+
+    The transport option `authenticator` holds the key. Without it messages are sent that no worker
+    admits, and none are admitted.
+    """
+
+    @property
+    def _authenticator(self) -> Authenticator | None:
+        client = self.connection.client
+        options = client.transport_options if client else None
+        return options.get("authenticator") if options else None
 
     def _create_client(self, asynchronous: bool = False) -> Redis:
         client: Redis = super()._create_client(asynchronous)  # type: ignore[misc]
-        client.set_response_callback("BRPOP", partial(_checked, self.global_keyprefix))
+        check = partial(_checked, self.global_keyprefix, self._authenticator)
+        client.set_response_callback("BRPOP", check)
         return client
+
+    def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
+        if self._authenticator:
+            message = with_mac(cast("Stage", queue), message, self._authenticator)
+        super()._put(queue, message, **options)
 
 
 class Transport(redis.Transport):
@@ -53,21 +70,37 @@ class Foreign(ValueError):
     """A message that no part of this system has written; the text says how that shows."""
 
 
-def _checked(prefix: str, answer: Any, **_: Any) -> Any:
+def with_mac(stage: Stage, message: dict[str, Any], authenticator: Authenticator) -> dict[str, Any]:
+    """A message for a stage, as Kombu gives it, with the MAC of what it asks for."""
+    headers = message["headers"]
+    mac = authenticator.mac("message", *_asked(stage, headers["task"], message["body"]))
+    return message | {"headers": headers | {"mac": mac}}
+
+
+def _asked(stage: str, task: str, body: str) -> tuple[bytes, ...]:
+    return stage.encode(), task.encode(), body.encode()
+
+
+def _checked(prefix: str, authenticator: Authenticator | None, answer: Any, **_: Any) -> Any:
     """The answer to BRPOP: nothing, or a queue's key and a message."""
     if not answer:
         return None
     key, message = answer
     queue = key.partition(_PRIORITY)[0].decode().removeprefix(prefix)
-    return key, admitted(cast("Stage", queue), message) if queue in STAGES else message
+    if queue not in STAGES:
+        return key, message
+    return key, admitted(cast("Stage", queue), message, authenticator)
 
 
-def admitted(stage: Stage, message: bytes) -> bytes:
+def admitted(stage: Stage, message: bytes, authenticator: Authenticator | None) -> bytes:
     """The message, or in its place one that keeps it as a dead letter."""
     try:
-        require_ours(stage, message)
+        require_ours(stage, message, authenticator)
     except Foreign as found:
-        return _burial(stage, message, str(found))
+        burial = _burial(stage, message, str(found))
+        if authenticator:  # it may go back into the queue before it is handled
+            burial = with_mac(stage, burial, authenticator)
+        return json.dumps(burial).encode()
     return message
 
 
@@ -89,6 +122,7 @@ class _Headers(BaseModel):
     group_index: None = None
     retries: Literal[0] = 0
     compression: None = None
+    mac: str = ""
 
 
 class _Message(BaseModel):
@@ -103,8 +137,8 @@ class _Message(BaseModel):
     properties: _Properties
 
 
-def require_ours(stage: Stage, message: bytes) -> None:
-    """Let a message pass that has the form of ours and asks for a task of the stage.
+def require_ours(stage: Stage, message: bytes, authenticator: Authenticator | None) -> None:
+    """Let a message pass that this system has sent, and that asks for a task of the stage.
 
     The event in it is read by the stage's runtime.
 
@@ -122,6 +156,9 @@ def require_ours(stage: Stage, message: bytes) -> None:
         raise Foreign(f"{where}: {fault['msg']}") from None
     except (ValueError, binascii.Error, RecursionError) as error:
         raise Foreign(f"body: {type(error).__name__}: {error}") from None
+    asked = _asked(stage, envelope.headers.task, envelope.body)
+    if not authenticator or not authenticator.fits(envelope.headers.mac, "message", *asked):
+        raise Foreign("headers.mac: not made with this system's EVENT_KEY")
     delivery = envelope.properties.delivery_info
     if not {"exchange", "routing_key"} <= delivery.keys():
         raise Foreign("properties.delivery_info: no exchange or no routing_key")
@@ -150,11 +187,11 @@ def _task_of(stage: Stage, event: Any) -> str | None:
     return task_name(stage, kind) if isinstance(kind, str) else None
 
 
-def _burial(stage: Stage, message: bytes, reason: str) -> bytes:
+def _burial(stage: Stage, message: bytes, reason: str) -> dict[str, Any]:
     received = message[:KEPT].decode("utf-8", "backslashreplace")[:KEPT]
     called_with = {"received": received, "reason": reason}
     identity = str(uuid4())
-    envelope = {
+    return {
         "body": base64.b64encode(json.dumps([[], called_with, {}]).encode()).decode(),
         "content-type": "application/json",
         "content-encoding": "utf-8",
@@ -168,4 +205,3 @@ def _burial(stage: Stage, message: bytes, reason: str) -> bytes:
             "delivery_tag": identity,
         },
     }
-    return json.dumps(envelope).encode()

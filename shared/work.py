@@ -5,7 +5,7 @@ One document an effect, from its first try until its record is written.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,9 @@ from pymongo import ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from shared.authentication import Authenticator, Unauthentic
 from shared.events import Event, Stage, dump_event, parse_event
+from shared.settings import SettingsError
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +40,15 @@ class Lease:
 class Work:
     """The leases, tries and waits of all effects that are not settled."""
 
-    def __init__(self, database: Database[dict[str, Any]], lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database[dict[str, Any]],
+        lease_seconds: float,
+        authenticator: Authenticator | None,
+    ) -> None:
+        """The work of a database; without an authenticator it can be looked at alone."""
         self._documents = database["work"]
+        self._authenticator = authenticator
         self._lease = timedelta(seconds=lease_seconds)
 
     def begin(self, effect: str, stage: Stage, event: Event) -> Lease | None:
@@ -55,8 +64,7 @@ class Work:
                 },
                 {
                     "$set": {
-                        "stage": stage,
-                        "event": dump_event(event),
+                        **self._kept_event(effect, stage, event),
                         "owner": owner,
                         "lease_until": now + self._lease,
                         "updated_at": now,
@@ -71,6 +79,24 @@ class Work:
             return None
         assert document  # noqa: S101 - an upsert returns the document
         return Lease(effect, owner, document["attempts"])
+
+    def _kept_event(self, effect: str, stage: Stage, event: Event) -> dict[str, Any]:
+        if self._authenticator is None:
+            raise SettingsError("EVENT_KEY is not set: without it no work can be begun")
+        kept = dump_event(event)
+        mac = self._authenticator.work_mac(effect, stage, kept)
+        return {"stage": stage, "event": kept, "mac": mac}
+
+    def event_of(self, document: dict[str, Any]) -> tuple[Stage, Event]:
+        """The stage and the event of a document of work.
+
+        Raises:
+            Unauthentic: they were not written by this system.
+            ValueError: the event is not one of this version.
+        """
+        if self._authenticator:
+            self._authenticator.require_work(document)
+        return document["stage"], parse_event(document["event"])
 
     @contextmanager
     def kept(self, lease: Lease) -> Iterator[None]:
@@ -110,8 +136,7 @@ class Work:
         self._documents.replace_one(
             {"_id": effect},
             {
-                "stage": stage,
-                "event": dump_event(event),
+                **self._kept_event(effect, stage, event),
                 "attempts": 0,
                 "updated_at": datetime.now(UTC),
             },
@@ -137,8 +162,15 @@ class Work:
         )
 
     def waiting_for(self, effect: str) -> list[tuple[Stage, Event]]:
-        """Who waits for an effect: the stage and the event it has put off."""
-        return [_stage_and_event(found) for found in self._documents.find({"waiting_for": effect})]
+        """Who waits for an effect: the stage and the event it has put off.
+
+        What was not written by this system is left for the sweep to tell of.
+        """
+        waiting = []
+        for found in self._documents.find({"waiting_for": effect}):
+            with suppress(Unauthentic):
+                waiting.append(self.event_of(found))
+        return waiting
 
     def all(self) -> list[dict[str, Any]]:
         """Every document of work that is not settled."""
@@ -150,10 +182,6 @@ class Work:
             {"_id": {"$in": effects}},
             {"$set": {"updated_at": datetime.now(UTC)}, "$unset": {"next_attempt_at": ""}},
         )
-
-
-def _stage_and_event(document: dict[str, Any]) -> tuple[Stage, Event]:
-    return document["stage"], parse_event(document["event"])
 
 
 def state_of(document: dict[str, Any], now: datetime) -> WorkState:

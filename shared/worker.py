@@ -123,7 +123,7 @@ class StageTasks:
 
     def _required(self, pipelines: Iterable[Pipeline]) -> Iterator[tuple[str, str]]:
         """Each setting that has to be there, and what for."""
-        yield from ((name, "") for name in ("mongodb_uri", *self._requires))
+        yield from ((name, "") for name in ("mongodb_uri", "event_key", *self._requires))
         for pipeline in pipelines:
             for_what = f" for pipeline {pipeline.name}"
             yield from ((name, for_what) for name in self._requires_for(pipeline))

@@ -17,6 +17,7 @@ from shared.settings import Settings, read_settings
 from shared.stage import Resources
 from shared.store import Store
 from shared.work import Work
+from tests.keys import AUTHENTICATOR, EVENT_KEY
 
 # The same examples in every run: what fails in CI fails at the desk.
 hypothesis_settings.register_profile("repeatable", derandomize=True)
@@ -66,7 +67,7 @@ def store(mongo: Mongo) -> Iterator[Store]:
     """An empty store with its indexes, in a database of its own."""
     name = f"test_{uuid4().hex}"
     client: MongoClient[dict[str, object]] = MongoClient(mongo.uri, tz_aware=True)
-    store = Store(client[name])
+    store = Store(client[name], AUTHENTICATOR)
     store.prepare(retention_days=30)
     yield store
     client.drop_database(name)
@@ -86,6 +87,7 @@ def settings(mongo: Mongo, valkey: Valkey, store: Store, tmp_path: Path) -> Sett
         redis_url=valkey.url,
         mongodb_uri=mongo.uri,
         mongodb_database=store.database.name,
+        event_key=EVENT_KEY,
         model_signing_key="a signing key for tests only",
         model_repository=str(tmp_path / "models.git"),
         git_cache=tmp_path / "git",
@@ -104,5 +106,5 @@ def resources(settings: Settings, store: Store, valkey: Valkey, air_quality: Pip
         pipelines={"air_quality": air_quality},
         store=store,
         broker=Broker(celery_app(lambda: settings)),
-        work=Work(store.database, settings.lease_seconds),
+        work=Work(store.database, settings.lease_seconds, AUTHENTICATOR),
     )

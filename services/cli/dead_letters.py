@@ -44,9 +44,7 @@ def replay(resources: Resources, letter: DeadLetter) -> None:
     if letter.state == "replayed":
         raise WillNotPass(f"{letter.id} was replayed before")
     resources.work.reopen(letter.id, letter.stage, event)
-    resources.store.collection(DeadLetter).update_one(
-        {"_id": letter.id}, {"$set": {"state": "replayed"}}
-    )
+    resources.store.mark_letter(letter, "replayed")
     resources.broker.send_to(letter.stage, event)
 
 
@@ -56,10 +54,7 @@ def dismiss(store: Store, letter: DeadLetter) -> None:
     Raises:
         WillNotPass: it is not open.
     """
-    changed = store.collection(DeadLetter).update_one(
-        {"_id": letter.id, "state": "open"}, {"$set": {"state": "dismissed"}}
-    )
-    if not changed.matched_count:
+    if letter.state != "open" or not store.mark_letter(letter, "dismissed"):
         raise WillNotPass(f"{letter.id} was {letter.state} before")
 
 

@@ -155,6 +155,24 @@ def down(home: Home = DEFAULT_HOME) -> None:
 
 
 @app.command()
+def upgrade(
+    home: Home = DEFAULT_HOME,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Authenticate what a version before EVENT_KEY has left in the store. Workers have to rest."""
+    from services.cli.upgrade import opened
+
+    with opened(home) as found:
+        for line in found.in_words():
+            console.print(line, markup=False, highlight=False)
+        if not found.is_needed:
+            return
+        if not yes:
+            typer.confirm("Trust all of it as it stands?", abort=True)
+        console.print(found.carry_out(), markup=False, highlight=False)
+
+
+@app.command()
 def check(
     reference: Annotated[
         Path,

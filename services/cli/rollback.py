@@ -86,9 +86,9 @@ def _request(event: RollbackRequested, resources: Resources) -> None:
     """Put the event into the store, then send it. One that a stage gave up on is tried again."""
     effect = effect_id("trainer", event.event_id)
     resources.work.reopen(effect, "trainer", event)
-    resources.store.collection(DeadLetter).update_one(
-        {"_id": effect, "state": {"$ne": "replayed"}}, {"$set": {"state": "replayed"}}
-    )
+    letter = resources.store.get(DeadLetter, effect)
+    if letter and letter.state != "replayed":
+        resources.store.mark_letter(letter, "replayed")
     with suppress(*BROKER_ERRORS):  # the sweep will send it
         resources.broker.send(event)
 

@@ -96,7 +96,7 @@ def check_batch(
         timestamp=datetime.now(UTC),
         sequence=event.sequence,
         batch_id=batch.id,
-        batch_rows=event.rows,
+        batch_rows=batch.rows,
         reference_version=reference.version if reference else None,
         reference_rows=reference.rows if reference else None,
     )
@@ -122,7 +122,7 @@ def _check(
     store: Store,
     key: SecretStr | None,
 ) -> _Checked:
-    if event.as_reference:
+    if batch.as_reference:
         return _set_reference(event, batch, pipeline, reference, store)
     if reference is None:
         return _first_reference(event, pipeline, store)
@@ -138,14 +138,14 @@ def _set_reference(
 ) -> _Checked:
     incident = _open_incident(event.sequence, reference, store) if reference else None
     target, needed = pipeline.training.target, rows_for_a_model(pipeline.gate)
-    if event.rows < SMALLEST_REFERENCE:
-        reason = too_small(event.rows, SMALLEST_REFERENCE, "file")
+    if batch.rows < SMALLEST_REFERENCE:
+        reason = too_small(batch.rows, SMALLEST_REFERENCE, "file")
         return _Checked("insufficient data", False, reason, incident=incident)
     known = rows_with_target([batch], target, needed, store)
     if known < needed:
         reason = (
             f"A reference needs at least {needed:,} rows with a value of {target}; this file has "
-            f"{known:,} among its {event.rows:,} rows."
+            f"{known:,} among its {batch.rows:,} rows."
         )
         return _Checked("insufficient data", False, reason, incident=incident)
     if not groups_to_tell_apart([batch], pipeline, store):
@@ -303,7 +303,7 @@ def _drift_found(event: BatchIngested, record: DriftReport) -> DriftFound:
     return DriftFound(
         **caused_fields(event, "drift", DriftFound),
         sequence=event.sequence,
-        rows=event.rows,
+        rows=record.batch_rows,
         report=record.id,
         reason=record.reason[:_LONGEST_REASON],
     )
@@ -315,6 +315,6 @@ def _retrain_requested(event: BatchIngested, record: DriftReport) -> RetrainRequ
         reason=_WHY_RETRAIN.get(record.verdict, "performance"),
         reference_version=record.reference_version,
         sequence=event.sequence,
-        rows=event.rows,
+        rows=record.batch_rows,
         drift_score=record.drift_score,
     )

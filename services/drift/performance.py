@@ -26,6 +26,7 @@ from services.drift.report.wording import (
     probability,
 )
 from shared.artifacts import TamperedArtifact
+from shared.authentication import Unauthentic
 from shared.drift import Drift, PerformanceFinding
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
@@ -60,8 +61,11 @@ def performance(
 ) -> PerformanceFinding | None:
     """The champion's error on the batch's rows with a target, against that at its promotion.
 
-    None without a champion, or if the trigger does not ask for its error. A champion that cannot be
-    trusted or asked is no reason to give up the check: the finding says so.
+    None without a champion, or if the trigger does not ask for its error. A champion that cannot
+    predict is no reason to give up the check: the finding says so.
+
+    Raises:
+        WillNotPass: the champion, or its bytes, are not what was sealed. People hear of it.
     """
     champion = store.champion(pipeline.name) if watches_performance(pipeline.drift) else None
     if champion is None:
@@ -87,9 +91,11 @@ def performance(
         return finding
     try:
         now = _losses_now(champion, metric, sample, pipeline, store, key)
-    except TamperedArtifact as error:
-        reason = f"the champion, v{champion.version}, is not to be trusted: {error}"
-        return finding.model_copy(update={"reason": reason})
+    except (TamperedArtifact, Unauthentic) as error:
+        raise WillNotPass(
+            f"the champion, v{champion.version}, is not to be trusted: {error}; to begin anew, set "
+            "a reference: trimtab reference set FILE"
+        ) from None
     except (*CANNOT_PREDICT, WillNotPass) as error:
         fault = f"{type(error).__name__}: {error}"
         reason = f"the champion, v{champion.version}, cannot predict these rows ({fault})"

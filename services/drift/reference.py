@@ -8,7 +8,7 @@ from services.drift.tables.roles import roles_of
 from shared.events import ModelPromoted
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.promotions import require_earlier_taken_up
+from shared.promotions import require_earlier_taken_up, require_recorded
 from shared.records import DriftReport, ModelVersion, Reference, RetiredReference
 from shared.store import Store
 
@@ -20,9 +20,11 @@ def adopt_reference(event: ModelPromoted, pipeline: Pipeline, store: Store) -> O
 
     Raises:
         NotYet: the reference of the champion before it is not adopted.
-        WillNotPass: the rows are not in the store.
+        WillNotPass: the rows are not in the store, or the model's record does not say what the
+            event says.
     """
     require_earlier_taken_up(event, "drift", store)
+    require_recorded(event, store)
     current = store.reference(event.pipeline)
     earlier = _earlier_reference(event, store) if event.restores else None
     rows = _rows_of(earlier) if earlier else _new_rows(event, pipeline, store)

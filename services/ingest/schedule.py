@@ -90,6 +90,8 @@ class PipelineScheduler(Scheduler):
     def setup_schedule(self) -> None:
         """Fill the schedule at start. A wrong setting or pipeline file ends beat here."""
         current = settings()
+        if current.event_key is None:
+            refuse_to_start(SettingsError("EVENT_KEY is not set; beat needs it"))
         self._broker = Broker(self.app)
         self._noted_at = datetime.min.replace(tzinfo=UTC)
         try:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from shared.drift import CellFinding, FeatureStats
 from shared.events import (
+    NO_PIPELINE,
     DriftFound,
     ModelPromoted,
     ModelPublished,
@@ -162,13 +163,14 @@ def published(event: ModelPublished, model: ModelVersion, report: DriftReport | 
 
 def failed(event: WorkFailed) -> Message:
     """A stage that gave up: why, and the commands to look at it and to try again."""
+    look = Field("Look at it", f"trimtab dead-letters show {event.dead_letter}")
+    if event.pipeline == NO_PIPELINE:
+        title = f"{event.stage}: a {event.failed_event}, which this system did not write"
+        return Message(title=title, text=event.reason, fields=(look,), colour=RED)
     return Message(
         title=f"{event.pipeline}: {event.stage} gave up on {event.failed_event}",
         text=event.reason,
-        fields=(
-            Field("Look at it", f"trimtab dead-letters show {event.dead_letter}"),
-            Field("Try again", f"trimtab dead-letters replay {event.dead_letter}"),
-        ),
+        fields=(look, Field("Try again", f"trimtab dead-letters replay {event.dead_letter}")),
         colour=RED,
     )
 

@@ -82,8 +82,13 @@ class Deliveries:
         )
 
 
-def notify(event: Announced, pipeline: Pipeline, store: Store, settings: Settings) -> Outcome:
+def notify(
+    event: Announced, pipeline: Pipeline | None, store: Store, settings: Settings
+) -> Outcome:
     """Tell people about an event, if the pipeline asks for it.
+
+    Args:
+        pipeline: None if the event is of none; people hear of it then.
 
     Raises:
         WillPass: a channel may take the message at another try; those that have it are not asked
@@ -95,7 +100,7 @@ def notify(event: Announced, pipeline: Pipeline, store: Store, settings: Setting
     text = made.text if isinstance(event, WorkFailed) else without_addresses(made.text)
     message = replace(made, text=text, trace_id=event.trace_id)
     answers: dict[str, str] = {}
-    if event.type in pipeline.notify.events:
+    if pipeline is None or event.type in pipeline.notify.events:
         deliveries = Deliveries(store, effect_id("notifier", event.event_id))
         answers = deliver(message, channels(settings), deliveries)
     return Outcome(

@@ -3,6 +3,7 @@
 from services.notifier.notify import Announced, notify
 from shared.celery_app import app as app
 from shared.events import (
+    NO_PIPELINE,
     DriftFound,
     ModelPromoted,
     ModelPublished,
@@ -24,4 +25,5 @@ tasks = StageTasks("notifier")
 @tasks.handles(ModelPublished)
 @tasks.handles(WorkFailed)
 def on_event(event: Announced, resources: Resources) -> Outcome:
-    return notify(event, resources.pipeline(event), resources.store, resources.settings)
+    pipeline = None if event.pipeline == NO_PIPELINE else resources.pipeline(event)
+    return notify(event, pipeline, resources.store, resources.settings)

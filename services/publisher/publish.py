@@ -88,13 +88,14 @@ def _model(pipeline: str, version: int, store: Store) -> ModelVersion:
 
 
 def _sealed_bytes(model: ModelVersion, store: Store, settings: Settings) -> bytes:
-    """The model's bytes; with the signing key at hand, only if they are those that were sealed."""
+    """The model's bytes, which are those that were sealed."""
+    if settings.model_signing_key is None:
+        raise WillNotPass("MODEL_SIGNING_KEY is not set: without it no model can be trusted")
     data = store.blob(model.model)
-    if settings.model_signing_key:
-        try:
-            verify(data, model, settings.model_signing_key)
-        except TamperedArtifact as error:
-            raise WillNotPass(f"model v{model.version} is not published: {error}") from None
+    try:
+        verify(data, model, settings.model_signing_key)
+    except TamperedArtifact as error:
+        raise WillNotPass(f"model v{model.version} is not published: {error}") from None
     return data
 
 

@@ -7,7 +7,7 @@ from shared.outcome import Outcome
 from shared.stage import Resources
 from shared.worker import StageTasks
 
-tasks = StageTasks("publisher", requires=("model_repository",))
+tasks = StageTasks("publisher", requires=("model_repository", "model_signing_key"))
 
 
 @tasks.handles(ModelPromoted)

@@ -51,10 +51,12 @@ def train_model(
     record is refused and the challenger is judged anew.
 
     Raises:
-        WillNotPass: the rows are not there or too few, the estimator or a parameter is wrong,
+        WillNotPass: the rows are not there or too few, no record says that a person set the
+            reference though the event does, the estimator or a parameter is wrong,
             MODEL_SIGNING_KEY is not set, or the champion cannot be trusted or cannot predict.
     """
     key = _signing_key(settings)
+    _require_recorded(event, store)
     number = _next_version(event, store)
     champion = store.champion(event.pipeline)
     pool = training_pool(event, pipeline, store)
@@ -107,6 +109,18 @@ def _signing_key(settings: Settings) -> SecretStr:
     if settings.model_signing_key is None:
         raise WillNotPass("MODEL_SIGNING_KEY is not set: without it no model can be sealed")
     return settings.model_signing_key
+
+
+def _require_recorded(event: RetrainRequested, store: Store) -> None:
+    """A model on a reference that a person set meets no champion, so a record has to say it."""
+    if event.reason != "reference_set":
+        return
+    report = store.get(DriftReport, _drift_report(event, store))
+    if report is None or report.verdict != "reference set":
+        raise WillNotPass(
+            f"the check of batch {event.sequence} of {event.pipeline} does not say that a person "
+            "set it as the reference"
+        )
 
 
 def _next_version(event: RetrainRequested, store: Store) -> int:

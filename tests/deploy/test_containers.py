@@ -23,15 +23,15 @@ OF_IMAGES = {"pipelines", "git_cache", "heartbeat_file", "exporter_address", "ex
 SECRETS = {
     "redis": {"redis_users", "redis_admin_password"},
     "mongo": {"mongo_root_password", "mongo_password"},
-    "ingest": {"redis_url", "mongodb_uri", "data_gov_in_api_key"},
-    "drift": {"redis_url", "mongodb_uri", "model_signing_key"},
-    "trainer": {"redis_url", "mongodb_uri", "model_signing_key"},
-    "publisher": {"redis_url", "mongodb_uri", "model_signing_key", "github_token"},
-    "notifier": {"redis_url", "mongodb_uri", "discord_webhook_url", "apprise_urls"},
-    "beat": {"redis_url"},
+    "ingest": {"redis_url", "mongodb_uri", "event_key", "data_gov_in_api_key"},
+    "drift": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
+    "trainer": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
+    "publisher": {"redis_url", "mongodb_uri", "event_key", "model_signing_key", "github_token"},
+    "notifier": {"redis_url", "mongodb_uri", "event_key", "discord_webhook_url", "apprise_urls"},
+    "beat": {"redis_url", "event_key"},
     "flower": {"redis_url", "flower_password"},
     "exporter": {"redis_url", "mongodb_uri"},
-    "cli": {"redis_url", "mongodb_uri", "model_signing_key"},
+    "cli": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
     "grafana": {"grafana_password"},
 }
 OUTSIDE = {"ingest", "publisher", "notifier"}

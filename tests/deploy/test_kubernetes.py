@@ -219,6 +219,7 @@ def test_a_part_reads_its_settings_from_what_its_pod_has(
     uri = settings.mongodb_uri and settings.mongodb_uri.get_secret_value()
     assert uri == (None if name in {"beat", "flower"} else secrets()["mongodb_uri"])
     assert (settings.model_repository is None) == (overlay != "README")
+    assert (settings.event_key is None) == (name == "flower")
     key = settings.model_signing_key
     assert bool(key) == (name in {"drift", "trainer", "publisher", "cli"})
     expected = "parcels" if overlay == "README" else "air_quality"

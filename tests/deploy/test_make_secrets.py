@@ -25,7 +25,7 @@ def test_every_start_is_with_other_passwords(tmp_path: Path) -> None:
     assert made == {
         *("redis_password", "redis_admin_password", "redis_users", "redis_url"),
         *("mongo_password", "mongo_root_password", "mongodb_uri"),
-        *("model_signing_key", "flower_password", "grafana_password"),
+        *("event_key", "model_signing_key", "flower_password", "grafana_password"),
     }
     assert all(first[name] != second[name] for name in made)
     assert all(re.fullmatch("[0-9a-f]{48}", first[name]) for name in made if "password" in name)
@@ -156,7 +156,7 @@ def test_the_password_of_a_server_elsewhere_is_not_replaced_here(tmp_path: Path)
     assert (tmp_path / "redis_password").read_text() == made["redis_password"]
 
 
-@pytest.mark.parametrize("name", ["redis_password", "model_signing_key"])
+@pytest.mark.parametrize("name", ["redis_password", "event_key", "model_signing_key"])
 def test_further_hosts_have_the_new_secret_before_the_old_one_goes(
     name: str, tmp_path: Path
 ) -> None:
@@ -231,7 +231,8 @@ def test_the_folder_can_be_named_in_the_settings(tmp_path: Path) -> None:
 
 def test_addresses_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path)
-    for name in ("REDIS_URL", "MONGODB_URI", "MODEL_SIGNING_KEY", "GITHUB_TOKEN", "APPRISE_URLS"):
+    keys = ("EVENT_KEY", "MODEL_SIGNING_KEY")
+    for name in ("REDIS_URL", "MONGODB_URI", *keys, "GITHUB_TOKEN", "APPRISE_URLS"):
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name.lower()))
     settings = read_settings()
     assert settings.model_signing_key

@@ -141,7 +141,7 @@ class World:
             uri, tz_aware=True, serverSelectionTimeoutMS=1000, socketTimeoutMS=5000
         )
         try:
-            yield Store(client["drift_detection"])
+            yield Store(client["drift_detection"], None)
         finally:
             client.close()
 

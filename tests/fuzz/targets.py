@@ -34,6 +34,7 @@ from shared.tables.content import UnreadableTable
 from shared.transport import admitted
 from tests.conftest import AIR_QUALITY
 from tests.fuzz import inputs, model_repository
+from tests.keys import AUTHENTICATOR
 
 LONGEST_SECONDS = 2.0
 """Of the processor's time, so that other processes do not count."""
@@ -137,7 +138,7 @@ def _message(given: tuple[Stage, bytes]) -> str:
     stage, lying = given
     with in_time():
         _event_of(lying)  # as `trimtab status` looks at it; it may be none
-        envelope = json.loads(admitted(stage, lying))
+        envelope = json.loads(admitted(stage, lying, AUTHENTICATOR))
         (_, called_with, _) = json.loads(base64.b64decode(envelope["body"]))
         if envelope["headers"]["task"].endswith(".bury"):
             assert called_with["reason"]

@@ -14,6 +14,7 @@ from services.cli.embedded.servers import Mongo, Valkey
 from shared.broker import Broker
 from shared.celery_app import celery_app
 from shared.settings import read_settings
+from tests.keys import EVENT_KEY
 from tests.worker_processes import children, runs, started
 
 PATIENCE_SECONDS = 20.0
@@ -27,7 +28,9 @@ def environment(own_valkey: Valkey, mongo: Mongo) -> dict[str, str]:
 @pytest.fixture
 def broker(environment: dict[str, str]) -> Iterator[Broker]:
     settings = read_settings(
-        redis_url=environment["REDIS_URL"], mongodb_uri=environment["MONGODB_URI"]
+        redis_url=environment["REDIS_URL"],
+        mongodb_uri=environment["MONGODB_URI"],
+        event_key=EVENT_KEY,
     )
     client = Broker(celery_app(lambda: settings))
     yield client

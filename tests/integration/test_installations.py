@@ -22,6 +22,7 @@ from shared.settings import Settings, SettingsError, read_settings
 from shared.stage import Resources
 from shared.store import Store
 from tests.e2e.conftest import wait_for
+from tests.keys import EVENT_KEY
 from tests.worker_processes import ROOT, environment, started
 
 ALARM = WorkFailed(
@@ -48,7 +49,7 @@ def run(command: list[str], **settings: str) -> "subprocess.CompletedProcess[str
 
 
 def broker_of(**settings: Any) -> tuple[Settings, Broker]:
-    current = read_settings(**settings)
+    current = read_settings(event_key=EVENT_KEY, **settings)
     return current, Broker(celery_app(lambda: current))
 
 

@@ -29,7 +29,9 @@ from shared.records import Batch, DeadLetter
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep, unsettled
+from shared.work import Work
 from tests.integration.plain_records import check_of, dead_letter
+from tests.keys import AUTHENTICATOR, authenticate
 
 SHA = "0" * 64
 
@@ -209,6 +211,7 @@ def test_sweep_sends_what_was_recorded_but_not_sent(resources: Resources) -> Non
     resources.store.collection(Batch).update_one(
         {}, {"$set": {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}}
     )
+    authenticate(resources.store)
     assert sweep(resources) == 1
     assert resources.broker.queue_lengths()["drift"] == 1
 
@@ -257,6 +260,7 @@ def test_what_the_sweep_cannot_read_holds_up_nothing_else(
         resources.store.record(outcome.record, outcome.events)
         past = {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}
         resources.store.collection(Batch).update_one({"_id": outcome.record.id}, {"$set": past})
+        authenticate(resources.store)
         effect = effect_id("ingest", due(hour + 5).event_id)
         resources.work.begin(effect, "ingest", due(hour + 5))
     ago = datetime.now(UTC) - timedelta(minutes=5)
@@ -275,7 +279,7 @@ def test_what_the_sweep_cannot_read_holds_up_nothing_else(
     assert (kept["outbox_open"], kept["outbox_sent_at"]) == (True, None)
     said = capsys.readouterr().out
     assert altered in said
-    assert "BatchIngested.rows" in said
+    assert said.count("was not written by this system") == 2
     assert "secret-looking" not in said
 
 
@@ -298,7 +302,9 @@ def test_whatever_an_outbox_has_become_the_sweep_goes_on(
     ingest(resources, Ingest(), due())
     ago = {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}
     resources.store.collection(Batch).update_one({}, {"$set": ago})
+    authenticate(resources.store)
     resources.store.collection(Batch).update_one({}, change)
+    authenticate(resources.store)
     ingest(resources, Ingest(sequence=2), due(1))
     assert sweep(resources) == 0
     found = unsettled(resources)
@@ -351,12 +357,10 @@ def test_of_several_that_wait_those_whose_wait_is_over_are_sent_again(
 def test_an_event_that_met_no_store_is_named(resources: Resources) -> None:
     """Celery's own line of the failure has none of the ids."""
     ids = [structlog.contextvars.merge_contextvars]
-    with (
-        MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100) as nobody_there,
-        structlog.testing.capture_logs(ids) as lines,
-        pytest.raises(PyMongoError),
-    ):
-        ingest(replace(resources, store=Store(nobody_there["trimtab"])), Ingest(), due())
+    with MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100) as nobody_there:
+        away = replace(resources, store=Store(nobody_there["trimtab"], AUTHENTICATOR))
+        with structlog.testing.capture_logs(ids) as lines, pytest.raises(PyMongoError):
+            ingest(away, Ingest(), due())
     (line,) = lines
     assert line["event"] == "the store does not answer"
     assert (line["trace_id"], line["pipeline"]) == (due().trace_id, "air_quality")
@@ -374,13 +378,14 @@ def test_full_broker_only_delays(resources: Resources) -> None:
     resources.store.collection(Batch).update_one(
         {}, {"$set": {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}}
     )
+    authenticate(resources.store)
     sweep(resources)
     assert resources.broker.queue_lengths()["drift"] == 1
 
 
 def test_lease_is_renewed_while_the_work_goes_on(resources: Resources) -> None:
     event = due()
-    work = type(resources.work)(resources.store.database, lease_seconds=0.2)
+    work = Work(resources.store.database, 0.2, AUTHENTICATOR)
     lease = work.begin("ingest:x", "ingest", event)
     assert lease
     with work.kept(lease):

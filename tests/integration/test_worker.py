@@ -10,6 +10,7 @@ from redis import Redis
 
 from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import beat_command, worker_command
+from tests.keys import EVENT_KEY
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,7 @@ def start(command: list[str], environment: dict[str, str]) -> "subprocess.Comple
     [
         ("drift", "REDIS_URL", "REDIS_URL"),
         ("notifier", "MONGODB_URI", "MONGODB_URI is not set; the notifier worker needs it"),
+        ("ingest", "EVENT_KEY", "EVENT_KEY is not set; the ingest worker needs it"),
         (
             "drift",
             "MODEL_SIGNING_KEY",
@@ -51,6 +53,7 @@ def test_worker_does_not_start_without_what_it_needs(
     environment = {
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
+        "EVENT_KEY": EVENT_KEY,
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "MODEL_REPOSITORY": "models.git",
     }

@@ -43,6 +43,7 @@ from shared.store import COLLECTIONS, Store
 from shared.sweep import sweep
 from tests.air_quality_rows import raw_rows, with_training
 from tests.integration.publisher.bare import Bare
+from tests.keys import authenticate
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 STATIONS = 26
@@ -135,6 +136,7 @@ class Workers:
                 if earlier:
                     query = {"_id": document["_id"]}
                     self.store.database[name].update_one(query, {"$set": earlier})
+                    authenticate(self.store)
         return sweep(self.resources)
 
     def forget(self) -> None:

@@ -1,4 +1,7 @@
-"""Messages that no part of this system has written, as they would lie in a queue's list."""
+"""Messages that no part of this system has written, as they would lie in a queue's list.
+
+Their MACs are good, as if their sender had the key: what they ask for is refused all the same.
+"""
 
 import base64
 import json
@@ -7,7 +10,10 @@ import pickle
 from typing import Any
 from uuid import uuid4
 
+from shared.authentication import Authenticator
 from shared.events import Stage, task_name
+from shared.transport import with_mac
+from tests.keys import AUTHENTICATOR, STRANGER
 
 
 class Harmful:
@@ -24,8 +30,14 @@ def encoded(content: object) -> str:
     return base64.b64encode(json.dumps(content).encode()).decode()
 
 
-def message(stage: Stage, kind: str, event: object, **changes: Any) -> bytes:
-    """A message as Celery writes it, with changes."""
+def message(
+    stage: Stage,
+    kind: str,
+    event: object,
+    authenticator: Authenticator | None = AUTHENTICATOR,
+    **changes: Any,
+) -> bytes:
+    """A message as a part of this system sends it, with changes; None: without a MAC."""
     identity = str(uuid4())
     headers = {"lang": "py", "task": task_name(stage, kind), "id": identity, "retries": 0}
     envelope: dict[str, Any] = {
@@ -44,6 +56,8 @@ def message(stage: Stage, kind: str, event: object, **changes: Any) -> bytes:
     envelope |= {name.replace("_", "-"): value for name, value in changes.items()}
     if isinstance(changes.get("headers"), dict):
         envelope["headers"] = headers | changes["headers"]
+    if authenticator and envelope["headers"] and isinstance(envelope["body"], str):
+        envelope = with_mac(stage, envelope, authenticator)
     return json.dumps(envelope).encode()
 
 
@@ -95,6 +109,8 @@ def foreign(
         "a list": b"[]",
         "half a message": ours()[:200],
         "nested without end": b"[" * 100_000,
+        "no MAC": ours(authenticator=None),
+        "a MAC by another key": ours(authenticator=STRANGER),
         "two megabytes": ours(body="A" * 2_000_000),
         "no event": message(stage, kind, 7),
         "an event of another kind": message(stage, kind, event | {"type": "Unheard"}),

@@ -41,6 +41,7 @@ PLANTED = {
     "DATA_GOV_IN_API_KEY": "579b464db66ec23bdd00canaryfeed",
     "GITHUB_USERNAME": USER,
     "GITHUB_TOKEN": "ghp_canaryOfTheModelRepository",
+    "EVENT_KEY": "canary-of-the-event-key-of-messages",
     "MODEL_SIGNING_KEY": "canary-of-the-signing-key-of-models",
 }
 HISTORY = History(seed=5, hours=3 * SEASON_HOURS)

@@ -25,6 +25,7 @@ from shared.events import (
 from shared.records import DeadLetter
 from shared.stage import Resources
 from tests.e2e.conftest import wait_for
+from tests.keys import EVENT_KEY
 from tests.security.foreign_messages import Harmful, foreign, message
 from tests.worker_processes import started
 
@@ -56,6 +57,7 @@ def workers(
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": resources.settings.mongodb_database,
+        "EVENT_KEY": EVENT_KEY,
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "MODEL_REPOSITORY": str(tmp_path / "models.git"),
         "GIT_CACHE": str(tmp_path / "git"),

@@ -42,6 +42,8 @@ _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
 _PLACES: Final = ("MONGODB_DATABASE", "REDIS_KEY_PREFIX")
 """Where in the servers the records and messages are; the commands have to know it too."""
+_NOT_FLOWERS: Final = ("EVENT_KEY", "EVENT_KEY_FILE", "MODEL_SIGNING_KEY", "MODEL_SIGNING_KEY_FILE")
+"""Flower's user may look and not act, so the key that makes messages count is not for Flower."""
 _CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
 
@@ -67,20 +69,27 @@ class System:
 
         Raises:
             StartFailed: a part did not come up. Those that did are still running: call `stop`.
-            SettingsError: the broker is a cluster, or another installation works on it.
+            SettingsError: the broker is a cluster, another installation works on it, or the store
+                holds records of a version before EVENT_KEY.
         """
+        environment = self.start_servers(progress)
+        self._claim_broker()
+        self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+
+    def start_servers(self, progress: Progress) -> dict[str, str]:
+        """Start the servers alone, and return the settings that lead to them."""
         self.home = self.home.resolve()
         for folder in ("logs", "secrets"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         environment = self._addresses(progress)
         write_private(environment_file(self.home), json.dumps(environment, indent=2))
-        self._claim_broker()
-        self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+        return environment
 
     def _claim_broker(self) -> None:
         """Start no worker on a broker that another installation works on, or starts on just now."""
         with connected(self.home) as resources, suppress(*BROKER_ERRORS):
             claim(resources.store.make_installation(), resources.broker, resources.settings)
+            resources.store.require_authenticated()
 
     def _addresses(self, progress: Progress) -> dict[str, str]:
         """Start the servers, and return the settings that lead to them."""
@@ -97,9 +106,10 @@ class System:
         if not is_set("MONGODB_URI"):
             progress("starting MongoDB")
             environment["MONGODB_URI_FILE"] = self._start_mongo()
-        if not is_set("MODEL_SIGNING_KEY"):
-            secret_file(self._secret("model_signing_key"))
-            environment["MODEL_SIGNING_KEY_FILE"] = str(self._secret("model_signing_key"))
+        for name in ("EVENT_KEY", "MODEL_SIGNING_KEY"):
+            if not is_set(name):
+                secret_file(self._secret(name.lower()))
+                environment[f"{name}_FILE"] = str(self._secret(name.lower()))
         if not is_set("FEED_URL") and not is_set("DATA_GOV_IN_API_KEY"):
             progress("starting the feed")
             self.feed_url = self._start_feed()
@@ -165,7 +175,8 @@ class System:
         self._process("beat", beat_command(), environment)
         secret_file(self._secret("flower_password"))
         login = {"FLOWER_PASSWORD_FILE": str(self._secret("flower_password"))}
-        flower = self._process("flower", self._flower_command(), environment | login)
+        known = {name: value for name, value in environment.items() if name not in _NOT_FLOWERS}
+        flower = self._process("flower", self._flower_command(), known | login)
         wait_until_listening(flower, self.flower_port, _START_SECONDS)
         self._wait_until_alive(started_at, progress)
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from services.cli.main import app
 from shared.settings import Settings
+from tests.keys import EVENT_KEY
 
 PARCELS = Path(__file__).parents[3] / "examples" / "parcels"
 Run = Callable[..., Result]
@@ -20,6 +21,7 @@ def home(settings: Settings, tmp_path: Path) -> Path:
     secrets = {
         "redis_url": settings.redis_url.get_secret_value(),
         "mongodb_uri": settings.mongodb_uri.get_secret_value(),
+        "event_key": EVENT_KEY,
     }
     for name, value in secrets.items():
         (tmp_path / name).write_text(value)

@@ -13,6 +13,7 @@ from redis import Redis
 from services.cli.chain_id import FEWEST_DIGITS, find_trace
 from shared.broker import Broker
 from shared.events import (
+    NO_PIPELINE,
     BatchIngested,
     Event,
     IngestionDue,
@@ -33,6 +34,7 @@ from shared.sweep import sweep
 from tests.integration.cli.conftest import Run
 from tests.integration.profiler import looked_at, profiled
 from tests.integration.publisher.promotions import model_version
+from tests.keys import authenticate
 
 SLOT = datetime(2026, 1, 10, 9, tzinfo=UTC)
 SHA = "0" * 64
@@ -338,6 +340,7 @@ def test_what_waits_for_something_settled_is_left(
     settled = resources.store.collection(DriftReport).find_one({}) or {}
     waits = {"$set": {"waiting_for": settled["_id"]}}
     resources.store.database["work"].update_one({"_id": effect}, waits)
+    authenticate(resources.store)
     assert state_of(run, asked)[0] == "left"
 
 
@@ -399,6 +402,7 @@ def test_an_event_that_a_dead_worker_has_left(
     assert resources.work.begin(effect, "trainer", asked)
     past = datetime.now(UTC) - timedelta(seconds=1)
     resources.store.database["work"].update_one({"_id": effect}, {"$set": {"lease_until": past}})
+    authenticate(resources.store)
     Redis.from_url(resources.settings.redis_url.get_secret_value()).flushdb()
     assert state_of(run, asked)[0] == "left"
 
@@ -458,6 +462,7 @@ def test_queues_are_read_once_however_many_steps_wait(
     sent = resources.store.collection(ModelVersion).find_one({}) or {}
     again = [event | {"event_id": "0" * 31 + digit} for event in sent["outbox"] for digit in "123"]
     resources.store.collection(ModelVersion).update_one({}, {"$set": {"outbox": again}})
+    authenticate(resources.store)
     assert len(shown(run, asked.trace_id)["steps"]) == 3 + 9
     assert sorted(read) == ["drift", "notifier", "publisher"]
 
@@ -485,7 +490,7 @@ def test_a_foreign_message_is_a_chain_of_its_own(run: Run, resources: Resources)
     StageRuntime("drift", resources).handle({"type": "Unheard"}, check)
     (letter,) = json.loads(run("dead-letters", "list", "--json").stdout)
     chain = shown(run, letter["id"])
-    assert (chain["origin"], chain["pipeline"]) == ("foreign message", "unknown")
+    assert (chain["origin"], chain["pipeline"]) == ("foreign message", NO_PIPELINE)
     assert chain["steps"][0]["state"] == "given up"
     assert "given up: not an event" in text(run, letter["trace_id"])
 

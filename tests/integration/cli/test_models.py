@@ -28,7 +28,9 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.work import Work
 from tests.integration.cli.conftest import PARCELS, Run
+from tests.integration.plain_records import check_of
 from tests.integration.publisher.promotions import NOW, model_bytes, model_version, promotion
+from tests.keys import AUTHENTICATOR, authenticate
 from tests.unit.publisher.evaluated import evaluated, segment
 
 
@@ -262,12 +264,12 @@ def test_a_rollback_without_workers_is_stored(run: Run, store: Store) -> None:
     asked = run("rollback", "1")
     assert asked.exit_code == 5
     assert "is stored, and will be done when the workers run" in " ".join(asked.stdout.split())
-    (under_way,) = Work(store.database, 30).all()
+    (under_way,) = Work(store.database, 30, AUTHENTICATOR).all()
     assert under_way["event"]["type"] == "RollbackRequested"
     assert (under_way["event"]["model_version"], under_way["event"]["champion_version"]) == (1, 5)
     reached = as_json(run("rollback", "1", "--json", "--no-wait"))
     assert (reached["state"], reached["restores"]) == ("stored", 1)
-    assert len(Work(store.database, 30).all()) == 1
+    assert len(Work(store.database, 30, AUTHENTICATOR).all()) == 1
 
 
 @pytest.mark.usefixtures("versions")
@@ -275,7 +277,7 @@ def test_a_rollback_to_the_champion_does_nothing(run: Run, store: Store) -> None
     said = words(run("rollback", "2"))
     assert said.startswith("v2 of parcels is the champion already as v5: commit 0000")
     assert said.endswith("nothing was done")
-    assert Work(store.database, 30).all() == []
+    assert Work(store.database, 30, AUTHENTICATOR).all() == []
 
 
 @pytest.mark.usefixtures("versions")
@@ -296,6 +298,8 @@ def trained(run: Run, store: Store, settings: Settings) -> ModelVersion:
     batch = store.newest(Batch, {}, "sequence")
     assert batch
     assert batch.sequence
+    (ingested,) = store.events_of(batch)
+    store.record(check_of(ingested, verdict="reference set", sequence=batch.sequence))
     request = RetrainRequested(
         **first_event_fields("parcels", "a test"), reason="reference_set", sequence=batch.sequence
     )
@@ -331,6 +335,7 @@ def test_other_rows_or_libraries_give_other_bytes_and_are_named(
     versions = trained.lineage["versions"] | {"scikit-learn": "1.0", "gone": "2"}
     changed = {"lineage.training": training, "lineage.versions": versions}
     store.collection(ModelVersion).update_one({"_id": trained.id}, {"$set": changed})
+    authenticate(store)
     done = run("models", "reproduce", "1")
     assert done.exit_code == 1
     said = " ".join(done.stdout.split())

@@ -31,6 +31,7 @@ from shared.stage import Resources, StageRuntime
 from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
 from tests.integration.cli.conftest import Run
+from tests.keys import EVENT_KEY, authenticate
 
 
 def now() -> datetime:
@@ -143,6 +144,7 @@ def notifier(resources: Resources, tmp_path: Path) -> Iterator[Process]:
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
         "MONGODB_DATABASE": settings.mongodb_database,
+        "EVENT_KEY": EVENT_KEY,
         "PIPELINES": str(AIR_QUALITY.parent),
     }
     process = Process("notifier", worker_command("notifier"), tmp_path / "log", environment)
@@ -220,6 +222,7 @@ def test_events_that_are_not_sent_are_told_once_the_sweep_should_have(
     assert state(run, 0)["unsent"]["records"] == 1
     at = now() - timedelta(minutes=5)
     resources.store.collection(Batch).update_one({}, {"$set": {"recorded_at": at}})
+    authenticate(resources.store)
     (problem,) = state(run, 1)["problems"]
     assert problem.startswith("events of 1 records are not sent, the oldest for ")
 
@@ -231,6 +234,7 @@ def test_events_that_cannot_be_read_are_a_problem(
     resources.store.record(outcome.record, outcome.events)
     of_later = {"outbox.0.version": 99}
     resources.store.collection(Batch).update_one({}, {"$set": of_later})
+    authenticate(resources.store)
     problems = state(run, 1)["problems"]
     assert problems == ["events of 1 records cannot be read; the workers' logs say which"]
 

@@ -13,6 +13,7 @@ from shared.failures import NotYet, WillNotPass
 from shared.frames import from_parquet
 from shared.records import DriftReport, Reference, RetiredReference
 from tests.integration.drift.loop import Loop, with_gate
+from tests.keys import authenticate
 
 COMPARED = {"pollutant_min", "pollutant_max", "pollutant_avg"}
 
@@ -215,6 +216,7 @@ def test_profile_that_is_missing_or_unreadable_is_fitted_anew(
     loop.store.database["drift_reports"].delete_one({"sequence": 2})
     digest = loop.store.put_blob(profile) if profile else None
     loop.store.database["references"].update_one({}, {"$set": {"profile": digest}})
+    authenticate(loop.store)
     without = loop.check(event)
     assert (without.p, without.cells) == (with_profile.p, with_profile.cells)
     assert (without.profile, without.counts) == (with_profile.profile, with_profile.counts)

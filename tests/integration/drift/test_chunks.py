@@ -19,6 +19,7 @@ from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep
 from tests.integration.drift.loop import KEY, Loop, with_drift
+from tests.keys import EVENT_KEY, authenticate
 
 ROOT = Path(__file__).parents[3]
 CHUNK_ROWS = 50
@@ -45,6 +46,7 @@ def test_sum_of_the_chunks_is_the_count_of_the_batch(loop: Loop) -> None:
     by_workers = loop.check(event)
     loop.store.database["drift_reports"].delete_one({"sequence": 2})
     loop.store.database["chunk_counts"].update_many({}, {"$set": {"profile": "0" * 64}})
+    authenticate(loop.store)
     alone = loop.check(event)
     assert alone.counts == by_workers.counts
     assert (alone.p, alone.feature_stats) == (by_workers.p, by_workers.feature_stats)
@@ -116,6 +118,7 @@ def start_worker(
         "MONGODB_URI": mongo.uri,
         "MONGODB_DATABASE": store.database.name,
         "PIPELINES": str(tmp_path),
+        "EVENT_KEY": EVENT_KEY,
         "MODEL_SIGNING_KEY": KEY.get_secret_value(),
         "LEASE_SECONDS": "1",
     }

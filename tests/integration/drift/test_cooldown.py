@@ -11,6 +11,7 @@ from shared.pipeline import Pipeline
 from shared.records import DriftReport, ModelVersion
 from shared.store import Store
 from tests.integration.drift.loop import Loop, with_drift, with_gate
+from tests.keys import authenticate
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def test_without_event_times_the_pause_is_by_the_batches_records(
     batches.update_one(
         {"sequence": 4}, {"$set": {"recorded_at": late["recorded_at"] + timedelta(hours=3)}}
     )
+    authenticate(loop.store)
     assert asked(loop, loop.go_round(event))
 
 
@@ -80,6 +82,7 @@ def test_rollback_is_followed_by_a_pause(loop: Loop) -> None:
     loop.rejects = frozenset()
     drifts(loop, 1)
     loop.store.collection(ModelVersion).update_one({"version": 2}, {"$set": {"restores": 1}})
+    authenticate(loop.store)
     report = loop.check(loop.ingest(level=50))
     assert (report.verdict, asked(loop, report)) == ("drift", False)
     assert report.reason.endswith("as v2 was put in place to restore v1 at batch 2")
@@ -135,10 +138,12 @@ def test_pause_is_for_the_drift_that_it_began_with(
     loop.store.collection(DriftReport).update_one(
         {"_id": rejected.id}, {"$set": {"performance": worse(then).model_dump()}}
     )
+    authenticate(loop.store)
     assert bool(why_held_back(3, worse(now), loop.pipeline, loop.store)) == held
 
 
 def test_worse_error_does_not_end_the_pause_after_a_rollback(loop: Loop) -> None:
     drifts(loop, 2)
     loop.store.collection(ModelVersion).update_one({"version": 2}, {"$set": {"restores": 1}})
+    authenticate(loop.store)
     assert why_held_back(3, worse(9.0), loop.pipeline, loop.store)

@@ -18,10 +18,12 @@ from services.drift.tasks import tasks
 from shared.artifacts import sealed
 from shared.drift import PerformanceFinding
 from shared.events import BatchIngested, DriftFound, RetrainRequested
+from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, ModelVersion
 from shared.store import Store
 from tests.integration.drift.loop import KEY, Loop, with_drift, with_gate
+from tests.keys import authenticate
 
 STATIONS = 60
 WORSE = 0.9
@@ -62,6 +64,7 @@ def change_champion(loop: Loop, **fields: object) -> None:
     assert champion
     seal = sealed(champion.model_copy(update=fields), KEY).seal
     alter_champion(loop, **fields, seal=seal)
+    authenticate(loop.store)
 
 
 def alter_champion(loop: Loop, **fields: object) -> None:
@@ -242,15 +245,15 @@ def test_batches_of_labels_alone_count_as_empty_in_a_window(
 
 
 @pytest.mark.parametrize("change", [{"seal": "0" * 64}, {"metrics": {"mae": 0.1}}], ids=str)
-def test_an_altered_record_is_told_and_the_check_goes_on(
+def test_no_batch_is_checked_against_an_altered_champion(
     watched: Loop, change: dict[str, object]
 ) -> None:
     alter_champion(watched, **change)
-    reason = untested(watched)
-    assert reason.startswith("the champion, v1, is not to be trusted: the seal of its record ")
+    with pytest.raises(WillNotPass, match="was not written by this system"):
+        untested(watched)
 
 
-def test_altered_bytes_are_told_and_the_check_goes_on(watched: Loop) -> None:
+def test_no_batch_is_checked_against_altered_bytes(watched: Loop) -> None:
     champion = watched.store.champion("air_quality")
     assert champion
     file = watched.store.database["blobs.files"].find_one({"filename": champion.model})
@@ -258,7 +261,8 @@ def test_altered_bytes_are_told_and_the_check_goes_on(watched: Loop) -> None:
     watched.store.database["blobs.chunks"].update_one(
         {"files_id": file["_id"]}, {"$set": {"data": bytes(file["length"])}}
     )
-    assert "were altered" in untested(watched)
+    with pytest.raises(WillNotPass, match=r"v1, is not to be trusted: the stored bytes of .* were"):
+        untested(watched)
 
 
 def test_champion_of_other_columns_is_told_and_the_check_goes_on(watched: Loop) -> None:

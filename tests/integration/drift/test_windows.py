@@ -16,6 +16,7 @@ from shared.pipeline import Pipeline
 from shared.records import DriftReport
 from shared.store import Store
 from tests.integration.drift.loop import Loop, with_drift
+from tests.keys import AUTHENTICATOR, authenticate
 
 
 def whole(loop: Loop, report: DriftReport) -> FullReport:
@@ -86,6 +87,7 @@ def test_counts_that_are_gone_are_counted_again(store: Store, air_quality: Pipel
     reports = store.database["drift_reports"]
     reports.delete_one({"sequence": 3})
     reports.update_one({"sequence": 2}, {"$unset": {"counts": ""}})
+    authenticate(loop.store)
     assert whole(loop, loop.check(second)).windows == kept
 
 
@@ -172,11 +174,11 @@ def _without_times(loop: Loop, document: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-_TIMES = {"recorded_at", "timestamp", "outbox_sent_at"}
+_TIMES = {"recorded_at", "timestamp", "outbox_sent_at", "mac", "outbox_mac"}
 
 
 def other_store(store: Store) -> Store:
-    other = Store(store.database.client[f"{store.database.name}_{uuid4().hex[:8]}"])
+    other = Store(store.database.client[f"{store.database.name}_{uuid4().hex[:8]}"], AUTHENTICATOR)
     other.prepare(retention_days=30)
     return other
 

@@ -1,5 +1,6 @@
 """What a scrape costs does not grow with the history: no query walks through it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,8 @@ from shared.events import (
 )
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Notification, Publication
 from shared.stage import Resources
-from shared.store import COLLECTIONS
+from shared.store import COLLECTIONS, Store
+from shared.work import Work
 from tests.integration.profiler import looked_at, profiled
 
 HISTORY = 12_000
@@ -55,6 +57,14 @@ def document(number: int, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
+def keyless(resources: Resources) -> Resources:
+    """As the exporter has them."""
+    database = resources.store.database
+    work = Work(database, resources.settings.lease_seconds, None)
+    return replace(resources, store=Store(database, None), work=work)
+
+
+@pytest.fixture
 def history(resources: Resources) -> None:
     """As many batches as more than a year of hours brings, and a model for every tenth."""
     report = {"verdict": "no drift", "needs_retraining": False, "policy": "calibrated"}
@@ -80,23 +90,21 @@ def history(resources: Resources) -> None:
         store.collection(kind).insert_many(documents)
 
 
-def test_a_scrape_looks_at_few_documents(resources: Resources, history: None) -> None:
-    queries = queries_of_a_scrape(resources, SystemCollector(resources))
+def test_a_scrape_looks_at_few_documents(keyless: Resources, history: None) -> None:
+    queries = queries_of_a_scrape(keyless, SystemCollector(keyless))
     assert len(queries) > 20
     assert walks(queries) == []
 
 
-def test_a_pipeline_that_publishes_nothing_costs_no_more(
-    resources: Resources, history: None
-) -> None:
-    resources.store.collection(Publication).delete_many({})
-    queries = queries_of_a_scrape(resources, SystemCollector(resources))
+def test_a_pipeline_that_publishes_nothing_costs_no_more(keyless: Resources, history: None) -> None:
+    keyless.store.collection(Publication).delete_many({})
+    queries = queries_of_a_scrape(keyless, SystemCollector(keyless))
     assert [(of, seen) for of, _, seen in walks(queries)] == [("models", metrics.MOST_UNPUBLISHED)]
 
 
-def test_a_backlog_costs_no_query_for_each_event(resources: Resources) -> None:
-    collector = SystemCollector(resources)
-    without = len(queries_of_a_scrape(resources, collector))
+def test_a_backlog_costs_no_query_for_each_event(resources: Resources, keyless: Resources) -> None:
+    collector = SystemCollector(keyless)
+    without = len(queries_of_a_scrape(keyless, collector))
     for hour in range(BACKLOG):
         slot = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
         due = IngestionDue(**first_event_fields("air_quality", slot), slot=slot)
@@ -109,7 +117,7 @@ def test_a_backlog_costs_no_query_for_each_event(resources: Resources) -> None:
     unfinished = served["trimtab_unfinished_events"].samples
     assert [sample.value for sample in unfinished if sample.labels["stage"] == "drift"] == [BACKLOG]
     # The further pages of what waits, and what of it is settled.
-    assert len(queries_of_a_scrape(resources, collector)) <= without + 10
+    assert len(queries_of_a_scrape(keyless, collector)) <= without + 10
 
 
 Query = tuple[str, str, int]

@@ -18,6 +18,7 @@ from shared.outcome import Handling
 from shared.records import Batch, DriftReport, Record
 from shared.store import Store
 from tests.integration.plain_records import check_of, dead_letter
+from tests.keys import authenticate
 
 PIPELINE = "air_quality"
 
@@ -76,6 +77,7 @@ def test_rows_are_counted_by_what_became_of_them(store: Store, totals: Totals) -
     known = {"taken_in_before": 3, "repeated": 4, "changed": 5}
     change = {"$set": {"known": known, "rows_known": 12, "rows_missing": 6}}
     store.collection(Batch).update_one({"_id": batch}, change)
+    authenticate(store)
     rows = totals.look()[metrics.ROWS]
     kinds = ("taken_in_before", "repeated", "changed", "missing")
     assert [rows[PIPELINE, kind] for kind in kinds] == [3, 4, 5, 6]
@@ -105,6 +107,7 @@ def test_a_record_that_is_not_as_it_is_written_counts_as_that(
     altered = [commit(store) for _ in range(3)][1]
     change = {"$set": {"set_aside": "a value from data"}, "$unset": {"rows": ""}}
     store.collection(Batch).update_one({"_id": altered}, change)
+    authenticate(store)
     counted = totals.look()
     assert counted[metrics.READINGS] == {(PIPELINE,): 2}
     assert counted[metrics.UNREADABLE] == {(): 1}
@@ -137,6 +140,7 @@ def test_whatever_a_record_has_become_the_figures_are_served(
     event = IngestionDue(**first_event_fields(PIPELINE, "check"), slot=datetime.now(UTC))
     store.record(check_of(event, handled_seconds=1.0))
     store.collection(DriftReport).update_one({}, {"$set": change})
+    authenticate(store)
     counted = totals.look()
     assert counted[metrics.READINGS] == {(PIPELINE,): 1}
     assert set(counted[metrics.CHECKS].values()) == {0}

@@ -19,6 +19,7 @@ from shared.settings import Settings
 from shared.store import Store
 from tests.integration.publisher.bare import Bare
 from tests.integration.publisher.promotions import model_bytes, promoted
+from tests.keys import authenticate
 
 
 def record_of(outcome: Outcome) -> Publication:
@@ -170,17 +171,6 @@ def test_bytes_that_were_not_sealed_with_this_key_are_not_published(
     assert bare.refs() == {}
 
 
-def test_without_the_key_the_digest_still_has_to_match(
-    bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
-) -> None:
-    keyless = settings.model_copy(update={"model_signing_key": None})
-    publish_model(promoted(store, 1, seal="0" * 64), air_quality, store, keyless)
-    assert bare.files()["model.joblib"] == model_bytes(1)
-    event = promoted(store, 2, model=sha256(b"other bytes"), pipeline="parcels", id="trainer:p")
-    with pytest.raises(WillNotPass, match="no bytes with SHA-256"):
-        publish_model(event, air_quality, store, keyless)
-
-
 def test_a_model_that_is_too_large_is_not_pushed(
     bare: Bare, store: Store, settings: Settings, air_quality: Pipeline
 ) -> None:
@@ -222,6 +212,7 @@ def test_a_model_that_the_store_does_not_have(
     store.collection(Publication).insert_one(
         {"_id": effect_id("publisher", promoted(store, 1).event_id), "outbox": []}
     )
+    authenticate(store)
     with pytest.raises(WillNotPass, match="no model v9 of air_quality"):
         publish_model(event, air_quality, store, settings)
 

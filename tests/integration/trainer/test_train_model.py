@@ -44,6 +44,8 @@ from shared.scoring import GroupLosses
 from shared.settings import Settings
 from shared.store import Store
 from tests.air_quality_rows import RECORDED, batch_rows, raw_rows, recorded_rows, with_training
+from tests.integration.plain_records import check_of
+from tests.keys import authenticate
 
 
 class Loop:
@@ -471,6 +473,7 @@ def _as_recorded_before(loop: Loop, model: ModelVersion) -> ModelVersion:
     loop.store.collection(ModelVersion).update_one(
         {"_id": model.id}, {"$unset": {"held_out": ""}, "$set": {"lineage.held_out_rows": rows}}
     )
+    authenticate(loop.store)
     champion = loop.store.champion("air_quality")
     assert champion
     assert champion.held_out is None
@@ -516,6 +519,7 @@ def test_a_champion_that_knows_all_rows_is_not_replaced(loop: Loop, hour: Hour) 
     loop.store.collection(ModelVersion).update_one(
         {"_id": champion.id}, {"$set": {"held_out": no_row, "seal": seal}}
     )
+    authenticate(loop.store)
     rows = hour(10).assign(pollutant_avg=np.nan)
     _, event = loop.train(loop.request(loop.ingest(2, rows)))
     assert isinstance(event, ModelRejected)
@@ -539,6 +543,8 @@ def _set_reference(loop: Loop, sequence: int, rows: pd.DataFrame) -> RetrainRequ
     loop.store.collection(Batch).update_one(
         {"sequence": sequence}, {"$set": {"as_reference": True}}
     )
+    authenticate(loop.store)
+    loop.store.record(check_of(batch, verdict="reference set", sequence=sequence))
     return loop.request(batch, "reference_set")
 
 
@@ -894,6 +900,7 @@ def test_a_champion_with_a_hash_that_fits_and_a_seal_that_does_not_is_not_loaded
 ) -> None:
     evil = loop.store.put_blob(b"cos\nsystem\n(S'false'\ntR.")
     loop.store.collection(ModelVersion).update_one({"version": 1}, {"$set": {"model": evil}})
+    authenticate(loop.store)
     with pytest.raises(WillNotPass, match=r"champion, v1, is not to be trusted: .*seal.*anew"):
         loop.train(second_request)
 
@@ -929,6 +936,8 @@ def test_a_champion_that_cannot_predict_the_new_rows_is_an_error_that_says_so(
     ):
         loop.train(compared, _without_latitude(loop.pipeline))
     loop.store.collection(Batch).update_one({"sequence": 3}, {"$set": {"as_reference": True}})
+    authenticate(loop.store)
+    loop.store.record(check_of(batch, verdict="reference set", sequence=3))
     model, _ = loop.train(request, _without_latitude(loop.pipeline))
     assert model.decision == "promoted"
 

@@ -1,0 +1,62 @@
+"""What nobody of this system has written: kept as a dead letter, and told to people."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import structlog
+
+from shared.events import NO_PIPELINE, Stage, WorkFailed, deterministic_id
+from shared.records import DeadLetter
+from shared.store import Store
+
+log = structlog.get_logger(__name__)
+
+KEPT: Final = 10_000
+"""Characters of what came that a dead letter keeps."""
+
+Kind = Literal["foreign message", "foreign record"]
+
+
+def bury_foreign(
+    stage: Stage, kind: Kind, received: str, reason: str, store: Store
+) -> tuple[DeadLetter, WorkFailed] | None:
+    """Keep the beginning of what came, once, with the event that tells of it.
+
+    Whoever can write to the broker can write much, so people hear of each stage once an hour: the
+    events of one hour have one id, and the notifier settles it once.
+
+    Returns: the dead letter and its event, to be sent. None: the same is kept already.
+    """
+    kept = received[:KEPT]
+    identity = deterministic_id("foreign", stage, kept)
+    letter = DeadLetter(
+        id=f"{stage}:foreign:{identity}",
+        pipeline=NO_PIPELINE,
+        trace_id=identity,
+        recorded_at=datetime.now(UTC),
+        stage=stage,
+        kind=kind,
+        reason=reason,
+        message=kept,
+        attempts=0,
+    )
+    if (earlier := store.get(DeadLetter, letter.id)) and earlier.state == "open":
+        return None
+    log.error(f"a {kind}", stage=stage, trace_id=identity, reason=reason)
+    told = _told(letter)
+    store.bury(letter, [told])
+    return letter, told
+
+
+def _told(letter: DeadLetter) -> WorkFailed:
+    hour = letter.recorded_at.replace(minute=0, second=0, microsecond=0)
+    return WorkFailed(
+        event_id=deterministic_id("foreign", letter.stage, letter.kind, hour.isoformat()),
+        trace_id=letter.trace_id,
+        pipeline=letter.pipeline,
+        occurred_at=letter.recorded_at,
+        stage=letter.stage,
+        failed_event=letter.kind,
+        dead_letter=letter.id,
+        reason=letter.reason[:1000],
+    )
