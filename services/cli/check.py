@@ -243,7 +243,7 @@ def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
     from services.ingest.rows import validate_rows
     from services.ingest.tables import read_file
 
-    table = read_file(path)
+    table = read_file(path, pipeline.data.spellings)
     rows = validate_rows(table, pipeline.data, datetime.now(UTC))
     share = len(rows.refused) / max(len(table), 1)
     if share > pipeline.data.max_bad_share:

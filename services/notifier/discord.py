@@ -33,11 +33,13 @@ FOOTER_ROOM: Final = 100
 LONGEST_PAUSE: Final = 5.0
 """Seconds that a 429 is waited out in place; a longer wait is left to the stage runtime."""
 PAUSES: Final = 2
-LONGEST_WAIT: Final = 86_400.0
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 _JSON: Final = "application/json"
 _MARKUP: Final = re.compile(r"[\\*_~`|\[\]<>#@]|^[-+](?= )|(?<=\d)\.(?= )", re.MULTILINE)
+_LINK: Final = re.compile(r"https?://[!-~]+")
+_SECRET_PART: Final = re.compile(r"[^/?&=]{12,}")
+"""Of a webhook's address."""
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -65,7 +67,7 @@ def embed(message: Message) -> dict[str, Any]:
     }
     if footer := _footer(message, len(message.fields) - len(fields)):
         content["footer"] = {"text": footer}
-    if message.url and re.fullmatch(r"https?://[!-~]+", message.url) and len(message.url) <= URL:
+    if message.url and _LINK.fullmatch(message.url) and len(message.url) <= URL:
         content["url"] = message.url
     if _is_shown(message.picture):
         content["image"] = {"url": f"attachment://{PICTURE_NAME}"}
@@ -199,7 +201,7 @@ def _own_words(answer: httpx.Response, target: bytes) -> str:
     words = str(body.get("message") or "no reason given")
     if details := body.get("errors"):
         words = f"{words}: {json.dumps(details)}"
-    for part in re.findall(r"[^/?&=]{12,}", target.decode("ascii")):
+    for part in _SECRET_PART.findall(target.decode("ascii")):
         words = words.replace(part, "…")
     return printable(words)[:500]
 
@@ -218,7 +220,7 @@ def _seconds(value: Any) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return min(seconds, LONGEST_WAIT) if math.isfinite(seconds) and seconds >= 0 else None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

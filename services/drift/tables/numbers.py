@@ -17,6 +17,9 @@ from shared.tables.spelling import FALSE, TRUE
 NUMBER_SHARE: Final = 0.95
 """A text column is one of numbers if at least this share of its values are."""
 
+LONGEST_NUMBER: Final = 400
+"""Characters; a longer text is no number."""
+
 Style = Literal["plain", "decimal commas", "separated thousands", "unclear"]
 """How a column of texts spells its numbers; `unclear`: as whole numbers with separated thousands,
 or with decimal commas and three decimals."""
@@ -67,8 +70,9 @@ def style_of(rows_by_text: Mapping[str, int]) -> Style | None:
     plainly = {text for text in rows_by_text if _is_plain(text)}
     if len(plainly) == len(rows_by_text):
         return "plain"
-    commas = set(filter(_COMMAS.fullmatch, rows_by_text))
-    points = plainly.union(filter(_POINTS.fullmatch, rows_by_text))
+    short = [text for text in rows_by_text if len(text) <= LONGEST_NUMBER]
+    commas = set(filter(_COMMAS.fullmatch, short))
+    points = plainly.union(filter(_POINTS.fullmatch, short))
 
     def rows(texts: Iterable[str]) -> int:
         return sum(map(rows_by_text.__getitem__, texts))
@@ -107,7 +111,7 @@ def _plain(text: str) -> float:
 
     Python reads '2024_01' as a number; here it is none.
     """
-    if "_" in text:
+    if "_" in text or len(text) > LONGEST_NUMBER:
         return math.nan
     try:
         return float(text)
@@ -121,6 +125,8 @@ def number(text: str, style: Style | None) -> float:
     A flag is 1 or 0.
     """
     text = _with_hyphen(text.strip())
+    if len(text) > LONGEST_NUMBER:
+        return math.nan
     if style == "decimal commas":
         return float(text.translate(_NO_POINTS)) if _COMMAS.fullmatch(text) else math.nan
     if text in _FLAGS:

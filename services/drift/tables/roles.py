@@ -46,6 +46,8 @@ _CLOCK: Final = (
 _TIME: Final = re.compile(
     rf"(?:[a-z]{{3,9}},? )?(?:{_DATE})(?:(?:t|,? +){_CLOCK})?|{_CLOCK}|{_PERIOD}", re.IGNORECASE
 )
+_LONGEST_TIME: Final = 100
+"""Characters; a longer text is no time."""
 _IDENTIFIER: Final = re.compile(
     r"(?:.*[\W_])?(?:id|uid|index|idx|key|row|rowid|nr|no|number)[\W_]*|unnamed: \d+|\s*",
     re.IGNORECASE,
@@ -318,6 +320,10 @@ def _is_identifier(name: str, values: Numbers) -> bool:
     return whole and len(np.unique(values)) == len(values)
 
 
+def _is_time(text: str) -> bool:
+    return len(text) <= _LONGEST_TIME and _TIME.fullmatch(text) is not None
+
+
 def _read_texts(frame: Frame, name: str) -> _Reading:
     column = as_numbers(frame.table.column(name))
     if is_number(column.type) and _mostly_finite(column):
@@ -330,7 +336,7 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     if frame.style(name) is not None:
         return _read_spelt_numbers(frame, name, rows)
     some = list(rows)[:_TIMES_LOOKED_AT]
-    times = sum(_TIME.fullmatch(text.strip()) is not None for text in some)
+    times = sum(_is_time(text.strip()) for text in some)
     if times >= NUMBER_SHARE * len(some):
         return replace(_A_TIME, questionable=True)
     if _hardly_repeats(rows):

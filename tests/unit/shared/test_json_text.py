@@ -15,7 +15,7 @@ ANSWER = {"status": "ok", "total": 2, "records": ROWS}
 def read(*blocks: str) -> list[Any]:
     """The rows, of lines those that are JSON."""
     found: list[Any] = []
-    for piece in json_pieces(iter(blocks), json.loads):
+    for piece in json_pieces(iter(blocks), json.JSONDecoder()):
         found += map(json.loads, piece.split()) if isinstance(piece, str) else piece
     return found
 
