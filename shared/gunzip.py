@@ -110,7 +110,7 @@ class Gunzip:
         if len(self._beginning) < len(MAGIC):
             self._beginning += piece[: len(MAGIC)]
             if self._beginning.startswith(MAGIC):
-                raise GzipRefused("gzip within gzip; pack it once")
+                raise GzipRefused("packed with gzip twice; unpack it once")
 
 
 def gunzip(

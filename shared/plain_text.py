@@ -7,6 +7,7 @@ or stands as a sign that looks the same. What a person reads stays as it was.
 
 import re
 from typing import Final
+from unicodedata import category
 
 _APART: Final = "\u200b"
 """Has no width, and ends every name, number and sign before it."""
@@ -26,6 +27,24 @@ _ADDRESS: Final = re.compile(r"(?<=[A-Za-z]):(?=//)")
 
 _EMPHASIS: Final = re.compile(r"[`*~]|_{2,}|(?<![^\W_])_|_(?![^\W_])|\|\||\\(?=[!-/:-@\[-`{-~])")
 _ALIKE: Final = str.maketrans("`*~_|\\", "ˋ∗∼ˍ∣∖")
+
+
+_STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Kinds of characters that a terminal or a page acts on, or that have no shape: control characters,
+overrides of the reading direction, breaks of lines, and halves of UTF-16 pairs."""
+_HARMLESS: Final = frozenset("\n\u200c\u200d")
+"""A line feed, and what joins or parts letters and emoji."""
+
+
+def visible(text: str) -> str:
+    r"""The text as it is, with what a terminal or a page would act on as its escape: `\x1b`."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(letter: str) -> str:
+    if letter in _HARMLESS or category(letter) not in _STEERING:
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def printable(text: str) -> str:

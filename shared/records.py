@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.drift import CellFinding, FeatureStats, PerformanceFinding, Verdict
 from shared.events import Identifier, Name, Sha256, Stage
+from shared.wording import moment
 
 
 class Record(BaseModel):
@@ -146,7 +147,7 @@ class TargetsAwaited(BaseModel):
 
     def __str__(self) -> str:
         return (
-            f"waiting for targets since {self.since:%Y-%m-%d %H:%M} UTC: {self.rows_with_target:,} "
+            f"waiting for targets since {moment(self.since)}: {self.rows_with_target:,} "
             f"of {self.rows:,} rows have one, and a first model needs at least {self.needed:,}"
         )
 

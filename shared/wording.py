@@ -1,4 +1,4 @@
-"""Times, shares and p-values as a person reads them: one function for each."""
+"""Times, shares, p-values and figures as a person reads them: one function for each."""
 
 import math
 from datetime import UTC, datetime
@@ -45,6 +45,13 @@ def change(share: float | None) -> str:
     if abs(share) < 0.0005:
         return f"0{NO_BREAK}%"
     return ("+" if share > 0 else "-") + percent(max(abs(share), 0.001))
+
+
+def measured(value: float | None) -> str:
+    """A measured value with four digits: '6.457', '0.00012', '123,457'."""
+    if value is None or not math.isfinite(value):
+        return NO_FIGURE
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else rounded(value, 4)
 
 
 def moment(at: datetime, *, seconds: bool = False) -> str:

@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from rich.console import Console
-
 from services.cli.demo import SIMULATED_HISTORY, Demo
+from services.cli.literal import Console
 from services.cli.summary import demo_summary
 from services.cli.view import LiveView
 

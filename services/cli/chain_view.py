@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Final
 
-from rich.text import Text
 from rich.tree import Tree
 
 from services.cli.chain import Chain, Step
 from services.cli.journal import line
+from services.cli.literal import Text
 from services.cli.view import STAGE_STYLES
-from shared.plain_text import printable
 from shared.records import Batch, ChunkCounts, Record
 from shared.wording import clock, moment
 
@@ -32,8 +31,8 @@ def chain_tree(chain: Chain) -> Tree:
     """The chain from what it began with, each step below the one that led to it."""
     at = chain.begins[0].at
     heading = Text.assemble(
-        ("Trace ", "bold"), (chain.trace_id, "bold"), f"  pipeline {printable(chain.pipeline)}\n",
-        f"{moment(at, seconds=True)}: {printable(chain.origin)}",
+        ("Trace ", "bold"), (chain.trace_id, "bold"), f"  pipeline {chain.pipeline}\n",
+        f"{moment(at, seconds=True)}: {chain.origin}",
     )  # fmt: skip
     tree = Tree(heading, guide_style="dim")
     _hang(tree, chain.begins, at.date())
@@ -55,8 +54,7 @@ def _lines(step: Step, day: date) -> list[Text]:
         f"  {step.kind} ",
         (f"{event}  {_figures(step)}", "dim"),
     )
-    outcome = ((printable(words), style) for words, style in _outcome(step))
-    return [heading, *(Text(words, style) for words, style in outcome if words)]
+    return [heading, *(Text(words, style) for words, style in _outcome(step) if words)]
 
 
 def _figures(step: Step) -> str:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from services.drift import Profile
 from services.drift.one_shot import check_chunks
-from services.drift.report.model import DriftReport
-from services.drift.tables.batch import compared_columns
-from services.drift.tables.files import open_table, with_numbers
+from services.drift.report.model import DriftReport, QuestionableColumn
+from services.drift.tables.batch import compared_columns, each_once
+from services.drift.tables.files import open_table, some_of, with_numbers
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
 from shared.failures import WillNotPass
+from shared.wording import percent
 
 if TYPE_CHECKING:
     from services.ingest.rows import Rows
@@ -60,6 +61,8 @@ class _Current:
     """The columns; all of them are known once the chunks are read."""
     set_aside: Mapping[str, int]
     """What is wrong with rows -> how many; known likewise."""
+    nested: Collection[str] = ()
+    """Columns of lists or objects; known likewise."""
 
 
 def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
@@ -91,8 +94,19 @@ def check_files(reference: Path, current: Path, stated: Stated) -> DriftReport:
     return report.model_copy(
         update={
             "rows_set_aside": sum(rows.set_aside.values()),
+            "questionable_columns": each_once(
+                [*report.questionable_columns, *map(_not_compared, rows.nested)]
+            ),
             "assumptions": [*report.assumptions, *notes],
         }
+    )
+
+
+def _not_compared(name: str) -> QuestionableColumn:
+    return QuestionableColumn(
+        name=name,
+        done="missing in every row",
+        why="lists or objects of the batch cannot be compared; give each of their values a column",
     )
 
 
@@ -234,8 +248,8 @@ def _current(path: Path, roles: Roles, pipeline: "Pipeline | None") -> _Current:
         rows = _valid_rows(path, pipeline)
         return _Current([Frame.of(rows.valid)], lambda: [*pipeline.data.columns], rows.reasons)
     file = open_table(path)
-    chunks = file.chunks(compared_columns(roles), roles.numbers)
-    return _Current(chunks, lambda: file.names, file.set_aside)
+    chunks = file.chunks([*compared_columns(roles), *roles.cluster], roles.numbers)
+    return _Current(chunks, lambda: file.names, file.set_aside, file.nested)
 
 
 def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
@@ -248,9 +262,9 @@ def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
     share = len(rows.refused) / max(len(table), 1)
     if share > pipeline.data.max_bad_share:
         raise BadInput(
-            f"{path}: {share:.0%} of the rows break the pipeline's schema, most often "
+            f"{path}: {percent(share)} of the rows break the pipeline's schema, most often "
             f"'{next(iter(rows.reasons))}'; schema.max_bad_share allows "
-            f"{pipeline.data.max_bad_share:.0%}"
+            f"{percent(pipeline.data.max_bad_share)}"
         )
     return rows
 
@@ -259,7 +273,8 @@ def _refuse_nothing_in_common(roles: Roles, names: Collection[str], path: Path) 
     compared = compared_columns(roles)
     if not frozenset(compared).intersection(names):
         raise BadInput(
-            f"{path}: has no column in common with the reference, which has {_some(compared)}"
+            f"{path}: has no column in common with the reference, which has {some_of(compared)}; "
+            f"the file has {some_of(names) or 'none'}"
         )
 
 
@@ -267,11 +282,6 @@ def _about_rows(path: Path, set_aside: Mapping[str, int]) -> Iterator[str]:
     """A sentence for each kind of rows that no figure counts."""
     for fault, rows in set_aside.items():
         yield f"{path.name}: {rows:,} {'row is' if rows == 1 else 'rows are'} left out: {fault}."
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:5]))
-    return f"{shown} and {len(names) - 5:,} more" if len(names) > 5 else shown
 
 
 @contextmanager
@@ -291,8 +301,9 @@ def shown_progress(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Progress]:
-    from rich.console import Console
     from rich.progress import Progress as ProgressBar
+
+    from services.cli.literal import Console
 
     bar = ProgressBar(console=Console(stderr=True), transient=True)
     task = bar.add_task(what, total=None)
@@ -314,7 +325,7 @@ def _lines(what: str) -> Iterator[Progress]:
     def tell() -> None:
         started = monotonic()
         while not done.wait(LINE_SECONDS):
-            share = f", {shares[-1]:.0%} done" if shares else ""
+            share = f", {percent(shares[-1])} done" if shares else ""
             seconds = monotonic() - started
             sys.stderr.write(f"trimtab: {what} for {seconds:.0f} seconds{share}\n")
             sys.stderr.flush()

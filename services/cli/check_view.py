@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column, Table
 
+from services.cli.literal import Console, Text
 from services.drift.report import wording
 from services.drift.report.model import ColumnRole, DriftReport
 from shared.drift import CellFinding, Verdict
@@ -141,4 +140,5 @@ def _list(sentences: list[str]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    return Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    columns = (Column(heading, overflow="fold") for heading in headings)
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

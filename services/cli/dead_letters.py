@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.text import Text
 
+from services.cli.literal import Text
 from shared.events import parse_event
 from shared.failures import WillNotPass
-from shared.plain_text import printable
 from shared.records import DeadLetter
 from shared.stage import Resources
 from shared.store import Store
@@ -75,5 +74,5 @@ def _lines(letter: DeadLetter) -> Iterator[RenderableType]:
     yield Text(letter.id, overflow="fold")
     at = moment(letter.recorded_at, seconds=True)
     facts = f"{at}, pipeline {letter.pipeline}, {letter.kind}, tries: {letter.attempts}"
-    for text in (facts, printable(letter.reason)):
+    for text in (facts, letter.reason):
         yield Padding(Text(text, overflow="fold"), (0, 0, 0, 2))

@@ -13,11 +13,11 @@ from typing import Any, Final, TypeVar
 
 import httpx
 import yaml
-from rich.console import Console
 
 from services.cli.embedded.addresses import connected
 from services.cli.embedded.system import System, running
 from services.cli.journal import Journal, activities, line
+from services.cli.literal import Console
 from services.cli.report import json_text, page, write
 from services.cli.up import is_running, only_one, start_in_background, where_flower_is
 from services.cli.view import LiveView
@@ -88,7 +88,7 @@ class Demo:
             shutil.copy(self.pipeline_file, self.home / "pipelines")
             started = start_in_background(self.home, self.home / "pipelines", self.feed_arguments)
         look = f"look at it with `trimtab status --home {quote(str(self.home))}`"
-        console.print(f"\n{started}\n{look}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"\n{started}\n{look}", soft_wrap=True)
 
     @property
     def pipeline_name(self) -> str:

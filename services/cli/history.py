@@ -81,4 +81,4 @@ def show(
         if as_json:
             print_json(chain_as_json(chain))
         else:
-            console.print(chain_tree(chain), highlight=False)
+            console.print(chain_tree(chain))

@@ -15,7 +15,7 @@ from shared.records import (
     Reference,
 )
 from shared.store import Store
-from shared.wording import moment, p_equals, probability
+from shared.wording import measured, moment, p_equals, probability
 
 _FOLLOWED: Final[tuple[type[Record], ...]] = (
     Batch,
@@ -165,7 +165,7 @@ def deciding_pair(report: DriftReport) -> tuple[str, str]:
         return probability(report.p), probability(report.threshold)
     if report.drift_score is None:
         return "", ""
-    return f"{report.drift_score:.3f}", f"{report.threshold:g}"
+    return f"{report.drift_score:.3f}", measured(report.threshold)
 
 
 def _model(model: ModelVersion) -> Line:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult  # noqa: TID251 - of a signature
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
+
+from services.cli.literal import Text
 
 _GAP: Final = 2
 _INDENT: Final = 4

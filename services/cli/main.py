@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from services.cli.dead_letter_commands import letters_app
+from services.cli.feed_commands import feed_app
 from services.cli.history import history_app
 from services.cli.models import models_app, rollback
 from services.cli.replay.command import replay
@@ -39,8 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 reference_app = typer.Typer(help="The rows that batches are compared with.", no_args_is_help=True)
-feed_app = typer.Typer(help="A stand-in for data.gov.in on this machine.", no_args_is_help=True)
-letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_help=True)
 app.add_typer(reference_app, name="reference")
 app.add_typer(feed_app, name="feed")
 app.add_typer(letters_app, name="dead-letters")
@@ -72,8 +72,6 @@ def trimtab(
     """
 
 
-Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
-Host = Annotated[str, typer.Option(help="The address to listen on.")]
 TableFile = Annotated[
     Path,
     typer.Argument(help="CSV, JSON, JSON lines (each also .gz) or Parquet.", show_default=False),
@@ -143,7 +141,7 @@ def up(
 
     if wait:
         started = system.start_in_background(home, pipelines, feed or ())
-        console.print(started, markup=False, highlight=False, soft_wrap=True)
+        console.print(started, soft_wrap=True)
     else:
         system.run_in_foreground(home, pipelines, console, feed or ())
 
@@ -218,9 +216,7 @@ def profile(
             fitted = write_profile(reference, output, stated, progress)
     except BadInput as error:
         fail(error, BAD_INPUT)
-    console.print(
-        f"{output}: {output.stat().st_size:,} bytes for {fitted.rows:,} rows", markup=False
-    )
+    console.print(f"{output}: {output.stat().st_size:,} bytes for {fitted.rows:,} rows")
 
 
 @app.command()
@@ -280,7 +276,7 @@ def _take_in(
         print_json(intake.as_json())
     else:
         for line in in_words(intake):
-            console.print(line, markup=False, highlight=False)
+            console.print(line)
     if intake.pending:
         raise typer.Exit(NOT_DONE)
     if not (no_wait or intake.is_reached):
@@ -356,119 +352,11 @@ def report(
         return
     file = output or Path(f"{name}-batch-{check.sequence}.html")
     write(text, file)
-    console.print(f"{file}: batch {check.sequence}, {decision(check)}", markup=False)
+    console.print(f"{file}: batch {check.sequence}, {decision(check)}")
 
 
 app.command()(rollback)
 app.command()(replay)
-
-
-@feed_app.command("simulate")
-def simulate_feed(
-    host: Host = "127.0.0.1",
-    port: Port = 8010,
-    stations: Annotated[int, typer.Option(min=1, max=2000)] = 120,
-    drift_at: Annotated[
-        int | None, typer.Option(min=0, help="From this hour on the air is worse.")
-    ] = None,
-    fault_at: Annotated[
-        int | None, typer.Option(min=0, help="From this hour on sensors send error codes.")
-    ] = None,
-    hours: Annotated[int | None, typer.Option(min=1, help="How long the history is.")] = None,
-    seed: int = 7,
-    seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
-    manual: Annotated[
-        bool, typer.Option("--manual", help="The clock stands until POST /clock/advance.")
-    ] = False,
-    began_file: Annotated[
-        Path | None,
-        typer.Option(help="Remembers when the history began, for the next start to go on with it."),
-    ] = None,
-) -> None:
-    """Serve simulated stations; the first hour is now, or a fixed one with --manual."""
-    from services.cli.feed import serve_simulation
-
-    serve_simulation(
-        host=host,
-        port=port,
-        stations=stations,
-        drift_at=drift_at,
-        fault_at=fault_at,
-        hours=hours,
-        seed=seed,
-        seconds_per_hour=None if manual else seconds_per_hour,
-        began_file=began_file,
-    )
-
-
-@feed_app.command("replay")
-def replay_feed(
-    folder: Annotated[Path, typer.Argument(help="Recorded CSV answers; one file is one hour.")],
-    host: Host = "127.0.0.1",
-    port: Port = 8010,
-    seconds_per_hour: Annotated[float, typer.Option(min=0.1)] = 3600.0,
-    manual: Annotated[
-        bool, typer.Option("--manual", help="The clock stands until POST /clock/advance.")
-    ] = False,
-) -> None:
-    """Serve recorded answers, oldest first."""
-    from services.cli.feed import serve_recordings
-
-    serve_recordings(
-        folder, host=host, port=port, seconds_per_hour=None if manual else seconds_per_hour
-    )
-
-
-@letters_app.command("list")
-def list_letters(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """The open dead letters, oldest first."""
-    from services.cli.dead_letters import in_words, open_letters
-
-    with connect(home) as resources:
-        letters = open_letters(resources.store)
-    if as_json:
-        print_json([letter.model_dump(mode="json") for letter in letters])
-    else:
-        console.print(in_words(letters))
-
-
-@letters_app.command("show")
-def show_letter(letter: str, home: Home = DEFAULT_HOME) -> None:
-    """One dead letter, whole."""
-    from services.cli.dead_letters import find_letter
-
-    with connect(home) as resources:
-        print_json(find_letter(resources.store, letter).model_dump(mode="json"))
-
-
-@letters_app.command("replay")
-def replay_letter(
-    letter: Annotated[str, typer.Argument(help="Its id, or 'all'.")], home: Home = DEFAULT_HOME
-) -> None:
-    """Send the event of a dead letter to its stage again."""
-    from services.cli.dead_letters import find_letter, open_letters, replay
-
-    with connect(home) as resources:
-        chosen = (
-            open_letters(resources.store)
-            if letter == "all"
-            else [find_letter(resources.store, letter)]
-        )
-        for found in chosen:
-            replay(resources, found)
-            console.print(f"sent again: {found.id}", markup=False)
-
-
-@letters_app.command("dismiss")
-def dismiss_letter(
-    letter: Annotated[str, typer.Argument(help="Its id.")], home: Home = DEFAULT_HOME
-) -> None:
-    """Leave the event of a dead letter undone; it can still be replayed."""
-    from services.cli.dead_letters import dismiss, find_letter
-
-    with connect(home) as resources:
-        dismiss(resources.store, find_letter(resources.store, letter))
-    console.print(f"dismissed: {letter}", markup=False)
 
 
 def expected_errors() -> tuple[type[Exception], ...]:

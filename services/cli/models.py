@@ -125,7 +125,7 @@ def load(
         print_json({"file": output, "sha256": model.model, "bytes": model.model_bytes} | sealed)
         return
     checked = "SHA-256 and seal" if sealed["seal_verified"] else "SHA-256"
-    console.print(f"{output}: {model.model_bytes:,} bytes, {checked} as recorded", markup=False)
+    console.print(f"{output}: {model.model_bytes:,} bytes, {checked} as recorded")
 
 
 @models_app.command()
@@ -151,11 +151,11 @@ def reproduce(
         print_json(asdict(made) | {"same": made.same})
     else:
         verdict = "the same bytes" if made.same else "other bytes"
-        console.print(f"v{version} of {name} trained again: {verdict} (SHA-256)", markup=False)
+        console.print(f"v{version} of {name} trained again: {verdict} (SHA-256)")
         console.print(f"  recorded  {made.expected_sha256}")
         console.print(f"  now       {made.sha256}")
         for library, (then, now) in made.different_versions.items():
-            console.print(f"  {library}: {then} then, {now} now", markup=False, highlight=False)
+            console.print(f"  {library}: {then} then, {now} now")
     if not made.same:
         raise typer.Exit(NOT_THE_SAME)
 
@@ -185,7 +185,7 @@ def rollback(
     if as_json:
         print_json(asdict(reached))
     else:
-        console.print(in_words(reached), markup=False, highlight=False, soft_wrap=True)
+        console.print(in_words(reached), soft_wrap=True)
     if reached.state in ("stored", "under way") and not no_wait:
         raise typer.Exit(NOT_DONE)
 

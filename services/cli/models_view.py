@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from services.cli.listing import Listing, right
+from services.cli.literal import Text
 from services.cli.model_comparison import Comparison, Pair, event_span
 from services.publisher.model_card import METRICS
 from shared.records import ModelVersion, Publication

@@ -62,7 +62,7 @@ def rows_set_aside(
             }
         )
     else:
-        console.print(in_words(found), markup=False, highlight=False, soft_wrap=True)
+        console.print(in_words(found), soft_wrap=True)
 
 
 def find_rows(store: "Store", pipeline: str, wanted: str, limit: int) -> RowsSetAside:

@@ -22,6 +22,7 @@ from shared.status import (
 )
 from shared.store import NUMBERED
 from shared.sweep import MISSED_SWEEPS
+from shared.wording import moment
 
 WRONG: Final = 1
 """The exit code when something is wrong."""
@@ -126,7 +127,8 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
         yield f"events of {unreadable} records cannot be read; the workers' logs say which"
     for name, pipeline in state["pipelines"].items():
         for file in pipeline["files_waiting"].values():
-            yield f"{name}: a file has waited since {file['since']}: {file['reason']}"
+            since = moment(datetime.fromisoformat(file["since"]))
+            yield f"{name}: a file has waited since {since}: {file['reason']}"
     if letters := state["dead_letters"]:
         yield f"dead letters: {letters}; see `trimtab dead-letters list`"
 

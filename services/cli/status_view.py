@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from services.cli.listing import Listing, right
+from services.cli.literal import Console, Text
 from services.cli.status import duration
 from shared.wording import NO_FIGURE
 
@@ -20,7 +18,6 @@ def print_status(console: Console, state: dict[str, Any]) -> None:
             f"Events in hand {work['leases']}, waiting for another event {work['waiting']}, "
             f"for a later try {work['later']}, left by a worker {work['left']}; "
             f"records with unsent events {state['unsent']['records']}",
-            highlight=False,
         )
     for problem in state["problems"]:
         console.print(Text(problem, "bold red", overflow="fold"))

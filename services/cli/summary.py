@@ -4,11 +4,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from rich.console import Console
-from rich.text import Text
-
 from services.cli.journal import deciding_pair, remark
 from services.cli.listing import Listing, right
+from services.cli.literal import Console, Text
 from services.cli.models_view import models_table, number
 from services.cli.report import read_report
 from services.drift.report.wording import cell_title

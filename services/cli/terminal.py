@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
+from services.cli.literal import Console
 from shared.failures import WillNotPass
+from shared.plain_text import visible
 
 Home = Annotated[
     Path, typer.Option(envvar="TRIMTAB_HOME", help="The folder of the system's state.")
@@ -63,5 +64,5 @@ def print_json(value: Any) -> None:
 
 def fail(reason: object, exit_code: int = 1) -> NoReturn:
     """End with a readable error."""
-    sys.stderr.write(f"trimtab: {reason}\n")
+    sys.stderr.write(f"trimtab: {visible(str(reason))}\n")
     raise SystemExit(exit_code)

@@ -14,12 +14,12 @@ from shlex import quote
 from typing import Final, NoReturn
 
 from pymongo.errors import PyMongoError
-from rich.console import Console
 
 from services.cli.embedded.addresses import connected
 from services.cli.embedded.process import StartFailed
 from services.cli.embedded.system import FLOWER_USER, SIMULATED_FEED, System, running
 from services.cli.journal import Journal, Line, activities, line
+from services.cli.literal import Console
 from services.cli.view import LiveView
 from shared.pipeline import Pipeline, load_pipelines
 from shared.stage import Resources

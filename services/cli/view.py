@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from services.cli.journal import Line
+from services.cli.literal import Console, Description, Text
 
 STAGE_STYLES: Final = {
     "ingest": "cyan",
@@ -31,7 +29,7 @@ class LiveView:
         self.console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            Description(),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -61,7 +59,7 @@ class LiveView:
         for key in self._rows.keys() - activities.keys():
             self._progress.remove_task(self._rows.pop(key))
         for key in activities.keys() - self._rows.keys():
-            self._rows[key] = self._progress.add_task(escape(activities[key]), total=None)
+            self._rows[key] = self._progress.add_task(activities[key], total=None)
 
     def say(self, line: Line) -> None:
         """Print one event."""

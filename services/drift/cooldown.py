@@ -7,6 +7,7 @@ from shared.drift import PerformanceFinding
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, ModelVersion
 from shared.store import NUMBERED, Store
+from shared.wording import moment
 
 MUCH_WORSE: Final = 1.25
 """An error so many times that of the batch whose model was rejected is no longer the same drift."""
@@ -32,7 +33,7 @@ def why_held_back(
     now = _moment(sequence, pipeline, store)
     if since is None or now is None or now - since >= pipeline.gate.cooldown:
         return ""
-    until = f"{since + pipeline.gate.cooldown:%Y-%m-%d %H:%M} UTC"
+    until = moment(since + pipeline.gate.cooldown)
     event = "rejected" if newest.restores is None else f"put in place to restore v{newest.restores}"
     return (
         f"no model is asked for by batches before {until} (gate.cooldown), as v{newest.version} "

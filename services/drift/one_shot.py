@@ -5,6 +5,7 @@ from typing import cast
 
 from services.drift.calibration.binning import Counts
 from services.drift.calibration.profile import Profile
+from services.drift.clusters import BatchClusters
 from services.drift.policies.finding import Window
 from services.drift.report.assembly import report
 from services.drift.report.model import DriftReport
@@ -66,17 +67,21 @@ def check_chunks(
         ValueError: there is no chunk.
     """
     reader = BatchReader(reference.roles)
+    clusters = BatchClusters(reference.roles.cluster)
     counts: Counts | None = None
     for chunk in chunks:
-        counted = reference.count(reader.read(chunk))
+        frame = reader.read(chunk)
+        clusters.add(frame)
+        counted = reference.count(frame)
         counts = counts + counted if counts else counted
     if counts is None:
         raise ValueError("there is no table to check")
     single = settings.model_copy(update={"windows": (1,), "trigger": "data"})
-    found = report(reference, [Window(counts)], single, name=name)
+    found = report(reference, [Window(counts)], single, name=name, clusters=clusters.number)
     questionable = each_once(
         [
             *guessed(reference.roles),
+            *found.questionable_columns,
             *reader.questionable(),
             *lacking(reference.roles, names() if names else reader.names),
         ]

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from shared.frames import storable
 from shared.tables import content
+from shared.tables.arrow_types import in_plain_type, seconds_as_texts
 from shared.tables.content import (
     LARGEST_JSON,
     LONGEST_LINE,
@@ -289,10 +290,13 @@ def _text_bytes(column: Any) -> int:
 
 
 def _column_texts(column: Any) -> list[str | None]:
+    column = in_plain_type(column)
+    if pa.types.is_duration(column.type):
+        column = seconds_as_texts(column)
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     try:
         texts: list[str | None] = column.cast(pa.string()).to_pylist()
-    except pa.ArrowException:  # lists, structs, bytes
+    except pa.ArrowException:  # lists, structs
         return [_text(value) for value in column.to_pylist()]
     return texts

@@ -16,7 +16,7 @@ from shared.events import (
 )
 from shared.plain_text import printable, without_addresses
 from shared.records import DriftReport, ModelVersion
-from shared.wording import NO_BREAK, p_equals
+from shared.wording import NO_BREAK, measured, p_equals
 
 GREEN: Final = 0x2E9E5B
 BLUE: Final = 0x2F6FDE
@@ -198,12 +198,12 @@ def _figures(model: ModelVersion, report: DriftReport | None) -> tuple[Field, ..
 
 
 def _drift(report: DriftReport) -> tuple[Field, ...]:
-    against = f"against a threshold of {_figure(report.threshold)}"
+    against = f"against a threshold of {measured(report.threshold)}"
     if report.p is not None:
         return (Field("Drift", f"{_p_value(report.p)} {against}"), *_moved_most(report))
     if report.drift_score is None:
         return (Field("Drift score", f"none ({report.verdict})"),)
-    score = Field("Drift score", f"{_figure(report.drift_score)} {against}")
+    score = Field("Drift score", f"{measured(report.drift_score)} {against}")
     return (score, *_moved_most(report))
 
 
@@ -287,13 +287,13 @@ def _brief(text: str, longest: int) -> str:
 
 def _movement(name: str, drift: float, stats: FeatureStats | None) -> str:
     if stats is None:
-        return f"{name}: drift {_figure(drift)}"
+        return f"{name}: drift {measured(drift)}"
     means = f"{_mean(stats.ref_mean)} → {_mean(stats.curr_mean)}"
-    return f"{name}: mean {means} (drift {_figure(drift)})"
+    return f"{name}: mean {means} (drift {measured(drift)})"
 
 
 def _mean(value: float | None) -> str:
-    return "no value" if value is None else _figure(value)
+    return "no value" if value is None else measured(value)
 
 
 def _metrics(model: ModelVersion) -> tuple[Field, ...]:
@@ -305,11 +305,6 @@ def _metrics(model: ModelVersion) -> tuple[Field, ...]:
         new, old = model.metrics.get(key), champion.get(key)
         if new is None:
             continue
-        against = "" if old is None else f" ({rival}: {_figure(old)})"
-        fields.append(Field(name, f"{_figure(new)}{against}", inline=True))
+        against = "" if old is None else f" ({rival}: {measured(old)})"
+        fields.append(Field(name, f"{measured(new)}{against}", inline=True))
     return tuple(fields)
-
-
-def _figure(value: float) -> str:
-    """Four significant digits, or a whole number with its thousands."""
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"

@@ -11,7 +11,7 @@ from shared.drift import CellFinding
 from shared.pipeline import Pipeline
 from shared.plain_text import without_addresses, without_references
 from shared.records import DriftReport, ModelVersion
-from shared.wording import NO_BREAK, change, moment, percent, probability
+from shared.wording import NO_BREAK, change, measured, moment, p_equals, percent, probability
 
 METRICS: Final = {
     "mae": "mean absolute error",
@@ -102,7 +102,7 @@ def _reason(model: ModelVersion, report: DriftReport | None) -> str:
         return f"{said}\n\n{_test(report)}\n\n{_cells(report)}"
     trigger = (
         f"Batch {report.sequence} has a drift score of {report.drift_score:.3f} against a "
-        f"threshold of {report.threshold:g} (policy {_name(report.policy)}). Moved most:"
+        f"threshold of {measured(report.threshold)} (policy {_name(report.policy)}). Moved most:"
     )
     return f"{said}\n\n{trigger}\n\n{_movements(report)}"
 
@@ -110,7 +110,7 @@ def _reason(model: ModelVersion, report: DriftReport | None) -> str:
 def _test(report: DriftReport) -> str:
     return (
         f"Batch {report.sequence} would differ so much from the reference by chance with a "
-        f"probability of p = {report.p:.2g}; drift is p ≤ {report.threshold:g} "
+        f"probability of {p_equals(report.p)}; drift is p ≤ {probability(report.threshold)} "
         f"(policy {_name(report.policy)}). What says so:"
     )
 
@@ -139,7 +139,7 @@ def _movement(name: str, drift: float, report: DriftReport) -> tuple[str, ...]:
     stats = report.feature_stats.get(name)  # a category has none
     means = (stats.ref_mean, stats.curr_mean) if stats else (None, None)
     spreads = (stats.ref_std, stats.curr_std) if stats else (None, None)
-    return (_name(name), *map(_number, (drift, *means, *spreads)))
+    return (_name(name), *map(measured, (drift, *means, *spreads)))
 
 
 def _quality(model: ModelVersion, pipeline: Pipeline, plots: Collection[str]) -> str:
@@ -165,7 +165,7 @@ def _comparison(model: ModelVersion) -> str:
         return ""
     name, (low, high) = f"v{model.version}", found["relative_interval"]
     error, champion = _error_name(found["metric"]), _champion(model)
-    share, by = found["relative_difference"], _number(abs(found["difference"]))
+    share, by = found["relative_difference"], measured(abs(found["difference"]))
     size = "equal to" if share == 0 else f"{_apart(share)} than"
     return (
         f"The {error} of {name} is **{size} that of {champion}** on the same held-out rows"
@@ -212,7 +212,7 @@ def _metrics(model: ModelVersion) -> str:
 
 def _figure(metric: str, figures: dict[str, Any]) -> str:
     value = figures.get(metric)
-    return percent(value) if metric == "mape" else _number(value)
+    return percent(value) if metric == "mape" else measured(value)
 
 
 def _data_stats(model: ModelVersion) -> str:
@@ -263,7 +263,7 @@ def _segments(model: ModelVersion, plots: Collection[str]) -> str:
 
 def _segment(segment: dict[str, Any], metric: str, models: Sequence[str]) -> tuple[str, ...]:
     rows = f"{segment['rows']:,}{' (few)' if segment['few'] else ''}"
-    figures = (_number((segment[each] or {}).get(metric)) for each in models)
+    figures = (measured((segment[each] or {}).get(metric)) for each in models)
     cells = (_name(segment["segment"]), rows, f"{segment['groups']:,}", *figures)
     if "champion" not in models:
         return cells
@@ -324,7 +324,7 @@ def _window(window: dict[str, Any] | None) -> str:
     if not candidates:
         return said
     rows = [
-        (_name(str(each["window"])), _number(each["error"]), "yes" if each["chosen"] else "")
+        (_name(str(each["window"])), measured(each["error"]), "yes" if each["chosen"] else "")
         for each in candidates
     ]
     table = _table(("window", "error on later rows", "chosen"), rows)
@@ -336,7 +336,7 @@ def _search(search: dict[str, Any] | None) -> str:
         return ""
     return (
         f"Parameters: the best of {search['tried']:,} combinations tried, of {search['of']:,}, in "
-        f"{search['seconds']:,.1f} seconds, with an error of {_number(search['error'])} on folds "
+        f"{search['seconds']:,.1f} seconds, with an error of {measured(search['error'])} on folds "
         "in the order of time."
     )
 
@@ -391,12 +391,6 @@ def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]], align: str
     """A table of names, with figures to their right."""
     rule = ("---", *(align for _ in heading[1:]))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows))
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def _name(text: str) -> str:

@@ -17,6 +17,7 @@ from shared.promotions import require_earlier_taken_up
 from shared.records import DriftReport, ModelVersion, Publication
 from shared.settings import Settings
 from shared.store import Store
+from shared.wording import measured, p_equals
 
 
 def publish_model(
@@ -206,16 +207,16 @@ def few_words(model: ModelVersion, report: DriftReport | None) -> str:
     if report is None or report.drift_score is None:
         return "the data has drifted"
     if report.p is not None:
-        return f"drift, p = {report.p:.1e}"
-    return f"drift {report.drift_score:.3f} over {report.threshold:g}"
+        return f"drift, {p_equals(report.p)}"
+    return f"drift {report.drift_score:.3f} over {measured(report.threshold)}"
 
 
 def metrics_line(model: ModelVersion) -> str:
     """The model's metrics, and those of the champion that it beat on the same rows, on one line."""
     champion = (not model.restores and model.metrics.get("champion")) or {}
     return ", ".join(
-        f"{key} {model.metrics[key]:.4g}"
-        + (f" (before: {champion[key]:.4g})" if champion.get(key) is not None else "")
+        f"{key} {measured(model.metrics[key])}"
+        + (f" (before: {measured(champion[key])})" if champion.get(key) is not None else "")
         for key in METRICS
         if model.metrics.get(key) is not None
     )

@@ -9,6 +9,7 @@ import numpy as np
 from services.trainer.evaluation import Comparison, SegmentComparison, relative
 from shared.events import RetrainRequested
 from shared.training import ERROR_NAMES, Gate, Metric
+from shared.wording import change, measured, percent
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _baseline_guard(evidence: Evidence) -> Guard:
     """As good as the baseline is good enough: of equal targets nothing better can be learnt."""
     error, against = np.asarray(evidence.challenger), np.asarray(evidence.baseline)
     passed = bool(relative(error, against, evidence.negligible) <= 0)
-    finding = f"{evidence.challenger:.4g} against {evidence.baseline:.4g}"
+    finding = f"{measured(evidence.challenger)} against {measured(evidence.baseline)}"
     if not passed and evidence.baseline == 0:
         finding += (
             ": the baseline predicts all held-out rows exactly, because their targets are equal, "
@@ -119,7 +120,7 @@ def _segment_guard(segments: Sequence[SegmentComparison], gate: Gate) -> Guard:
     """A segment is worse if the difference is large and its interval lies wholly above zero."""
     judged = [each for each in segments if each.comparison and not each.few]
     worse = [
-        f"{each.segment} {each.comparison.relative_difference:+.1%} on {each.rows:,} rows"
+        f"{each.segment} {change(each.comparison.relative_difference)} on {each.rows:,} rows"
         for each in judged
         if each.comparison
         and each.comparison.relative_difference > gate.segment_margin
@@ -129,7 +130,7 @@ def _segment_guard(segments: Sequence[SegmentComparison], gate: Gate) -> Guard:
     return Guard(
         "sound in every segment",
         not worse,
-        ", ".join(worse) or f"{said}{gate.segment_margin:+.0%}",
+        ", ".join(worse) or f"{said}{change(gate.segment_margin)}",
     )
 
 
@@ -152,13 +153,13 @@ def _by_policy(
     high = found.relative_interval[1]
     passed, wanted = {
         "better": (high < 0, "an interval wholly below zero"),
-        "not_worse": (high <= gate.margin, f"an upper end of at most {gate.margin:+.1%}"),
+        "not_worse": (high <= gate.margin, f"an upper end of at most {change(gate.margin)}"),
         "always": (True, "any"),
     }[gate.policy]
     said = (
-        f"{_figure(evidence)}, {found.relative_difference:+.1%} against v"
-        f"{evidence.champion_version} ({gate.confidence:.0%} interval "
-        f"{found.relative_interval[0]:+.1%} to {high:+.1%})"
+        f"{_figure(evidence)}, {change(found.relative_difference)} against v"
+        f"{evidence.champion_version} ({percent(gate.confidence)} interval "
+        f"{change(found.relative_interval[0])} to {change(high)})"
     )
     if passed:
         return Verdict("promoted", f"{said}: {gate.policy}", guards)
@@ -167,6 +168,6 @@ def _by_policy(
 
 def _figure(evidence: Evidence) -> str:
     return (
-        f"{ERROR_NAMES[evidence.metric]} {evidence.challenger:.4g} on {evidence.rows:,} rows in "
-        f"{evidence.groups:,} groups"
+        f"{ERROR_NAMES[evidence.metric]} {measured(evidence.challenger)} on {evidence.rows:,} rows "
+        f"in {evidence.groups:,} groups"
     )

@@ -25,6 +25,7 @@ from PIL import Image
 
 from shared.scoring import Floats, Predicted
 from shared.training import ERROR_NAMES
+from shared.wording import change, measured, percent
 
 WIDTH: Final = 7.6
 """Inches; 1520 pixels, shown as 760."""
@@ -166,7 +167,7 @@ def _champion(metrics: Mapping[str, Any]) -> str:
 def _error_line(figures: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     metric = metrics.get("deciding_metric", "mae")
     value = figures.get(metric)
-    return "" if value is None else f"{ERROR_NAMES[metric]} {value:.4g}"
+    return "" if value is None else f"{ERROR_NAMES[metric]} {measured(value)}"
 
 
 def predictions_figure(
@@ -434,11 +435,9 @@ def _write_segment(
 
 def _change(share: float) -> str:
     """'−3.1 %', '+1,250 %'."""
-    percent = 100 * share
-    if percent > 99_999:
+    if share > 999.99:
         return "> 99,999 %"
-    shown = f"{percent:+,.1f} %" if percent < 999.95 else f"{percent:+,.0f} %"
-    return shown.replace("-", "\N{MINUS SIGN}")
+    return change(share).replace("-", "\N{MINUS SIGN}")
 
 
 def _key(figure: Figure, y: float, rival: str, colour: str, theme: Theme) -> None:
@@ -483,7 +482,7 @@ def importance_figure(importance: Mapping[str, float], theme: Theme) -> Figure:
         name = _name(feature)
         _write(figure, left - 0.12, y, name, _LABEL, theme.ink, room=left - 0.3, ha="right")
         end = left + width * share / longest + 0.1
-        _write(figure, end, y, f"{100 * share:.1f} %", _LABEL, theme.ink)
+        _write(figure, end, y, percent(share), _LABEL, theme.ink)
     if rest:
         note = f"The {MOST_FEATURES} largest of {len(ranked):,}."
         _write(figure, _LEFT, 0.28, note, _NOTE, theme.soft)

@@ -1,11 +1,13 @@
 """From a file or an answer to text: compression, encoding, and the bounds of both.
 
 The content decides, not the name: what begins like gzip is unpacked, and a byte-order mark says the
-encoding. Without a mark, text is UTF-8, or what the server of an answer has declared.
+encoding. Without a mark, text is UTF-8, or what the server of an answer has declared. What begins
+like another format is refused by that format's name.
 """
 
 import codecs
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from shared.failures import WillNotPass
-from shared.gunzip import MAGIC, GzipRefused, gunzip, gunzip_stream
+from shared.gunzip import MAGIC, BrokenGzip, GzipRefused, gunzip, gunzip_stream
 
 LARGEST_TABLE_BYTES: Final = 1_000_000_000
 """Of a table that has to be in memory as a whole, once it is unpacked."""
@@ -34,7 +36,48 @@ _JSON: Final = (".json", ".jsonl", ".ndjson")
 TEXT_SUFFIXES: Final = (*_CSV, *_JSON)
 """How the names of files end that hold a table as text; each also with .gz behind it."""
 _PARQUET: Final = b"PAR1"
-_ZIP: Final = b"PK\x03\x04"
+_BEGINNING_BYTES: Final = 512
+_UNPACK: Final = "unpack it, or pack it with gzip instead"
+_EXPORT: Final = "save the table as CSV or Parquet"
+_FORMATS: Final = (
+    (
+        rb"PK(?:\x03\x04|\x05\x06|\x07\x08)",
+        "a workbook or another ZIP archive; save the sheet as CSV, or unpack the archive",
+    ),
+    (
+        rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old Excel workbook or another Office document; save the sheet as CSV",
+    ),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", f"packed with bzip2; {_UNPACK}"),
+    (rb"\xfd7zXZ\x00", f"packed with xz; {_UNPACK}"),
+    (rb"\x5d\x00\x00.{2}(?:\xff{8}|.{5}\x00{3})", f"packed with LZMA; {_UNPACK}"),
+    (rb"[\x22-\x28]\xb5\x2f\xfd", f"packed with Zstandard; {_UNPACK}"),
+    (rb"\x04\x22\x4d\x18", f"packed with LZ4; {_UNPACK}"),
+    (rb"\xff\x06\x00\x00sNaPpY", f"packed with Snappy; {_UNPACK}"),
+    (rb"\x1f[\x9d\xa0]", f"packed with compress; {_UNPACK}"),
+    (rb"7z\xbc\xaf\x27\x1c", f"a 7-Zip archive; {_UNPACK}"),
+    (rb"Rar!\x1a\x07", f"a RAR archive; {_UNPACK}"),
+    (rb".{257}ustar[ \x00]", "a tar archive; unpack it"),
+    (rb"ARROW1\x00\x00", "an Arrow or Feather file; save the table as Parquet"),
+    (rb"\xff{4}.{2}\x00\x00[\x04-\x20]\x00{3}", "a stream of Arrow; save the table as Parquet"),
+    (rb"FEA1.*\x00", "a Feather file of version 1; save the table as Parquet"),
+    (rb"ORC(?=.*\x00)", "an ORC file; save the table as Parquet"),
+    (rb"Obj\x01", "an Avro file; save the table as Parquet"),
+    (rb"PARE(?=.*\x00)", "a Parquet file with an encrypted footer; save it without encryption"),
+    (rb"\x89HDF\r\n\x1a\n", f"an HDF5 file; {_EXPORT}"),
+    (rb"\x93NUMPY", f"an array of NumPy; {_EXPORT}"),
+    (rb"\x80[\x02-\x05][\x95}\]c(]", f"a pickle of Python; {_EXPORT}"),
+    (rb"SQLite format 3\x00", f"an SQLite database; {_EXPORT}"),
+    (
+        rb"(?:HEADER RECORD\*{7}|<stata_dta>|\$FL2@\(#\))",
+        f"a file of SAS, Stata or SPSS; {_EXPORT}",
+    ),
+    (rb"%PDF-", f"a PDF document; {_EXPORT}"),
+)
+"""How the content of other formats begins, and what is said of them. What may begin a text as well
+is followed by more that no text has."""
+_MARKUP: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
+_OTHER_FORMAT: Final = tuple((re.compile(begins, re.DOTALL), said) for begins, said in _FORMATS)
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -68,8 +111,10 @@ def named(name: object) -> Iterator[None]:
         yield
     except UnreadableTable as error:
         raise type(error)(f"{name}: {error}") from None
-    except GzipRefused as error:
+    except BrokenGzip as error:
         raise UnreadableTable(f"{name}: cannot be read: {error}") from None
+    except GzipRefused as error:
+        raise UnreadableTable(f"{name}: {error}") from None
     except (OSError, EOFError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         # only what the operating system says has a number; libraries' errors are of the content
@@ -93,20 +138,33 @@ def kind_of(path: Path) -> Kind:
     if path.is_dir():
         raise UnreadableTable("a folder, not a file")
     with path.open("rb") as file:
-        beginning = file.read(len(_PARQUET))
+        beginning = file.read(_BEGINNING_BYTES)
+    _refuse_other_format(beginning)
+    if _MARKUP.match(beginning):
+        raise UnreadableTable("a web page or XML, not a table; download or save the table as CSV")
     name = path.name.lower()
-    if name.endswith(".parquet"):
-        return "parquet"
+    is_parquet = name.endswith(".parquet")
     name = name.removesuffix(".gz")
-    if not name.endswith(TEXT_SUFFIXES):
+    if not is_parquet and not name.endswith(TEXT_SUFFIXES):
         raise UnreadableTable(f"of no known kind; use {_KINDS}")
     if not beginning:
         raise UnreadableTable("empty")
-    if beginning == _ZIP:
-        raise UnreadableTable("a workbook or another ZIP archive; save the sheet as CSV")
-    if beginning == _PARQUET:
+    if is_parquet and beginning.startswith(MAGIC):
+        raise UnreadableTable("packed with gzip; unpack it, Parquet is packed within")
+    if is_parquet or beginning.startswith(_PARQUET):
         return "parquet"
     return "csv" if name.endswith(_CSV) else "json"
+
+
+def _refuse_other_format(beginning: bytes) -> None:
+    """Refuse what begins like a format that is not read here.
+
+    Raises:
+        UnreadableTable: names the format, and says what to do.
+    """
+    for begins, said in _OTHER_FORMAT:
+        if begins.match(beginning):
+            raise UnreadableTable(said)
 
 
 @contextmanager
@@ -189,7 +247,10 @@ def text_chunks(stream: BinaryIO, charset: str | None = None) -> Iterator[str]:
     Raises:
         UnreadableTable: names the first byte that is not of the encoding.
     """
-    beginning = stream.read(_LONGEST_MARK)
+    beginning = stream.read(_BEGINNING_BYTES)
+    _refuse_other_format(beginning)
+    if beginning.startswith(_PARQUET):
+        raise UnreadableTable("Parquet that is packed with gzip; unpack it")
     encoding, mark = _encoding(beginning, charset)
     decoder = codecs.getincrementaldecoder(encoding)()
     position = len(mark)

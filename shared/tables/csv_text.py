@@ -33,7 +33,7 @@ _BLANK: Final = " \t\r\n\v\f\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 """Around a column's name; the last is a byte-order mark that was written twice."""
 _TELLING_COLUMNS: Final = 3
 """A line that is a row of at least this many values is a row, not a line of a text value."""
-_STATED: Final = re.compile(r'"?sep=([!#-/:-@[-^`{-~]|\t)"?\s*')
+_STATED: Final = re.compile(r'"?(?i:sep)=([!#-/:-@[-^`{-~]|\t)"?\s*')
 """A line before the header, which Excel writes and reads."""
 _QUOTED: Final = re.compile(r'"[^"]*+"')
 

@@ -75,7 +75,7 @@ def _rows_of_large(text: str, decoder: JSONDecoder) -> Iterator[str | list[Any]]
             raise UnreadableTable(f"not JSON: {error}") from None
         yield _lines_of(text, error, decoder)
         return
-    if not has_object:
+    if not has_object and (piece or not rows.is_found):
         raise UnreadableTable(_FORMS)
     yield piece
 
@@ -87,20 +87,34 @@ def chunks_of(text: str) -> Iterator[str]:
 
 def _lines_of(text: str, error: Exception, decoder: JSONDecoder) -> str:
     """The text, if it is no JSON as a whole, but one of its lines is an object."""
-    if not any(_is_object(line, decoder) for line in text.split("\n")):
-        raise UnreadableTable(f"not JSON: {error}") from None
+    lines = text.split("\n")
+    first = next(filter(str.strip, lines))
+    commas = sum(map(_ends_with_comma, lines))
+    if 2 * commas > len(lines) and _is_object(first.rstrip().removesuffix(","), decoder):
+        raise UnreadableTable(
+            "lines of JSON objects that end with a comma; remove the commas, or put [ before "
+            "the first object and ] behind the last"
+        ) from None
+    if not any(_is_object(line, decoder) for line in lines):
+        why = "it holds the character 0; if it is UTF-16, save it as UTF-8"
+        raise UnreadableTable(f"not JSON: {why if chr(0) in first else error}") from None
     return text
 
 
 def rows_in(value: Any) -> list[Any]:
-    """The rows of a JSON value: a list of objects, an answer around one, or an object alone.
+    """The rows of a JSON value: a list of objects, an answer around one, or an object alone that
+    has a value.
 
     Raises:
         UnreadableTable: it is none of them.
     """
     if isinstance(value, dict):
         inner = value.get(ANSWER_KEY)
-        return inner if _is_table(inner) else [value]
+        if _is_table(inner):
+            return inner
+        if value and all(isinstance(each, list | dict) for each in value.values()):
+            raise UnreadableTable(f"{_FORMS}; it is one object of lists or objects")
+        return [value]
     if not _is_table(value):
         raise UnreadableTable(_FORMS)
     return value
@@ -109,6 +123,10 @@ def rows_in(value: Any) -> list[Any]:
 def _is_table(value: Any) -> TypeGuard[list[Any]]:
     """Whether it is a list that has an object, or nothing."""
     return isinstance(value, list) and (not value or any(isinstance(each, dict) for each in value))
+
+
+def _ends_with_comma(line: str) -> bool:
+    return line.rstrip().endswith("},")
 
 
 def _is_object(line: str, decoder: JSONDecoder) -> bool:

@@ -44,15 +44,17 @@ class Tried:
     """A pattern, and how the source uses it."""
 
     name: str
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[Any]
     method: str
 
-    def seconds(self, text: str) -> float:
+    def seconds(self, characters: str) -> float:
         """How long it takes, in time of this thread's processor."""
+        is_text = isinstance(self.pattern.pattern, str)
+        text = characters if is_text else characters.encode("latin-1", "replace")
         began = time.thread_time()
         match self.method:
             case "sub" | "subn":
-                getattr(self.pattern, self.method)("", text)
+                getattr(self.pattern, self.method)("" if is_text else b"", text)
             case "finditer":
                 list(self.pattern.finditer(text))
             case _:
@@ -75,7 +77,7 @@ IMPORTING = {
 }
 
 
-def patterns_in(value: Any) -> Iterator[re.Pattern[str]]:
+def patterns_in(value: Any) -> Iterator[re.Pattern[Any]]:
     """The patterns of a module's value, also those within it."""
     if isinstance(value, re.Pattern):
         yield value
@@ -88,25 +90,31 @@ def patterns_in(value: Any) -> Iterator[re.Pattern[str]]:
             yield from patterns_in(getattr(value, field.name))
 
 
-def uses() -> dict[str, set[str]]:
-    """Name of a pattern -> the methods that are called on it, also by pandas."""
-    found: dict[str, set[str]] = {}
-    for tree in TREES.values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                found.setdefault(node.value.id, set()).add(node.attr)
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in OF_PANDAS
-                and node.args
-                and isinstance(node.args[0], ast.Name)
-            ):
-                found.setdefault(node.args[0].id, set()).add(OF_PANDAS[node.func.attr])
+def uses(tree: ast.AST) -> dict[str, set[str]]:
+    """Name of a pattern -> the methods that a module calls on it, also by pandas.
+
+    Under the empty name are those that it calls on anything, such as a pattern in a tuple.
+    """
+    found: dict[str, set[str]] = {"": set()}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in METHODS:
+            found[""].add(node.attr)
+            owner = node.value
+            name = getattr(owner, "id", None) or getattr(owner, "attr", None)
+            if name:
+                found.setdefault(name, set()).add(node.attr)
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in OF_PANDAS
+            and node.args
+            and isinstance(node.args[0], ast.Name)
+        ):
+            found.setdefault(node.args[0].id, set()).add(OF_PANDAS[node.func.attr])
     return found
 
 
-def made(module: ModuleType) -> Iterator[tuple[str, re.Pattern[str]]]:
+def made(module: ModuleType) -> Iterator[tuple[str, re.Pattern[Any]]]:
     for qualified, arguments in MADE_IN_FUNCTIONS.items():
         owner, _, name = qualified.rpartition(".")
         if owner == module.__name__ and arguments is not None:
@@ -114,15 +122,12 @@ def made(module: ModuleType) -> Iterator[tuple[str, re.Pattern[str]]]:
 
 
 def all_patterns() -> list[Tried]:
-    found: dict[tuple[str, str], Tried] = {}
-    used = uses()
+    found: dict[tuple[str | bytes, str], Tried] = {}
     for owner in sorted(IMPORTING):
-        module = importlib.import_module(owner)
-        named = [*vars(module).items(), *made(module)]
-        for name, value in named:
+        module, used = importlib.import_module(owner), uses(TREES[owner])
+        for name, value in [*vars(module).items(), *made(module)]:
             for each in patterns_in(value):
-                methods = used.get(name, set()).intersection(METHODS) or {"search", "fullmatch"}
-                for method in methods:
+                for method in used.get(name) or used[""] or {"search"}:
                     tried = Tried(f"{owner}.{name}", each, method)
                     found.setdefault((each.pattern, method), tried)
     return list(found.values())
@@ -141,7 +146,7 @@ CATEGORIES = {
 }
 
 
-def tokens_of(pattern: re.Pattern[str]) -> list[str]:
+def tokens_of(pattern: re.Pattern[Any]) -> list[str]:
     """Characters and words that the pattern looks for."""
     parsed = sre_parser.parse(pattern.pattern, pattern.flags)
     found = list(dict.fromkeys(tokens_in(parsed)))
@@ -187,7 +192,7 @@ def tokens_inside(argument: Any) -> Iterator[str]:
             yield from tokens_inside(part)
 
 
-def hostile(pattern: re.Pattern[str]) -> Iterator[tuple[str, str, str]]:
+def hostile(pattern: re.Pattern[Any]) -> Iterator[tuple[str, str, str]]:
     """A beginning, what is repeated, and an end."""
     tokens = tokens_of(pattern)
     for token in tokens:

@@ -1,14 +1,13 @@
 """`trimtab replay`: what would have happened, had this policy been in force?"""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from services.cli.terminal import AsJson, print_json
+from services.cli.literal import Console, Description
+from services.cli.terminal import AsJson, console, print_json
 from shared.failures import WillNotPass
 
 
@@ -54,7 +53,8 @@ def replay(
     chosen = [chosen_policy(name, definition) for name in policy or NAMES]
     files = recorded_files(folder)
     replayed: list[Replayed] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    columns = (Description(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         for each in chosen:
             task = progress.add_task(each.name, total=len(files))
             batches = []
@@ -68,7 +68,6 @@ def replay(
     if as_json:
         print_json(view.as_json(replayed))
         return
-    console = Console(file=sys.stdout)
     console.print(view.batches_table(replayed), view.summary_table(replayed))
 
 

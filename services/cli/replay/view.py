@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from services.cli.listing import Listing, right
+from services.cli.literal import Text
 from services.cli.replay.play import Played, Replayed
 from shared.training import ERROR_NAMES
 from shared.wording import NO_FIGURE

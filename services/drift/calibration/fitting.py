@@ -180,6 +180,8 @@ class Dependence(BaseModel):
     """Of the smooth components, of shape (number cells, DEGREES, DEGREES)."""
     pair_variance: Array
     pair_tested: Array
+    clusters: int | None = None
+    """Of the rows sampled; None: no cluster columns, or a profile of before."""
 
 
 class SampledRows:
@@ -289,6 +291,7 @@ def fit_dependence(rows: SampledRows, reference: Counts, scores: Scores) -> Depe
         covariances=covariances,
         pair_variance=variance,
         pair_tested=tested,
+        clusters=int(rows.clusters.max()) + 1,
     )
 
 

@@ -108,6 +108,11 @@ class Profile:
         """Of the reference."""
         return self.reference.rows
 
+    @property
+    def clusters(self) -> int | None:
+        """Of the reference; None: no cluster columns, or a profile of before."""
+        return self._dependence.clusters
+
     @cached_property
     def tests(self) -> Cells:
         """The tests of all cells."""

@@ -66,6 +66,11 @@ def without_verdict(batch: Window, least: int, threshold: float) -> Finding:
     return Finding("insufficient data", reason, threshold, batch.counts)
 
 
+def with_few_clusters(finding: Finding, reason: str) -> Finding:
+    """A finding on too few clusters, which is no verdict; the reason says how many there are."""
+    return Finding("insufficient data", reason, finding.threshold, finding.counts)
+
+
 def against_small_reference(finding: Finding, rows: int) -> Finding:
     """A finding against a reference of too few rows: no verdict, unless there is no data at all."""
     if finding.verdict == "no data":

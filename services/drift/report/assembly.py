@@ -6,11 +6,19 @@ from datetime import UTC, datetime
 from services.drift.calibration.binning import Counts
 from services.drift.calibration.fitting import MIN_SEGMENT_ROWS
 from services.drift.calibration.profile import Profile
+from services.drift.clusters import too_few_clusters
 from services.drift.policies import POLICIES
-from services.drift.policies.finding import SMALLEST_COMPARED, Window, against_small_reference
+from services.drift.policies.finding import (
+    SMALLEST_COMPARED,
+    Finding,
+    Window,
+    against_small_reference,
+    with_few_clusters,
+)
 from services.drift.report.charts import charts
 from services.drift.report.column_statistics import feature_stats
 from services.drift.report.model import DriftReport, MissingRate
+from services.drift.report.unmatched import unmatched
 from shared.drift import Drift
 
 
@@ -22,17 +30,21 @@ def report(
     name: str,
     rows_set_aside: int = 0,
     is_promoted: bool = False,
+    clusters: int | None = None,
 ) -> DriftReport:
     """Judge the windows due, of which the first is the batch itself, under the settings' policy.
 
     Args:
         is_promoted: the reference is what a promoted model was trained on: it is compared with
             however small it is, since no larger one can be had.
+        clusters: of the batch's rows; None: not known.
     """
     finding = POLICIES[settings.policy](profile, windows, settings)
     if profile.rows < SMALLEST_COMPARED and not is_promoted:
         finding = against_small_reference(finding, profile.rows)
     calibrated = settings.policy == "calibrated"
+    if calibrated:
+        finding = _if_clusters_allow(finding, profile, clusters)
     return DriftReport(
         name=name,
         verdict=finding.verdict,
@@ -55,10 +67,23 @@ def report(
         new_categories=finding.counts.new_categories,
         missing_rates=_missing_rates(profile, finding.counts),
         columns=list(profile.roles.columns),
+        questionable_columns=unmatched(profile, windows[0].counts),
         assumptions=_assumptions(profile, settings),
         charts=charts(profile, finding.counts, finding.cells),
         timestamp=datetime.now(UTC),
     )
+
+
+def _if_clusters_allow(finding: Finding, profile: Profile, batch: int | None) -> Finding:
+    """The finding, if the clusters are enough for it.
+
+    Drift in a batch of one cluster is drift: the reference says by how much clusters differ.
+    """
+    asked = {"drift": None, "no drift": batch}
+    if finding.verdict not in asked:
+        return finding
+    reason = too_few_clusters(profile.roles.cluster, profile.clusters, asked[finding.verdict])
+    return with_few_clusters(finding, reason) if reason else finding
 
 
 def _missing_rates(profile: Profile, counts: Counts) -> dict[str, MissingRate]:

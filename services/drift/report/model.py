@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from services.drift.tables.numbers import NumberStyle
 from shared.drift import CellFinding, FeatureStats, PerformanceFinding, PolicyName, Verdict
 
 
@@ -50,6 +51,10 @@ class ColumnRole(Part):
     """The type or the role is a guess from the data that a person may see otherwise."""
     flags: bool = False
     """Its values are true and false."""
+    flag_words: tuple[str, str] | None = None
+    """What the reference writes for true and for false, if its values were read as flags."""
+    number_style: NumberStyle | None = None
+    """How the reference's texts spell numbers, if not plainly."""
 
 
 class QuestionableColumn(Part):
@@ -151,7 +156,8 @@ class DriftReport(Part):
     missing_rates: dict[str, MissingRate]
     columns: list[ColumnRole]
     questionable_columns: list[QuestionableColumn] = Field(default_factory=list)
-    """Empty if nothing was guessed, and both tables have the same columns."""
+    """Empty if nothing was guessed, both tables have the same columns, and no category column
+    differs in its spelling alone or has no value in common."""
     assumptions: list[str]
     """What the figures rest on, in sentences."""
     charts: list[Chart] = Field(default_factory=list)

@@ -1,11 +1,11 @@
 """The report's figures and names as a person reads them."""
 
 import math
-import re
 from typing import Final
 
 from services.drift.report.model import DriftReport, WindowFinding
 from shared.drift import CellFinding
+from shared.plain_text import visible
 from shared.training import Metric
 from shared.wording import NO_BREAK, NO_FIGURE, p_equals, percent, probability, rounded
 
@@ -23,8 +23,6 @@ _ERRORS: Final[dict[Metric, str]] = {
     "log_loss": "log loss",
     "accuracy": "share of wrong answers",
 }
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, overrides of the reading direction, and halves of UTF-16 pairs."""
 
 
 def chance(p: float) -> str:
@@ -61,8 +59,8 @@ def count(number: int, thing: str, things: str = "") -> str:
 
 
 def printable(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """The text without what cannot be shown, cut to a length."""
-    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[: longest + 1])
+    """The text on one line, with what cannot be shown as its escape, cut to a length."""
+    text = visible(text[: longest + 1]).replace("\n", r"\n")
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 

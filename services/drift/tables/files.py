@@ -50,6 +50,7 @@ MOST_JSON_COLUMNS: Final = 10_000
 """Different keys of a JSON file."""
 
 _MOST_DIGITS: Final = 400
+_NAMES_SHOWN: Final = 5
 _MISSING: Final = rf"\A(?:{'|'.join(map(re.escape, sorted(MISSING_TEXTS)))})\z"
 _SPACED_COLON: Final = re.compile(r'"[ \t\r]++:')
 _NO_OBJECT_LINE: Final = re.compile(r"^[^\S\n]*[^\s{]", re.MULTILINE)
@@ -65,6 +66,8 @@ class TableFile(ABC):
         self.path = path
         self.names: list[str] = []
         """The columns; all of them are known once the chunks are read."""
+        self.nested: set[str] = set()
+        """Wanted columns of lists or objects in the chunks that have been read."""
         self.set_aside: Counter[str] = Counter()
         """What is wrong with rows of the chunks that have been read -> rows. They are left out."""
 
@@ -87,7 +90,7 @@ class TableFile(ABC):
         rows = 0
         with _told(self.path):
             for block in self._blocks(wanted):
-                table = _cleaned(block if wanted is None else _comparable(block, wanted))
+                table = _cleaned(block if wanted is None else self._comparable(block, wanted))
                 rows += table.num_rows
                 yield with_numbers(table, numbers)
             self._refuse_broken(rows)
@@ -106,12 +109,25 @@ class TableFile(ABC):
             require_filled(rows, len(self.names), sum(map(_given, chunks)))
             return _joined(chunks, self.names)
 
+    def _comparable(self, table: pa.Table, wanted: frozenset[str]) -> pa.Table:
+        """The wanted columns; lists and objects, which compare with nothing, are missing values."""
+        columns = {}
+        for field in table.schema:
+            if field.name in wanted:
+                is_nested = pa.types.is_nested(field.type)
+                self.nested |= {field.name} if is_nested else set()
+                nothing = pa.nulls(table.num_rows)
+                columns[field.name] = nothing if is_nested else table.column(field.name)
+        return pa.table(columns) if columns else table.select([])
+
     def _refuse_broken(self, rows: int) -> None:
         broken = self.set_aside.total()
         if broken > MOST_SET_ASIDE * (rows + broken):
             (fault, _), *_ = self.set_aside.most_common(1)
+            header = f"; its header names {some_of(self.names)}" if self.names else ""
             raise UnreadableTable(
                 f"{broken:,} of {rows + broken:,} rows are broken, most often with '{fault}'"
+                f"{header}"
             )
 
     @abstractmethod
@@ -370,6 +386,13 @@ def _text(value: Any) -> str:
     return storable(value) if isinstance(value, str) else json.dumps(value)
 
 
+def some_of(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(map(repr, list(names)[:_NAMES_SHOWN]))
+    further = len(names) - _NAMES_SHOWN
+    return f"{shown} and {further:,} more" if further > 0 else shown
+
+
 def with_numbers(table: pa.Table, names: Collection[str]) -> pa.Table:
     """The table with those of the named text columns as floats whose texts all spell numbers."""
     for index, name in enumerate(table.column_names):
@@ -390,18 +413,6 @@ def _cleaned(table: pa.Table) -> pa.Table:
             given = pc.if_else(missing, _NO_TEXT, texts)
             table = table.set_column(index, field.name, given)
     return table
-
-
-def _comparable(table: pa.Table, wanted: frozenset[str]) -> pa.Table:
-    """The wanted columns; lists and objects, which compare with nothing, are missing values."""
-    columns = {
-        field.name: pa.nulls(table.num_rows)
-        if pa.types.is_nested(field.type)
-        else table.column(field.name)
-        for field in table.schema
-        if field.name in wanted
-    }
-    return pa.table(columns) if columns else table.select([])
 
 
 def _joined(chunks: list[pa.Table], names: list[str]) -> pa.Table:

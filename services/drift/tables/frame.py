@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from services.drift.tables.numbers import Style, is_number, number, style_of
+from services.drift.tables.numbers import Writing, is_number, number, writing_of
+from shared.tables.arrow_types import in_plain_type
 from shared.tables.spelling import FALSE, TRUE, spelt
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Frame:
         """
         self.table = _of_plain_types(table)
         self._whole = whole
-        self._styles: dict[str, Style | None] = {}
+        self._writings: dict[str, Writing | None] = {}
 
     @classmethod
     def of(cls, data: Tabular) -> "Frame":
@@ -88,18 +89,18 @@ class Frame:
             column = column.cast(column.type.value_type)
         if not is_number(column.type):
             codes, labels = self.categories(name)
-            style = self.style(name)
-            return np.array([*(number(text, style) for text in labels), np.nan])[codes]
+            writing = self.writing(name)
+            return np.array([*(number(text, writing) for text in labels), np.nan])[codes]
         column = column.cast(pa.float64(), safe=False)
         return _array(pc.coalesce(column, _NAN) if column.null_count else column)
 
-    def style(self, name: str) -> Style | None:
-        """How a column of texts spells its numbers; None if most of its values are none."""
+    def writing(self, name: str) -> Writing | None:
+        """How a column of texts writes its numbers; None if most of its values are none."""
         if self._whole is not None:
-            return self._whole.style(name)
-        if name not in self._styles:
-            self._styles[name] = style_of(self.rows_by_text(name))
-        return self._styles[name]
+            return self._whole.writing(name)
+        if name not in self._writings:
+            self._writings[name] = writing_of(self.rows_by_text(name))
+        return self._writings[name]
 
     def rows_by_text(self, name: str) -> dict[str, int]:
         """A column's texts that are values, in their order, and how many rows have each."""
@@ -156,26 +157,15 @@ _NO_CODE: Final = _scalar(np.int32(MISSING))
 
 
 def _of_plain_types(table: pa.Table) -> pa.Table:
-    """The table with durations as seconds, and bytes as the texts that they spell in UTF-8."""
+    """The table with durations as seconds, and without types that only wrap others."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_duration(field.type):
-            units = table.column(index).cast(pa.int64()).cast(pa.float64(), safe=False)
-            seconds = pc.divide(units, _scalar(np.float64(_A_SECOND[field.type.unit])))
-            table = table.set_column(index, field.name, seconds)
-        elif _is_bytes(field.type):
-            values = table.column(index).to_pylist()
-            texts = [None if value is None else value.decode(errors="replace") for value in values]
-            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
+        column = in_plain_type(table.column(index))
+        if pa.types.is_duration(column.type):
+            units = column.cast(pa.int64()).cast(pa.float64(), safe=False)
+            column = pc.divide(units, _scalar(np.float64(_A_SECOND[field.type.unit])))
+        if column.type != field.type:
+            table = table.set_column(index, field.name, column)
     return table
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
 
 
 def _refuse_repeated(names: list[str]) -> None:
@@ -203,6 +193,8 @@ def _of_series(column: "pd.Series") -> pa.Array:
 
 def _merged(codes: Codes, dictionary: pa.Array) -> tuple[Codes, tuple[str, ...]]:
     """Codes of distinct texts, from codes of distinct values."""
+    if pa.types.is_temporal(dictionary.type):  # Python has no nanoseconds, nor years after 9999
+        dictionary = dictionary.cast(pa.string())
     labels: dict[str, int] = {}
     lookup = np.full(len(dictionary) + 1, MISSING, np.int32)  # the last one serves the code -1
     for code, value in enumerate(dictionary.to_pylist()):

@@ -16,8 +16,19 @@ import pyarrow.compute as pc
 from services.drift.report.model import ColumnRole
 from services.drift.tables.clocks import clock_of, counts_rows
 from services.drift.tables.frame import Frame, Numbers
-from services.drift.tables.numbers import NUMBER_SHARE, as_numbers, is_number, is_text, number
-from shared.tables.spelling import FALSE, TRUE
+from services.drift.tables.numbers import (
+    NUMBER_SHARE,
+    PLAIN,
+    NumberStyle,
+    Writing,
+    as_numbers,
+    is_negative_of_bookkeepers,
+    is_number,
+    is_text,
+    number,
+    one_of_each_mark,
+)
+from shared.tables.spelling import FALSE, FLAG_WORDS, TRUE, alike, difference
 
 if TYPE_CHECKING:
     from shared.pipeline import Pipeline
@@ -228,6 +239,8 @@ class _Reading:
     use: Literal["compare", "if stated", "never"] = "compare"
     questionable: bool = False
     flags: bool = False
+    flag_words: tuple[str, str] | None = None
+    number_style: NumberStyle | None = None
 
 
 def _role(name: str, reading: _Reading, *, is_stated: bool) -> ColumnRole:
@@ -243,6 +256,8 @@ def _role(name: str, reading: _Reading, *, is_stated: bool) -> ColumnRole:
         note=reading.note,
         questionable=reading.questionable and reading.use == "compare",
         flags=reading.flags,
+        flag_words=reading.flag_words,
+        number_style=reading.number_style,
     )
 
 
@@ -269,7 +284,12 @@ def _segment_role(frame: Frame, name: str, reading: _Reading) -> ColumnRole:
     if _hardly_repeats(rows):
         raise ValueError(f"segment: column {name!r} is no category: {_different(rows)}")
     return ColumnRole(
-        name=name, type="category", role="segment", inferred=False, flags=reading.flags
+        name=name,
+        type="category",
+        role="segment",
+        inferred=False,
+        flags=reading.flags,
+        flag_words=reading.flag_words if reading.type == "category" else None,
     )
 
 
@@ -294,7 +314,8 @@ def _read(frame: Frame, name: str) -> _Reading:
         return _read_texts(frame, name)
     if is_number(kind):
         return _read_numbers(name, frame.numbers(name))
-    return _Reading("text", f"neither numbers nor texts but {kind}", "never", questionable=True)
+    note = f"neither numbers nor texts but {kind}; give each of its values a column of its own"
+    return _Reading("text", note, "never", questionable=True)
 
 
 def _read_numbers(name: str, values: Numbers) -> _Reading:
@@ -311,7 +332,8 @@ def _read_numbers(name: str, values: Numbers) -> _Reading:
         return _Reading(
             "number", "it numbers the rows: new rows have other numbers", "if stated", True
         )
-    return _Reading("number")
+    is_flag = len(different := np.unique(values)) == len(_BITS) and (different == _BITS).all()
+    return _Reading("number", flag_words=("1", "0") if is_flag else None)
 
 
 def _is_identifier(name: str, values: Numbers) -> bool:
@@ -332,39 +354,55 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     if not rows:
         return _NO_VALUE
     if _are_flags(rows):
-        return _Reading("category", "constant" if len(rows) == 1 else None, flags=True)
-    if frame.style(name) is not None:
-        return _read_spelt_numbers(frame, name, rows)
+        note = "constant" if len(rows) == 1 else None
+        return _Reading("category", note, flags=True, flag_words=(TRUE, FALSE))
+    writing = frame.writing(name)
+    if writing and not writing.has_marks:
+        return _read_spelt_numbers(frame, name, writing, rows)
     some = list(rows)[:_TIMES_LOOKED_AT]
     times = sum(_is_time(text.strip()) for text in some)
     if times >= NUMBER_SHARE * len(some):
         return replace(_A_TIME, questionable=True)
+    if writing and (writing.mark or _hardly_repeats(rows)):
+        return _read_spelt_numbers(frame, name, writing, rows)
     if _hardly_repeats(rows):
         note = f"{_different(rows)}: an identifier or free text"
         return _Reading("text", note, "if stated", questionable=True)
-    if mixed := _mixed(rows):
+    if mixed := _mixed(rows) or _spelt_twice(rows):
         return _Reading("category", mixed, questionable=True)
-    return _Reading("category", "constant" if len(rows) == 1 else None)
+    note = "constant" if len(rows) == 1 else None
+    return _Reading("category", note, flag_words=_flag_words(rows))
 
 
-def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -> _Reading:
+def _read_spelt_numbers(
+    frame: Frame, name: str, writing: Writing, rows_by_text: dict[str, int]
+) -> _Reading:
     """A column of texts that spell numbers, not all of them plainly."""
-    style = frame.style(name)
-    example = next((text for text in rows_by_text if "," in text), "")
-    if style == "unclear":
+    read = {text: number(text, writing) for text in rows_by_text}
+    plainly = {text for text in rows_by_text if math.isfinite(number(text, PLAIN))}
+    if writing.style == "unclear":
+        example = next(text for text in rows_by_text if text not in plainly)
         note = f"numbers such as '{example}': with a decimal comma, or with separated thousands"
+        return _Reading("text", note, "if stated", questionable=True)
+    if writing.style == "different marks":
+        some = " and ".join(f"'{text}'" for text in one_of_each_mark(rows_by_text)[:2])
+        note = f"numbers with different signs or units, such as {some}"
         return _Reading("text", note, "if stated", questionable=True)
     reading = _read_numbers(name, frame.numbers(name))
     notes = [reading.note] if reading.note else []
-    if style != "plain":
-        notes.append(f"numbers with {style}" + (f", such as '{example}'" if example else ""))
-    unread = {
-        text: rows for text, rows in rows_by_text.items() if not math.isfinite(number(text, style))
-    }
+    if how := writing.in_words():
+        example = next(text for text in read if text not in plainly and math.isfinite(read[text]))
+        notes.append(f"{how}, such as '{example}', read as {read[example]:.15g}")
+    negative = next(
+        (text for text in read if read[text] < 0 and is_negative_of_bookkeepers(text)), None
+    )
+    if negative:
+        notes.append(f"'{negative}' is read as {read[negative]:.15g}")
+    unread = {text: rows for text, rows in rows_by_text.items() if not math.isfinite(read[text])}
     foreign = next(
         (text for text in rows_by_text if not text.isascii() and text not in unread), None
     )
-    if foreign and style == "plain":
+    if foreign and writing == PLAIN:
         notes.append(f"numbers in characters that are not ASCII, such as '{foreign}'")
     if unread:
         notes.append(
@@ -373,19 +411,47 @@ def _read_spelt_numbers(frame: Frame, name: str, rows_by_text: dict[str, int]) -
         )
     said = len(notes) > (reading.note is not None)
     questionable = reading.questionable or said
-    return replace(reading, note="; ".join(notes) or None, questionable=questionable)
+    style = None if writing.style == "plain" else writing.style
+    return replace(
+        reading,
+        note="; ".join(notes) or None,
+        questionable=questionable,
+        number_style=style,
+    )
 
 
 def _mixed(rows_by_text: dict[str, int]) -> str | None:
     """What is to be said of categories of which many are numbers."""
     total = sum(rows_by_text.values())
     others = [
-        text for text in rows_by_text if text in _FLAGS or not math.isfinite(number(text, "plain"))
+        text for text in rows_by_text if text in _FLAGS or not math.isfinite(number(text, PLAIN))
     ]
     numbers = total - sum(map(rows_by_text.__getitem__, others))
     if not others or numbers < (1 - NUMBER_SHARE) * total:
         return None
     return f"{numbers:,} of {total:,} values are numbers, the others are not, such as '{others[0]}'"
+
+
+def _spelt_twice(texts: Iterable[str]) -> str | None:
+    """What is to be said of categories that differ only in their spelling."""
+    known: dict[str, str] = {}
+    for text in texts:
+        other = known.setdefault(alike(text), text)
+        if other != text:
+            return (
+                f"values that differ only in {difference(text, other)}, such as {other!r} and "
+                f"{text!r}, count as different"
+            )
+    return None
+
+
+def _flag_words(texts: Collection[str]) -> tuple[str, str] | None:
+    """The texts for true and for false, if there is one for each and they belong together."""
+    by_word = {text.lower(): text for text in texts}
+    for true, false in FLAG_WORDS:
+        if len(texts) == len(by_word) and by_word.keys() == {true, false}:
+            return by_word[true], by_word[false]
+    return None
 
 
 def _mostly_finite(column: pa.ChunkedArray) -> bool:
@@ -405,6 +471,7 @@ def _different(rows_by_text: dict[str, int]) -> str:
 
 
 _FLAGS: Final = frozenset({TRUE, FALSE})
+_BITS: Final = (0.0, 1.0)
 _NO_VALUE: Final = _Reading("number", "no value in the reference", questionable=True)
 _A_TIME: Final = _Reading("time", "times: new rows are later", "never")
 _AN_INDEX: Final = _Reading("number", "the index that pandas wrote", "if stated", questionable=True)

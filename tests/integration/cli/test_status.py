@@ -26,7 +26,7 @@ from shared.events import (
 )
 from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
-from shared.records import Batch, DriftReport, TargetsAwaited
+from shared.records import Batch, DriftReport, TargetsAwaited, WaitingFile
 from shared.stage import Resources, StageRuntime
 from tests.conftest import AIR_QUALITY
 from tests.e2e.conftest import wait_for
@@ -73,6 +73,22 @@ def ingested(event: IngestionDue) -> Outcome:
         data="0" * 64,
     )
     return Outcome(batch, (follower,))
+
+
+def test_a_file_that_waits(run: Run, resources: Resources, everybody: None) -> None:
+    since = datetime(2026, 1, 10, 9, 5, 7, tzinfo=UTC)
+    waiting = WaitingFile(reason="no permission", since=since, tries=1, next_try_at=since)
+    resources.store.record(
+        Batch(
+            **record_fields(due(timedelta()), "ingest"),
+            outcome="nothing new",
+            rows_received=0,
+            source="a folder",
+            files_waiting={"1.csv 5 6": waiting},
+        )
+    )
+    said = "parcels: a file has waited since 2026-01-10 09:05 UTC: no permission"
+    assert state(run, 1)["problems"] == [said]
 
 
 def test_nobody_has_ever_been_there(run: Run, resources: Resources) -> None:

@@ -336,7 +336,7 @@ def test_a_challenger_that_learnt_the_drift_replaces_the_champion(
     assert model.metrics["mae"] < model.metrics["champion"]["mae"]
     assert model.metrics["comparison"]["interval"][1] < 0
     assert model.metrics["comparison"]["rows"] == model.metrics["data_stats"]["test_samples"]
-    assert "against v1 (95% interval " in model.reason
+    assert "against v1 (95\N{NO-BREAK SPACE}% interval " in model.reason
     assert model.reason.endswith(": not_worse")
     assert model.plots.keys() == {
         f"plots/{name}-{theme}.png"
@@ -355,7 +355,7 @@ def test_a_worse_challenger_is_rejected_and_the_champion_stays(loop: Loop, hour:
     assert isinstance(event, ModelRejected)
     assert (event.model_version, event.champion_version, event.sequence) == (2, 1, 2)
     assert event.reason == model.reason
-    assert "against v1 (95% interval " in model.reason
+    assert "against v1 (95\N{NO-BREAK SPACE}% interval " in model.reason
     assert model.metrics["mae"] > model.metrics["champion"]["mae"]
     assert model.metrics["comparison"]["difference"] == pytest.approx(
         model.metrics["mae"] - model.metrics["champion"]["mae"]

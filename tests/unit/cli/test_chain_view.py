@@ -12,6 +12,7 @@ from services.cli.chain import Chain, Step, as_json
 from services.cli.chain_view import chain_tree
 from shared.events import IngestionDue, RollbackRequested, effect_id, first_event_fields
 from shared.outcome import Handling
+from shared.plain_text import visible
 from shared.records import Batch, DeadLetter, Notification
 
 NOW = datetime(2026, 1, 10, 9, tzinfo=UTC)
@@ -108,7 +109,7 @@ def test_any_words_fit_any_width_and_steer_no_terminal(
     waits = Step("drift", "drift:0", DUE, "waits", remark=answer)
     read = READ.model_copy(update={"source": title})
     said = shown(Chain(DUE.trace_id, [reading(record=read, led_to=[step, waits])]), width)
-    assert all(letter == "\n" or letter == "\u00a0" or letter.isprintable() for letter in said)
+    assert visible(said) == said
     assert all(cell_len(line) <= width for line in said.splitlines())
     assert said.encode()
     if title.isalnum() and len(title) < width - 20 and title.isascii():

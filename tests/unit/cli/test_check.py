@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 import services.cli.check as check_module
 from services.cli.main import app
 from services.drift.report.model import DriftReport
+from shared.wording import NO_BREAK
 
 ROWS = 400
 Run = Callable[..., Result]
@@ -464,7 +465,7 @@ def test_what_is_wrong_with_a_pipelines_file_or_its_rows() -> None:
     assert run(*files, "typo.yaml").exit_code == 2
     assert "--pipeline says what --segment" in refused(*files, "pipeline.yaml", "--segment", "id")
     Path("high.yaml").write_text(PIPELINE.replace("-90", "90"))
-    assert "100% of the rows break the pipeline's schema" in refused(*files, "high.yaml")
+    assert f"100{NO_BREAK}% of the rows break the pipeline's schema" in refused(*files, "high.yaml")
     write("lacks.csv", {"place": ["north"] * ROWS})
     assert "no column value, other" in refused(
         "check", "reference.csv", "lacks.csv", "--pipeline", "pipeline.yaml"
@@ -482,6 +483,29 @@ def test_long_work_is_told_in_lines_where_there_is_no_terminal(
         time.sleep(0.1)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "trimtab: comparing for 0 seconds"
-    assert lines[-1] == "trimtab: comparing for 0 seconds, 50% done"
+    assert lines[-1] == f"trimtab: comparing for 0 seconds, 50{NO_BREAK}% done"
     time.sleep(0.1)
     assert not capsys.readouterr().err
+
+
+def test_lists_where_the_reference_has_numbers_are_questionable() -> None:
+    lines = [json.dumps({"other": [n], "value": n % 7, "place": "north"}) for n in range(ROWS)]
+    Path("lists.jsonl").write_text("\n".join(lines))
+    assert done_with(checked("reference.csv", "lists.jsonl"))["other"] == (
+        "missing in every row",
+        "lists or objects of the batch cannot be compared; give each of their values a column",
+    )
+
+
+def test_rows_of_one_cluster_allow_no_verdict() -> None:
+    for name, seed in (("few.csv", 4), ("other.csv", 5)):
+        write(name, made(seed) | {"time": ["2024-04-01"] * ROWS})
+    one = checked("reference.csv", "few.csv", "--cluster", "time")
+    assert (one.verdict, one.reason.partition("; ")[2]) == (
+        "insufficient data",
+        "the batch has 1.",
+    )
+    both = checked("few.csv", "other.csv", "--cluster", "time")
+    assert both.reason.endswith("; the reference has 1 and the batch has 1.")
+    done = run("check", "few.csv", "other.csv", "--cluster", "time", "--fail-on-drift")
+    assert done.exit_code == 4

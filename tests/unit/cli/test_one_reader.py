@@ -2,8 +2,10 @@
 
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -148,3 +150,67 @@ def test_a_column_twice_in_parquet(tmp_path: Path) -> None:
     for read in (read_file, open_table):
         with pytest.raises(UnreadableTable, match="a table with two columns named 'a'"):
             read(tmp_path / "a.parquet")
+
+
+PARQUET = {
+    "timestamp in s": (pa.array([1], pa.timestamp("s")), "1970-01-01 00:00:01.000"),
+    "timestamp in ms": (pa.array([1], pa.timestamp("ms")), "1970-01-01 00:00:00.001"),
+    "timestamp in us": (pa.array([1], pa.timestamp("us")), "1970-01-01 00:00:00.000001"),
+    "timestamp in ns": (pa.array([1], pa.timestamp("ns")), "1970-01-01 00:00:00.000000001"),
+    "timestamp in UTC": (pa.array([0], pa.timestamp("ms", "UTC")), "1970-01-01 00:00:00.000Z"),
+    "timestamp in a zone": (
+        pa.array([0], pa.timestamp("ms", "Asia/Kolkata")),
+        "1970-01-01 05:30:00.000+0530",
+    ),
+    "date": (pa.array([1], pa.date32()), "1970-01-02"),
+    "date64": (pa.array([86_400_000], pa.date64()), "1970-01-02"),
+    "time": (pa.array([1], pa.time32("s")), "00:00:01.000"),
+    "decimal": (pa.array([Decimal("0.25")]), "0.25"),
+    "wide decimal": (pa.array([Decimal(2**90 + 1)], pa.decimal256(50, 0)), str(2**90 + 1)),
+    "unsigned": (pa.array([2**64 - 1], pa.uint64()), str(2**64 - 1)),
+    "signed": (pa.array([2**53 + 1], pa.int64()), str(2**53 + 1)),
+    "small": (pa.array([-7], pa.int8()), "-7"),
+    "half": (pa.array(np.array([0.25], np.float16)), "0.25"),
+    "single": (pa.array([0.25], pa.float32()), "0.25"),
+    "flag": (pa.array([True]), "true"),
+    "flag in 8 bits": (pa.array([1], pa.bool8()), "true"),
+    "UUID": (pa.array([bytes(16)], pa.uuid()), "00000000-0000-0000-0000-000000000000"),
+    "JSON": (pa.array(['{"a": 1}'], pa.json_()), '{"a": 1}'),
+    "bytes of a text": (pa.array(["é".encode()]), "é"),
+    "other bytes": (pa.array([b"\xff\x00"]), "0xff00"),
+    "bytes of one length": (pa.array([b"ab"], pa.binary(2)), "ab"),
+    "large text": (pa.array(["é"], pa.large_string()), "é"),
+    "view of a text": (pa.array(["é"], pa.string_view()), "é"),
+    "encoded text": (pa.array(["é"]).dictionary_encode(), "é"),
+    "encoded bytes": (pa.array([b"ab"]).dictionary_encode(), "ab"),
+    "encoded number": (pa.array([7]).dictionary_encode(), "7"),
+}
+
+
+@pytest.mark.parametrize("kind", PARQUET)
+def test_they_read_every_type_of_parquet_the_same(tmp_path: Path, kind: str) -> None:
+    values, text = PARQUET[kind]
+    column = pa.chunked_array([values, pa.nulls(1, values.type)])
+    parquet.write_table(pa.table({"x": column}), tmp_path / "a.parquet")
+    assert read_file(tmp_path / "a.parquet")["x"].tolist() == [text, None]
+    codes, labels = Frame(open_table(tmp_path / "a.parquet").table()).categories("x")
+    assert (codes.tolist(), labels) == ([0, -1], (text,))
+
+
+@pytest.mark.parametrize(
+    ("unit", "units", "seconds"),
+    [
+        ("s", 90, "90"),
+        ("ms", 1_500, "1.5"),
+        ("us", -1, "-0.000001"),
+        ("ns", 2**62 + 1, "4611686018.427387905"),
+    ],
+)
+def test_they_read_durations_as_seconds(
+    tmp_path: Path, unit: str, units: int, seconds: str
+) -> None:
+    values = pa.array([units, None], pa.duration(unit))
+    parquet.write_table(pa.table({"x": values}), tmp_path / "a.parquet")
+    assert read_file(tmp_path / "a.parquet")["x"].tolist() == [seconds, None]
+    numbers = Frame(open_table(tmp_path / "a.parquet").table()).numbers("x")
+    np.testing.assert_allclose(numbers, [float(seconds), np.nan])

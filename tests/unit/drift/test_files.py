@@ -169,6 +169,7 @@ def test_a_header_without_rows_is_a_table_without_rows(write: Write) -> None:
         ("a.csv", b"", "empty"),
         ("a.csv", b"\n\n", "empty, without even a header"),
         ("a.csv", b"x,y\n1,2\n3\n4\n", "2 of 3 rows are broken, most often with 'fewer values"),
+        ("a.csv", b"Report\nx,y\n1,2\n", "more values than columns'; its header names 'Report'"),
         ("a.csv", b"x,x\n1,2\n", "two columns named 'x'"),
         ("a.csv", b"x, x\n1,2\n", "two columns named 'x'"),
         ("a.csv", "x,y\n1,é\n".encode("latin-1"), "not UTF-8"),

@@ -398,6 +398,20 @@ def test_a_clock_in_any_order_is_known_by_its_minutes_or_its_name() -> None:
         (["0,125", "0,250", "1,500"], [0.125, 0.25, 1.5], "numbers with decimal commas"),
         (["1 234", "999", "2 000"], [1234, 999, 2000], "numbers with separated thousands"),
         (["-1,5e3", "2,5", "+0,5"], [-1500, 2.5, 0.5], "numbers with decimal commas"),
+        (["12,34,567", "1,00,000.5", "5"], [1234567, 100000.5, 5], "numbers with separated"),
+        (["$1,200.50", "$7", "-$3.5"], [1200.5, 7, -3.5], "'$', such as '$1,200.50', read as"),
+        (["1.200,50 €", "7 €", "-3,5 €"], [1200.5, 7, -3.5], "decimal commas and '€', such as"),
+        (["€ 12", "€12.5", "€ -3"], [12, 12.5, -3], "numbers with '€', such as '€ 12', read as 12"),
+        (["US$ 12", "US$3", "US$ 4"], [12, 3, 4], "numbers with 'US$'"),
+        (["Rs. 1,234.5", "Rs. 12", "Rs. 3"], [1234.5, 12, 3], "separated thousands and 'Rs.'"),
+        (["45 %", "7.5%", "-3 %"], [45, 7.5, -3], "numbers with '%', such as '45 %', read as 45"),
+        (["12 mg", "0.5mg", "3 mg"], [12, 0.5, 3], "numbers with 'mg', such as '12 mg'"),
+        (["12 µg/m³", "1e3 µg/m³", "3 µg/m³"], [12, 1000, 3], "numbers with 'µg/m³'"),
+        (["12 sq ft", "1,000.5 sq ft", "3 sq ft"], [12, 1000.5, 3], "and 'sq ft'"),
+        (["(1,200.5)", "999", "(3)"], [-1200.5, 999, -3], "'(1,200.5)' is read as -1200.5"),
+        (["12", "7.5", "(3)"], [12, 7.5, -3], "'(3)' is read as -3"),
+        (["($12)", "$7.5", "$3"], [-12, 7.5, 3], "'($12)' is read as -12"),
+        (["12-", "7.5", "3-"], [-12, 7.5, -3], "'12-' is read as -12"),
     ],
 )
 def test_numbers_with_commas(values: list[str], expected: list[float], note: str) -> None:
@@ -414,9 +428,64 @@ def test_numbers_that_may_be_either_are_left_out() -> None:
     assert "with a decimal comma, or with separated thousands" in (found.note or "")
 
 
-@pytest.mark.parametrize("values", [["1,5", "1.5", "2"], ["10,20,30", "40,50,60", "7"], ["a,b"]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1,5", "1.5", "2"],
+        ["10,20,30", "40,50,60", "7"],
+        ["a,b"],
+        ["12 mg", "3 g", "4"],
+        ["A12", "A13", "A7"],
+        ["12-34", "56-78"],
+        ["(a)", "(b)"],
+        ["10x20", "30x40"],
+        ["1.2.3 mg", "4.5.6 mg"],
+    ],
+)
 def test_what_looks_a_little_like_numbers_is_none(values: list[str]) -> None:
     assert infer(texts(*values)).type == "category"
+
+
+@pytest.mark.parametrize(
+    ("written", "note"),
+    [
+        (["{} mg", "{} g"], "numbers with different signs or units, such as '0 mg' and '3.1 g'"),
+        (["${:.2f}", "€{:.2f}"], "numbers with different signs or units, such as '$0.00' and"),
+        (["{:.0f}K", "{:.3f}M"], "numbers with different signs or units"),
+        (["$1,{:03.0f}"], "with a decimal comma, or with separated thousands"),
+    ],
+)
+def test_numbers_that_no_one_can_compare_are_left_out_with_the_reason(
+    written: list[str], note: str
+) -> None:
+    values = [written[i % len(written)].format(3.1 * i if i else 0) for i in range(ROWS)]
+    found = infer(values)
+    assert (found.role, found.questionable) == ("left out", True)
+    assert note in (found.note or "")
+
+
+WRITTEN = {
+    "{:.3f}": str.maketrans({}),
+    "{:,.3f}": str.maketrans({}),
+    "{:.3f}!": str.maketrans(".", ","),
+    "{:,.3f}!": str.maketrans(",.", ".,"),
+    "{:,.3f}_": str.maketrans(",", " "),
+}
+
+
+@given(
+    st.lists(st.integers(-(10**9), 10**9), min_size=5, max_size=20),
+    st.sampled_from(sorted(WRITTEN)),
+    st.sampled_from(["{}", "${}", "£ {}", "{} €", "{}%", "{} kg", "USD {}", "{} km/h", "{} m²"]),
+)
+def test_a_number_is_the_same_in_every_writing(
+    thousandths: list[int], written: str, marked: str
+) -> None:
+    numbers = [1234567.125, *(each / 1000 for each in thousandths)]
+    plain = [written.format(number).strip("!_").translate(WRITTEN[written]) for number in numbers]
+    column = [marked.format(text) for text in plain]
+    found = Frame(pa.table({"c": column})).numbers("c")
+    np.testing.assert_allclose(found, numbers, rtol=1e-12)
 
 
 def test_a_part_of_a_table_is_read_as_the_whole_is() -> None:
@@ -535,5 +604,14 @@ def test_bytes_are_the_texts_that_they_spell(kind: pa.DataType) -> None:
     assert Frame(pa.table({"k": values})).categories("k")[1] == ("a", "b")
 
 
-def test_bytes_that_are_no_text_break_nothing() -> None:
-    assert Frame(pa.table({"k": [b"\xff", b"b"]})).categories("k")[1] == ("\ufffd", "b")
+def test_bytes_that_are_no_text_stay_apart() -> None:
+    frame = Frame(pa.table({"k": [b"\xff", b"b", b"\xfe"]}))
+    assert frame.categories("k")[1] == ("0xff", "b", "0xfe")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_any_year_and_unit_may_tell_rows_that_belong_together(unit: str) -> None:
+    times = pa.array([1, 10**14 + 1, -(10**14)], pa.timestamp(unit, "UTC"))
+    codes, labels = Frame(pa.table({"t": times})).categories("t")
+    assert codes.tolist() == [0, 1, 2]
+    assert len(labels) == 3

@@ -122,7 +122,7 @@ def test_classification_has_its_own_metrics(
         (0.000123456, "0.0001235"),
         (9999.4, "9999"),
         (1_234_567.8, "1,234,568"),
-        (-2.5e20, "-2.5e+20"),
+        (-2.5e20, "-2.5e20"),
     ],
 )
 def test_figures_are_readable_whatever_their_size(

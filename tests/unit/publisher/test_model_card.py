@@ -15,7 +15,7 @@ from sklearn.dummy import DummyRegressor
 from services.publisher.bundle import bundle
 from services.publisher.model_card import PLOT_FILES, model_card
 from shared.pipeline import Pipeline
-from shared.wording import NO_BREAK, percent
+from shared.wording import NO_BREAK, percent, rounded
 from tests.integration.publisher.promotions import drift_report, model_version
 from tests.unit.publisher.evaluated import errors, evaluated, segment
 
@@ -103,7 +103,7 @@ def test_without_importances_it_says_so(air_quality: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    ("figure", "shown"), [(0.000123456, "0.0001235"), (123456.7, "123,457"), (1e300, "1e+300")]
+    ("figure", "shown"), [(0.000123456, "0.0001235"), (123456.7, "123,457"), (1e300, "1e300")]
 )
 def test_figures_stay_readable(air_quality: Pipeline, figure: float, shown: str) -> None:
     card = model_card(model_version(3, metrics={"mse": figure}), None, air_quality)
@@ -267,7 +267,7 @@ def test_no_figure_is_made_up(
     card = model_card(model_version(3, metrics=metrics), None, air_quality)
     text = card.partition("## How good it is\n")[2].partition("\n## What it had to pass")[0]
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC|\bv\d+|PM2.5|NH3", "", text)
-    shown = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?", text)
+    shown = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)
     assert len(shown) > 20
     known = forms_of(metrics)
     assert [number for number in shown if number not in known] == []
@@ -283,7 +283,7 @@ def forms_of(value: Any) -> set[str]:
         return set()
     size = abs(value)
     return {
-        f"{size:.4g}",
+        rounded(size, 4),
         f"{size:,.0f}",
         percent(size).strip(f"< %{NO_BREAK}").replace(NO_BREAK, ""),
     }

@@ -35,6 +35,7 @@ def rows_of(*blocks: str) -> list[Row]:
         ("\ufeffa,b\ufeff", ["a", "b"]),
         ("sep=;\r\na,x;b", ["a,x", "b"]),
         ('"sep=|"\n\na|b', ["a", "b"]),
+        ("SEP=;\na,x;b", ["a,x", "b"]),
         ("sep=\t\na\tb", ["a", "b"]),
         ("sep=x,b", ["sep=x", "b"]),
         ("sep=^\na^b", ["a", "b"]),

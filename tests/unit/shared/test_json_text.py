@@ -49,6 +49,12 @@ def test_no_rows() -> None:
     assert read("[]") == read('{"records": []}') == []
 
 
+def test_one_line_with_a_comma_or_the_character_0_spoils_itself_alone() -> None:
+    for first in ('{"a": 0},', '{"a": "\0"}'):
+        text = f'{first}\n{{"a":1}}\n{{"a":2}}\n'
+        assert list(json_pieces(iter([text]), json.JSONDecoder())) == [text]
+
+
 def test_values_that_are_no_objects_come_as_they_are() -> None:
     assert read('[{"a": 1}, 2]') == [{"a": 1}, 2]
 
@@ -63,6 +69,19 @@ def test_values_that_are_no_objects_come_as_they_are() -> None:
         ('"a"', "not a JSON list of objects"),
         ('{"a": ', "not JSON: "),
         ('[{"a": 1}', "not JSON: "),
+        (
+            '{"a": 1},\n{"a": 2},\n',
+            "lines of JSON objects that end with a comma; remove the commas",
+        ),
+        ('{"a": 1},\n{"a": 2},\n{"a": 3}', "lines of JSON objects that end with a comma"),
+        ('[\n{"a": 1},\n{"a": 2},\n{"a": 3},\n{"a"', "not JSON: "),
+        ('{\0"\0a\0"\0:\0 \x001\0}\0\n\0', "not JSON: it holds the character 0; if it is UTF-16"),
+        (
+            '{"a": [1, 2], "b": ["x", "y"]}',
+            "not a JSON list of objects.*; it is one object of lists",
+        ),
+        ('{"data": [{"a": 1}, {"a": 2}]}', "it is one object of lists or objects"),
+        ('{"0": {"a": 1}, "1": {"a": 2}}', "it is one object of lists or objects"),
         ("{" * 100_000, "not JSON: "),
         ("[" * 100_000, "not JSON: "),
     ],

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from shared.wording import change, clock, moment, p_equals, percent, probability
+from shared.wording import change, clock, measured, moment, p_equals, percent, probability
 
 
 def plain(text: str) -> str:
@@ -64,3 +64,21 @@ def test_times_are_told_in_utc() -> None:
     assert moment(at, seconds=True) == "2026-01-10 03:30:05 UTC"
     assert clock(at) == "2026-01-10 03:30"
     assert moment(datetime(2026, 1, 10, 9, tzinfo=UTC)) == "2026-01-10 09:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (6.45712, "6.457"),
+        (-0.0004, "-0.0004"),
+        (1.5e-9, "1.5e-9"),
+        (9_999.4, "9999"),
+        (123_456.789, "123,457"),
+        (1e16, "1e16"),
+        (0.0, "0"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_a_measured_value_has_four_digits(value: float | None, words: str) -> None:
+    assert measured(value) == words

@@ -11,6 +11,7 @@ from services.trainer.evaluation import Comparison, SegmentComparison
 from services.trainer.gate import Evidence, Verdict, decide
 from shared.events import RetrainRequested, first_event_fields
 from shared.training import Gate
+from shared.wording import NO_BREAK
 
 Policy = Literal["not_worse", "better", "always"]
 POLICIES: tuple[Policy, ...] = ("not_worse", "better", "always")
@@ -107,16 +108,16 @@ def test_the_margin_is_the_pipelines() -> None:
 
 def test_the_reason_of_a_promotion_has_the_figures() -> None:
     verdict = decide(asked(), evidence(), Gate())
-    assert verdict.reason == (
-        "mean absolute error 5.76 on 1,180 rows in 430 groups, -10.0% against v2 (95% interval "
-        "-15.0% to -5.0%): not_worse"
+    assert verdict.reason.replace(NO_BREAK, " ") == (
+        "mean absolute error 5.76 on 1,180 rows in 430 groups, -10 % against v2 (95 % interval "
+        "-15 % to -5 %): not_worse"
     )
 
 
 @pytest.mark.parametrize(
     ("gate", "wanted"),
     [
-        (Gate(), "; gate.policy not_worse needs an upper end of at most +1.0%"),
+        (Gate(), "; gate.policy not_worse needs an upper end of at most +1 %"),
         (Gate(policy="better"), "; gate.policy better needs an interval wholly below zero"),
     ],
 )
@@ -126,16 +127,16 @@ def test_the_reason_of_a_rejection_has_the_figures_and_what_it_takes(
     found = compared(0.031, -0.012, 0.074)
     verdict = decide(asked(), evidence(comparison=found), gate)
     assert verdict.decision == "rejected"
-    assert verdict.reason == (
-        "mean absolute error 5.76 on 1,180 rows in 430 groups, +3.1% against v2 (95% interval "
-        f"-1.2% to +7.4%){wanted}"
+    assert verdict.reason.replace(NO_BREAK, " ") == (
+        "mean absolute error 5.76 on 1,180 rows in 430 groups, +3.1 % against v2 (95 % interval "
+        f"-1.2 % to +7.4 %){wanted}"
     )
 
 
 def test_the_deciding_metric_is_named() -> None:
     verdict = decide(asked(), evidence(metric="log_loss"), Gate(confidence=0.9))
     assert verdict.reason.startswith("log loss 5.76 on 1,180 rows")
-    assert "(90% interval " in verdict.reason
+    assert f"(90{NO_BREAK}% interval " in verdict.reason
 
 
 # The guards.
@@ -158,7 +159,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
         "segment",
         {"segments": [segment(-0.1, -0.2), segment(0.26, 0.01)]},
         "sound in every segment",
-        "OZONE +26.0% on 212 rows",
+        f"OZONE +26{NO_BREAK}% on 212 rows",
     ),
     (
         "fresh process",

@@ -1,0 +1,61 @@
+"""`trimtab dead-letters`: the events that a stage gave up on, and what a person decides of them."""
+
+from typing import Annotated
+
+import typer
+
+from services.cli.terminal import DEFAULT_HOME, AsJson, Home, connect, console, print_json
+
+letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_help=True)
+
+
+@letters_app.command("list")
+def list_letters(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """The open dead letters, oldest first."""
+    from services.cli.dead_letters import in_words, open_letters
+
+    with connect(home) as resources:
+        letters = open_letters(resources.store)
+    if as_json:
+        print_json([letter.model_dump(mode="json") for letter in letters])
+    else:
+        console.print(in_words(letters))
+
+
+@letters_app.command("show")
+def show_letter(letter: str, home: Home = DEFAULT_HOME) -> None:
+    """One dead letter, whole."""
+    from services.cli.dead_letters import find_letter
+
+    with connect(home) as resources:
+        print_json(find_letter(resources.store, letter).model_dump(mode="json"))
+
+
+@letters_app.command("replay")
+def replay_letter(
+    letter: Annotated[str, typer.Argument(help="Its id, or 'all'.")], home: Home = DEFAULT_HOME
+) -> None:
+    """Send the event of a dead letter to its stage again."""
+    from services.cli.dead_letters import find_letter, open_letters, replay
+
+    with connect(home) as resources:
+        chosen = (
+            open_letters(resources.store)
+            if letter == "all"
+            else [find_letter(resources.store, letter)]
+        )
+        for found in chosen:
+            replay(resources, found)
+            console.print(f"sent again: {found.id}")
+
+
+@letters_app.command("dismiss")
+def dismiss_letter(
+    letter: Annotated[str, typer.Argument(help="Its id.")], home: Home = DEFAULT_HOME
+) -> None:
+    """Leave the event of a dead letter undone; it can still be replayed."""
+    from services.cli.dead_letters import dismiss, find_letter
+
+    with connect(home) as resources:
+        dismiss(resources.store, find_letter(resources.store, letter))
+    console.print(f"dismissed: {letter}")
