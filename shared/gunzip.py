@@ -20,7 +20,9 @@ MOST_MEMBERS: Final = 100_000
 """A gzip stream is a series of members. Compressors that work in blocks write one for each 64 kB.
 """
 LARGEST_BLOB_BYTES: Final = 100_000_000
-"""Of what Trimtab packs itself, once it is unpacked: reports and profiles."""
+"""Of what Trimtab packs itself, such as a reference's profile, once it is unpacked."""
+LARGEST_REPORT_BYTES: Final = 20_000_000
+"""Of a drift report, once it is unpacked. One of a thousand columns has about a tenth of that."""
 
 _INPUT_BYTES: Final = 1 << 14
 _GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS

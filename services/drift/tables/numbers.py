@@ -27,7 +27,7 @@ LONGEST_NUMBER: Final = 400
 MOST_MARKS: Final = 10
 """Texts with more different marks are no numbers."""
 
-NumberStyle = Literal["decimal commas", "separated thousands"]
+
 Style = Literal["plain", "decimal commas", "separated thousands", "unclear", "different marks"]
 """How a column of texts spells its numbers; `unclear`: as whole numbers with separated thousands,
 or with decimal commas and three decimals."""

@@ -19,7 +19,6 @@ from services.drift.tables.frame import Frame, Numbers
 from services.drift.tables.numbers import (
     NUMBER_SHARE,
     PLAIN,
-    NumberStyle,
     Writing,
     as_numbers,
     is_negative_of_bookkeepers,
@@ -28,6 +27,7 @@ from services.drift.tables.numbers import (
     number,
     one_of_each_mark,
 )
+from shared.drift_report import NumberStyle
 from shared.tables.spelling import FALSE, FLAG_WORDS, TRUE, alike, difference
 
 if TYPE_CHECKING:
