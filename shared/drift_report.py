@@ -3,13 +3,16 @@
 It is kept as JSON that gzip has packed. `services.drift.report.model` adds its page.
 """
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.drift import CellFinding, FeatureStats, PerformanceFinding, PolicyName, Verdict
 from shared.failures import WillNotPass
 from shared.gunzip import LARGEST_REPORT_BYTES, gunzip
+
+MOST_VALUES: Final = 200_000
+"""Of a report. For each that is wrong, Pydantic keeps a kilobyte."""
 
 NumberStyle = Literal["decimal commas", "separated thousands"]
 """How texts spell numbers, if not plainly."""
@@ -174,8 +177,11 @@ def read_report(data: bytes) -> FullReport:
     Raises:
         WillNotPass: it is broken, too large, or no report of ours.
     """
+    content = gunzip(data, LARGEST_REPORT_BYTES)
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise WillNotPass(f"not a drift report: it has more than {MOST_VALUES:,} values")
     try:
-        return FullReport.model_validate_json(gunzip(data, LARGEST_REPORT_BYTES))
+        return FullReport.model_validate_json(content)
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, fault["loc"][:3])) or "the whole"

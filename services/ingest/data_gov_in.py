@@ -302,8 +302,10 @@ def _json_page(text: str, wanted: Collection[str]) -> Page:
     rows = JsonRows(chunks_of(text), DECODER, ANSWER_KEY, Envelope.model_fields)
     try:
         table = table_of_records(_objects(rows), wanted)
-    except (NotJson, UnreadableTable) as error:
+    except NotJson as error:
         raise WillPass(f"data.gov.in answered what is not JSON: {error}") from None
+    except UnreadableTable as error:
+        raise UnreadableTable(f"data.gov.in answered what is {error}") from None
     content = rows.members
     if content.get("error") or content.get("status") == "error":
         raise WillPass(f"data.gov.in answered an error: {error_text(content)[:200]}")

@@ -28,6 +28,7 @@ from shared.tables.content import (
     kind_of,
     named,
     opened,
+    require_few,
     text_blocks,
 )
 from shared.tables.csv_text import CsvText, Row, refuse_repeated
@@ -60,7 +61,10 @@ def parse_csv(text: str | Iterator[str]) -> pd.DataFrame:
         UnreadableTable: no header, a column twice, or hardly any value.
     """
     source = CsvText(iter([text]) if isinstance(text, str) else text)
-    rows = [row for piece in source.pieces() for row in source.rows_of(piece)]
+    rows: list[Row] = []
+    for piece in source.pieces():
+        rows += source.rows_of(piece)
+        require_few(len(rows))
     width = len(source.names)
     require_filled(len(rows), width, sum(min(len(row), width) for row in rows))
     faults = [source.fault(len(row)) for row in rows]
@@ -186,16 +190,19 @@ class _Columns:
             UnreadableTable: hardly any value is there.
         """
         self._rows += 1
+        require_few(self._rows)
         require_filled(self._rows, len(self._values), self._given)
         if isinstance(record, str):
             self._set(self._faults, record)
             return
         for key, value in record.items():
-            values = self._column(storable(key))
-            if values is None:
+            values = self._values.get(key)
+            if values is None and (values := self._column(storable(key))) is None:
                 continue
             self._given += 1
-            if isinstance(value, dict | list) and is_too_deep(value):
+            if isinstance(value, str):
+                self._set(values, storable(value))
+            elif isinstance(value, dict | list) and is_too_deep(value):
                 self._set(self._faults, TOO_DEEP)
             elif value is not None:
                 self._set(values, _text(value))
@@ -212,8 +219,11 @@ class _Columns:
 
     def _set(self, values: list[str | None], value: str) -> None:
         """Set a value of the newest row."""
-        values += [None] * (self._rows - 1 - len(values))
-        values[self._rows - 1 :] = [value]
+        before = self._rows - 1
+        if len(values) != before:
+            values += [None] * (before - len(values))
+            del values[before:]
+        values.append(value)
 
     def frame(self) -> pd.DataFrame:
         """The table."""
@@ -225,7 +235,7 @@ class _Columns:
 
 
 def _text(value: Any) -> str:
-    return storable(value if isinstance(value, str) else json.dumps(value, default=str))
+    return value if isinstance(value, str) else storable(json.dumps(value, default=str))
 
 
 def read_file(path: Path, wanted: Collection[str] = ()) -> pd.DataFrame:
@@ -298,5 +308,5 @@ def _column_texts(column: Any) -> list[str | None]:
     try:
         texts: list[str | None] = column.cast(pa.string()).to_pylist()
     except pa.ArrowException:  # lists, structs
-        return [_text(value) for value in column.to_pylist()]
+        return [None if value is None else _text(value) for value in column.to_pylist()]
     return texts

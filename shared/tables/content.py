@@ -26,7 +26,11 @@ LONGEST_LINE: Final = 2 * BLOCK_BYTES
 LARGEST_JSON: Final = 200_000_000
 """Characters of JSON that is one value: a list, or an answer around one."""
 MOST_GROWTH: Final = 100
-"""A packed file may unpack to this many times its size, or to `LARGEST_TABLE_BYTES`."""
+"""A packed file may unpack to this many times its size, or to `LEAST_UNPACKED`."""
+LEAST_UNPACKED: Final = 20_000_000
+MOST_ROWS: Final = 10_000_000
+"""Of a table that has to be in memory as a whole. A row of one digit takes about 100 bytes there.
+"""
 
 Kind = Literal["csv", "json", "parquet"]
 
@@ -178,7 +182,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             yield file
             return
         size = os.fstat(file.fileno()).st_size
-        most_bytes = max(LARGEST_TABLE_BYTES, MOST_GROWTH * size)
+        most_bytes = max(min(LEAST_UNPACKED, LARGEST_TABLE_BYTES), MOST_GROWTH * size)
         yield cast("BinaryIO", gunzip_stream(file, most_bytes))
 
 
@@ -279,6 +283,16 @@ def bounded(blocks: Iterator[str], most: int | None = None) -> Iterator[str]:
         if characters > most:
             raise UnreadableTable(f"larger than {most:,} bytes")
         yield block
+
+
+def require_few(rows: int) -> None:
+    """Refuse a table that has too many rows to be in memory as a whole.
+
+    Raises:
+        UnreadableTable: it has.
+    """
+    if rows > MOST_ROWS:
+        raise UnreadableTable(f"more than {MOST_ROWS:,} rows; cut it into several files")
 
 
 def _encoding(beginning: bytes, charset: str | None) -> tuple[str, bytes]:

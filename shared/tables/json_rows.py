@@ -203,7 +203,7 @@ def require_filled(rows: int, columns: int, given: int) -> None:
     Raises:
         UnreadableTable: there are too many others.
     """
-    absent = rows * columns - given
+    absent = rows * max(columns, 1) - given  # a row without any value takes room too
     if absent > MOST_ABSENT_AT_FIRST + MOST_ABSENT * given:
         raise UnreadableTable(
             f"a table of {rows:,} rows and {columns:,} columns with only {given:,} values; give "

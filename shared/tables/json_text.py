@@ -51,7 +51,10 @@ def json_pieces(blocks: Iterator[str], decoder: JSONDecoder) -> Iterator[str | l
         return
     try:
         value = decoder.decode(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        yield _lines_of(text, NotJson("lists and objects are nested too deeply"), decoder)
+        return
+    except ValueError as error:
         yield _lines_of(text, error, decoder)
         return
     yield rows_in(value)

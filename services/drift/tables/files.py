@@ -49,6 +49,8 @@ MOST_SET_ASIDE: Final = 0.5
 MOST_JSON_COLUMNS: Final = 10_000
 """Different keys of a JSON file."""
 
+_MOST_COLUMNS_BY_ARROW: Final = 10_000
+"""Arrow's reader of CSV takes about 9 kB for each column of the header."""
 _MOST_DIGITS: Final = 400
 _NAMES_SHOWN: Final = 5
 _MISSING: Final = rf"\A(?:{'|'.join(map(re.escape, sorted(MISSING_TEXTS)))})\z"
@@ -212,6 +214,8 @@ class _Csv(TableFile):
         """The table of a text in which each line is a row; None if a row is of another width."""
         from pyarrow import csv
 
+        if len(source.names) > _MOST_COLUMNS_BY_ARROW:
+            return None
         if not text.strip("\r\n"):
             return pa.table({name: pa.nulls(0, pa.string()) for name in names})
         try:
