@@ -178,7 +178,13 @@ def _send(
 
 
 def _bounded(answer: httpx.Response) -> httpx.Response:
-    """The answer with the beginning of its body, which is never unpacked."""
+    """The answer with the beginning of its body, which is never unpacked.
+
+    Raises:
+        httpx.DecodingError: it is packed.
+    """
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise httpx.DecodingError("packed, though that was not asked for")
     content = bytearray()
     for chunk in answer.iter_raw():
         content += chunk[: _LONGEST_ANSWER - len(content)]
