@@ -17,6 +17,7 @@ from services.drift.report.directions import (
     pair_direction,
 )
 from shared.drift import CellFinding
+from shared.wording import SMALLEST_P
 
 MOST_CELLS: Final = 500
 """A report lists the cells that speak and those with the smallest p-values, so many in all."""
@@ -31,8 +32,9 @@ class CellFigures:
     speaks: NDArray[np.bool_]
 
     def order(self) -> NDArray[np.intp]:
-        """The most telling cell first."""
-        return np.lexsort((-self.effect, self.p, ~self.speaks))
+        """The most telling cell first. Of those below the smallest p that is shown, the effect says
+        which moved most."""
+        return np.lexsort((-self.effect, np.maximum(self.p, SMALLEST_P), ~self.speaks))
 
 
 def cell_findings(

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from services.cli.main import app
+from services.cli.terminal import console
 from services.drift.report.wording import name
 from shared.plain_text import visible
 
@@ -73,7 +74,7 @@ def files(
 ) -> tuple[str, str]:
     """A reference and rows that differ, in files whose names are markup too."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(console, "_width", 400)
     reference = write(tmp_path / f"[red]{request.param}", rows(1))
     return reference, write(tmp_path / f"[b]{request.param}", rows(2, shift=1.5))
 
@@ -97,7 +98,7 @@ def test_check_prints_them_as_they_are(files: tuple[str, str]) -> None:
 
 
 def test_in_a_narrow_terminal(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(console, "_width", 80)
     done = run("check", *files)
     assert done.exit_code == 0, done.output
     assert max(map(cell_len, done.stdout.splitlines())) <= 80

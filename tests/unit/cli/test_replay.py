@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,14 @@ SEASONS = (
 """Hour, level, and how far up its range the average lies."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_process() -> Iterator[None]:
+    """That a model loads in a fresh process is for the trainer's tests to show."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.trainer.train.why_not_usable", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def seasons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three recorded answers, months apart."""
@@ -55,8 +63,8 @@ def quick(air_quality: Pipeline) -> Pipeline:
     return fewer.model_copy(update={"drift": drift})
 
 
-@pytest.fixture(scope="session")
-def played(seasons: Path, quick: Pipeline) -> dict[str, Replayed]:
+@pytest.fixture(scope="module")
+def played(one_process: None, seasons: Path, quick: Pipeline) -> dict[str, Replayed]:
     """The policies on the three seasons."""
     files = recorded_files(seasons)
     return {
@@ -164,7 +172,6 @@ def test_default_learns_from_batches_of_a_month_of_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of such a batch has fewer rows than the gate asks for."""
-    monkeypatch.setattr("services.trainer.train.why_not_usable", lambda *_: None)
     monkeypatch.setattr("services.trainer.train.render_plots", lambda *_: {})
     write_months(tmp_path, 15)
     files = recorded_files(tmp_path)

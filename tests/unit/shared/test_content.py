@@ -94,7 +94,7 @@ def test_a_line_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gzip_is_known_by_its_content(tmp_path: Path) -> None:
-    for name, data in (("a.csv", gzip.compress(b"a\n1\n")), ("a.csv.gz", b"a\n1\n")):
+    for name, data in (("a.csv", gzip.compress(b"a\n1\n", mtime=0)), ("a.csv.gz", b"a\n1\n")):
         (tmp_path / name).write_bytes(data)
         with opened(tmp_path / name) as stream:
             assert stream.read() == b"a\n1\n"
@@ -102,7 +102,7 @@ def test_gzip_is_known_by_its_content(tmp_path: Path) -> None:
 
 def test_bytes_are_unpacked_within_a_bound() -> None:
     assert unpacked(b"plain", 3) == b"plain"
-    packed = gzip.compress(bytes(1_000))
+    packed = gzip.compress(bytes(1_000), mtime=0)
     assert unpacked(packed, 1_000) == bytes(1_000)
     with pytest.raises(UnreadableTable, match="gzip of more than 999 bytes"):
         unpacked(packed, 999)
@@ -113,7 +113,7 @@ def test_bytes_are_unpacked_within_a_bound() -> None:
 def test_what_the_machine_refuses_is_told_from_what_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(UnreachableFile, match="it: cannot be read: No such file"), named("it"):
         kind_of(tmp_path / "none.csv")
-    (tmp_path / "torn.csv").write_bytes(gzip.compress(b"a\n" * 99)[:-9])
+    (tmp_path / "torn.csv").write_bytes(gzip.compress(b"a\n" * 99, mtime=0)[:-9])
     with (
         pytest.raises(
             UnreadableTable, match="it: cannot be read: broken gzip: its end is missing"
@@ -235,14 +235,17 @@ def test_another_format_is_named_whatever_the_file_is_called(
 @pytest.mark.parametrize("said", [said for said in OTHER_FORMATS if "web page" not in said])
 def test_another_format_is_named_in_an_answer_and_within_gzip(said: str) -> None:
     with pytest.raises(UnreadableTable, match=said):
-        decode(unpacked(gzip.compress(OTHER_FORMATS[said]), 100_000))
+        decode(unpacked(gzip.compress(OTHER_FORMATS[said], mtime=0), 100_000))
+
+
+PACKED = gzip.compress(TABLE, mtime=0)
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (gzip.compress(gzip.compress(TABLE)), "packed with gzip twice; unpack it once"),
-        (gzip.compress(_in_parquet()), "Parquet that is packed with gzip; unpack it"),
+        (gzip.compress(PACKED, mtime=0), "packed with gzip twice; unpack it once"),
+        (gzip.compress(_in_parquet(), mtime=0), "Parquet that is packed with gzip; unpack it"),
     ],
 )
 def test_gzip_of_what_is_packed_already(tmp_path: Path, data: bytes, said: str) -> None:
@@ -255,7 +258,7 @@ def test_gzip_of_what_is_packed_already(tmp_path: Path, data: bytes, said: str) 
 
 
 def test_a_parquet_file_that_gzip_has_packed(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(gzip.compress(_in_parquet()))
+    (tmp_path / "a.parquet").write_bytes(gzip.compress(_in_parquet(), mtime=0))
     with pytest.raises(UnreadableTable, match="packed with gzip; unpack it"):
         kind_of(tmp_path / "a.parquet")
 
