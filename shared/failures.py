@@ -1,19 +1,38 @@
-"""The two kinds of failure that the stage runtime tells apart."""
+"""The two kinds of failure that the stage runtime tells apart. Their texts have a bound."""
+
+from typing import Final
+
+LONGEST_REASON: Final = 2_000
+"""Characters of what a failure says. Dead letters, logs, status and messages repeat it."""
+LONGEST_ASKED_PAUSE: Final = 3_600.0
+"""Seconds. The other side may ask for more, and is asked again all the same."""
+
+
+def shortened(reason: str) -> str:
+    """The text of a failure, without its middle if it is longer than `LONGEST_REASON`."""
+    if len(reason) <= LONGEST_REASON:
+        return reason
+    half = LONGEST_REASON // 2 - 2
+    return f"{reason[:half]} … {reason[-half:]}"
 
 
 class WillPass(Exception):
     """A failure that another try may not meet: a time-out, a 5xx, a lost connection.
 
-    `retry_after` is how many seconds the other side asked to be left alone, if it did.
+    `retry_after` is how many seconds the other side asked to be left alone, if it did; at most
+    `LONGEST_ASKED_PAUSE`.
     """
 
     def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
+        super().__init__(shortened(reason))
+        self.retry_after = None if retry_after is None else min(retry_after, LONGEST_ASKED_PAUSE)
 
 
 class WillNotPass(Exception):
     """A failure that every further try would meet; the text says what to do about it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shortened(reason))
 
 
 class NotYet(Exception):

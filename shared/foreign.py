@@ -6,6 +6,7 @@ from typing import Final, Literal
 import structlog
 
 from shared.events import NO_PIPELINE, Stage, WorkFailed, deterministic_id
+from shared.failures import shortened
 from shared.records import DeadLetter
 from shared.store import Store
 
@@ -36,13 +37,13 @@ def bury_foreign(
         recorded_at=datetime.now(UTC),
         stage=stage,
         kind=kind,
-        reason=reason,
+        reason=shortened(reason),
         message=kept,
         attempts=0,
     )
     if (earlier := store.get(DeadLetter, letter.id)) and earlier.state == "open":
         return None
-    log.error(f"a {kind}", stage=stage, trace_id=identity, reason=reason)
+    log.error(f"a {kind}", stage=stage, trace_id=identity, reason=letter.reason)
     told = _told(letter)
     store.bury(letter, [told])
     return letter, told

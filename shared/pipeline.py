@@ -246,6 +246,13 @@ class Schema(Strict):
             yield "event_time", self.event_time
         yield from (("not_above", name) for pair in self.not_above for name in pair)
 
+    @property
+    def spellings(self) -> frozenset[str]:
+        """Every name that a source may use for one of the columns."""
+        return frozenset(
+            name for own, column in self.columns.items() for name in (own, *column.aliases)
+        )
+
     def of_type(self, kind: type[Strict]) -> tuple[str, ...]:
         """The names of the columns of one class, in the file's order."""
         return tuple(name for name, column in self.columns.items() if isinstance(column, kind))

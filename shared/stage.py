@@ -30,10 +30,10 @@ from shared.events import (
     effect_id,
     parse_event,
 )
-from shared.failures import NotYet, WillNotPass, WillPass
+from shared.failures import NotYet, WillNotPass, WillPass, shortened
 from shared.foreign import bury_foreign
 from shared.outcome import Handling, Outcome
-from shared.pipeline import Pipeline, load_pipelines
+from shared.pipeline import Pipeline, load_pipelines, next_slot, parse_schedule
 from shared.records import DeadLetter, Record
 from shared.settings import Settings
 from shared.store import Conflict, Store
@@ -182,7 +182,7 @@ class StageRuntime:
                 self._bury(event, lease, self._too_long())
                 raise CutShort from failure
             log.exception("handler failed")
-            self._bury(event, lease, f"{type(failure).__name__}: {failure}")
+            self._bury(event, lease, shortened(f"{type(failure).__name__}: {failure}"))
 
     def _too_long(self) -> str:
         seconds = self._resources.settings.task_time_limit_seconds
@@ -211,19 +211,33 @@ class StageRuntime:
             self._send_to(self.stage, event)
 
     def _try_later(self, event: Event, lease: Lease, failure: BaseException) -> None:
-        reason = f"{type(failure).__name__}: {failure}"
+        reason = shortened(f"{type(failure).__name__}: {failure}")
         if lease.attempt >= self._resources.settings.max_attempts:
-            self._bury(event, lease, f"{failure} (the last of {lease.attempt} tries)")
+            words = shortened(str(failure))
+            self._bury(event, lease, f"{words} (the last of {lease.attempt} tries)")
             return
-        pause = self._pause(lease.attempt, getattr(failure, "retry_after", None))
+        asked = getattr(failure, "retry_after", None)
+        pause = self._pause(lease.attempt, self._granted(event, asked))
         log.warning("will be tried again", reason=reason, seconds=round(pause, 1))
         self._work.try_again(lease, datetime.now(UTC) + timedelta(seconds=pause), reason)
 
-    def _pause(self, attempt: int, asked: float | None) -> float:
+    def _granted(self, event: Event, asked: float | None) -> float:
+        """How much of the pause that the other side asked for it gets.
+
+        A source is never left alone beyond the pipeline's next reading, which asks it anyway.
+        """
+        pipeline = self._resources.pipelines.get(event.pipeline)
+        if not asked or self.stage != "ingest" or not pipeline:
+            return asked or 0.0
+        now = datetime.now(UTC)
+        to_next = next_slot(parse_schedule(pipeline.schedule), now) - now
+        return min(asked, to_next.total_seconds())
+
+    def _pause(self, attempt: int, asked: float) -> float:
         """Seconds until the next try: exponential with full jitter, not less than was asked for."""
         settings = self._resources.settings
         longest = min(settings.retry_max_seconds, settings.retry_base_seconds * 2 ** (attempt - 1))
-        return max(random.uniform(longest / 2, longest), asked or 0.0)  # noqa: S311
+        return max(random.uniform(longest / 2, longest), asked)  # noqa: S311
 
     def _bury(self, event: Event, lease: Lease, reason: str) -> None:
         log.error("given up", reason=reason)

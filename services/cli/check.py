@@ -1,8 +1,6 @@
 """`trimtab check` and `trimtab profile`: one file against another, without a server."""
 
-import gzip
 import sys
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,9 @@ from services.drift.tables.files import open_table, some_of, with_numbers
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles, roles_of, with_flags
 from shared.drift import Drift
-from shared.failures import WillNotPass
+from shared.failures import WillNotPass, shortened
+from shared.gunzip import GzipRefused
+from shared.tables.content import opened
 from shared.wording import percent
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ Progress = Callable[[float], None] | None
 
 class BadInput(ValueError):
     """What was given cannot be checked; the text says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shortened(reason))
 
 
 @dataclass(frozen=True)
@@ -180,9 +183,9 @@ def _profile(
 def _is_profile(path: Path) -> bool:
     """Whether a file's content begins like a profile's, whatever its name."""
     try:
-        with gzip.open(path) as file:
+        with opened(path) as file:
             return file.read(len(_PROFILE_MARK)) == _PROFILE_MARK
-    except (OSError, EOFError, zlib.error):
+    except (OSError, GzipRefused):
         return False
 
 
@@ -257,7 +260,7 @@ def _valid_rows(path: Path, pipeline: "Pipeline") -> "Rows":
     from services.ingest.rows import validate_rows
     from services.ingest.tables import read_file
 
-    table = read_file(path)
+    table = read_file(path, pipeline.data.spellings)
     rows = validate_rows(table, pipeline.data, datetime.now(UTC))
     share = len(rows.refused) / max(len(table), 1)
     if share > pipeline.data.max_bad_share:

@@ -28,9 +28,9 @@ def take_in_file(
     Raises:
         WillNotPass: the file cannot be read as the pipeline's table; the text says why.
     """
-    table = read_file(file)
-    answer = Answer(table=table, source=f"file {file.name}")
     definition = resources.pipelines[pipeline]
+    table = read_file(file, definition.data.spellings)
+    answer = Answer(table=table, source=f"file {file.name}")
     event = IngestionDue(
         **first_event_fields(pipeline, "by hand", uuid4().hex), slot=datetime.now(UTC)
     )

@@ -1,14 +1,11 @@
 """`trimtab report`: the drift report of a stored check, as a page or as JSON."""
 
-import gzip
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from services.drift.report.model import DriftReport, PastCheck
 from services.drift.report.page import render_html
-from shared import records
+from shared import drift_report, records
 from shared.failures import WillNotPass
 from shared.store import Store
 
@@ -46,16 +43,18 @@ def read_report(store: Store, check: records.DriftReport) -> DriftReport:
     if check.details is None:
         raise WillNotPass(f"{batch} has no report ({check.verdict}: {check.reason})")
     try:
-        return DriftReport.model_validate_json(gzip.decompress(store.blob(check.details)))
+        packed = store.blob(check.details)
     except WillNotPass as error:
         raise WillNotPass(
             f"{batch}: {error}, so its report is no longer there; in short: {check.verdict}, "
             f"{check.reason}"
         ) from None
-    except (ValidationError, OSError, EOFError) as error:
+    try:
+        return DriftReport.model_construct(**dict(drift_report.read_report(packed)))
+    except WillNotPass as error:
         raise WillNotPass(
-            f"{batch}: its report cannot be read ({type(error).__name__}); another version of "
-            "Trimtab may have written it"
+            f"{batch}: its report cannot be read ({error}); another version of Trimtab may have "
+            "written it"
         ) from None
 
 

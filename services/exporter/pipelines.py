@@ -1,18 +1,17 @@
 """What each pipeline has come to: its newest batch, its newest check, its champion."""
 
-import gzip
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from services.exporter import metrics
 from services.exporter.failures import NOT_AS_WRITTEN, FailureLog, reason_of
 from services.exporter.metrics import Family, Samples, label
-from shared.drift import P_VALUES, PerformanceFinding, Verdict
+from shared.drift import P_VALUES, CellFinding, PerformanceFinding, Verdict
+from shared.drift_report import read_report
 from shared.events import Sha256
 from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
@@ -133,7 +132,7 @@ class PipelineFigures:
             return
         try:
             cells = self._cells(report.details)
-        except WillNotPass:  # removed, or not what it was; the record says the rest
+        except WillNotPass:  # removed, or no report of ours; the record says the rest
             return
         for (feature, segment), (effect, p) in cells.items():
             yield metrics.SEGMENT_EFFECT, (label(feature), label(segment)), effect
@@ -141,8 +140,7 @@ class PipelineFigures:
                 yield metrics.SEGMENT_P, (label(feature), label(segment)), p
 
     def _read_cells(self, details: Sha256) -> Cells:
-        report = json.loads(gzip.decompress(self._store.blob(details)))
-        return bounded_cells(report["cells"])
+        return bounded_cells(read_report(self._store.blob(details)).cells)
 
 
 def _check(report: DriftReport) -> Iterator[Sample]:
@@ -165,18 +163,16 @@ def _features(pipeline: Pipeline, report: DriftReport) -> Iterator[Sample]:
         yield metrics.FEATURE_DRIFT, (label(feature),), score
 
 
-def bounded_cells(cells: list[dict[str, Any]]) -> Cells:
+def bounded_cells(cells: list[CellFinding]) -> Cells:
     """The cells of single columns, as many features and segments as are served."""
-    single = sorted(
-        (cell for cell in cells if cell["kind"] != "pair"), key=lambda cell: -cell["effect"]
-    )
-    features = list(dict.fromkeys(cell["column"] for cell in single))[: metrics.MOST_FEATURES]
-    named = [cell["segment"] for cell in single if cell["segment"] is not None]
+    single = sorted((cell for cell in cells if cell.kind != "pair"), key=lambda cell: -cell.effect)
+    features = list(dict.fromkeys(cell.column for cell in single))[: metrics.MOST_FEATURES]
+    named = [cell.segment for cell in single if cell.segment is not None]
     segments = [None, *list(dict.fromkeys(named))[: metrics.MOST_SEGMENTS]]
     found: Cells = {}
     for cell in single:
-        if cell["column"] in features and cell["segment"] in segments:
-            found.setdefault((cell["column"], cell["segment"] or ""), (cell["effect"], cell["p"]))
+        if cell.column in features and cell.segment in segments:
+            found.setdefault((cell.column, cell.segment or ""), (cell.effect, cell.p))
     return found
 
 

@@ -46,7 +46,7 @@ def ingest(event: IngestionDue, pipeline: Pipeline, store: Store, settings: Sett
         and store.newest(Batch, {"pipeline": pipeline.name}, "recorded_at") is None
     ):
         file = pipeline.reference.file
-        answer = Answer(read_file(file), f"file {file.name}")
+        answer = Answer(read_file(file, pipeline.data.spellings), f"file {file.name}")
         return ingest_batch(event, answer, pipeline, store, as_reference=True)
     answer = read_source(pipeline, settings, partial(seen_files, pipeline.name, store))
     return ingest_batch(event, answer, pipeline, store)

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,13 +12,16 @@ import pandas as pd
 import structlog
 from pydantic import BaseModel, Field, ValidationError
 
-from services.ingest.fetch import Limits, Query, error_text, fetch, open_client
-from services.ingest.paging import Collection, Read
-from services.ingest.tables import FAULT, parse_csv, parse_json_value, table_of_records
+from services.ingest.fetch import Body, Limits, Query, error_text, fetch, open_client
+from services.ingest.paging import Collection as Collected
+from services.ingest.paging import Read
+from services.ingest.tables import DECODER, FAULT, parse_csv, table_of_records
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import DataGovInSource
 from shared.settings import Settings
 from shared.tables.content import UnreadableTable
+from shared.tables.json_rows import JsonRows, NotJson
+from shared.tables.json_text import ANSWER_KEY, chunks_of
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +40,8 @@ _BEYOND_SECONDS: Final = 10.0
 _REST_SECONDS: Final = 0.2
 """The rest before a repeated read grows by this much, read after read."""
 _LONGEST_REST_SECONDS: Final = 5.0
+_LONGEST_STATE: Final = 1_000
+"""Characters of `updated_date` that tell one state of the table from another."""
 
 
 class Envelope(BaseModel):
@@ -44,7 +49,9 @@ class Envelope(BaseModel):
 
     total: int | None = Field(None, ge=0)
     updated_date: Any = None
-    records: list[dict[Any, Any]]
+    status: Any = None
+    error: Any = None
+    message: Any = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,16 @@ class Resource:
     """Rows that the resource says it has, and that did not come."""
 
 
-def read_resource(source: DataGovInSource, settings: Settings) -> Resource:
+def read_resource(
+    source: DataGovInSource, settings: Settings, wanted: Collection[str] = ()
+) -> Resource:
     """All rows of the resource.
 
     The resource is read again, with pages of another size, until as many distinct rows have come
     as it says it has. After `deadline_seconds` the rows that came are kept, and the others counted.
+
+    Args:
+        wanted: the columns that the schema names.
 
     Raises:
         WillPass: a page was not answered within its deadline, or there are no rows at the moment.
@@ -87,7 +99,7 @@ def read_resource(source: DataGovInSource, settings: Settings) -> Resource:
             none that `filters` lets through.
     """
     begun = time.perf_counter()
-    collected = asyncio.run(_read_resource(source, settings))
+    collected = asyncio.run(_read_resource(source, settings, wanted))
     table = _filtered(collected.rows, source)
     seconds = round(time.perf_counter() - begun, 3)
     log.info("source read", pages=collected.pages, rows=len(table), seconds=seconds)
@@ -96,10 +108,12 @@ def read_resource(source: DataGovInSource, settings: Settings) -> Resource:
     return Resource(table, collected.missing)
 
 
-async def _read_resource(source: DataGovInSource, settings: Settings) -> Collection:
+async def _read_resource(
+    source: DataGovInSource, settings: Settings, wanted: Collection[str]
+) -> Collected:
     """The rows, of one state of the table if it stands still for as long as a read takes."""
     deadline = asyncio.get_running_loop().time() + source.deadline_seconds
-    reader, collected = _Reader(source, settings), Collection()
+    reader, collected = _Reader(source, settings, wanted), Collected()
     while not collected.is_final:
         read = Read()
         until = deadline if collected.is_begun else None
@@ -108,7 +122,7 @@ async def _read_resource(source: DataGovInSource, settings: Settings) -> Collect
                 await reader.read_into(read)
         except TableChanged:
             log.info("the table changed while it was read, so it is read anew")
-            collected = Collection()
+            collected = Collected()
             continue
         except (WillPass, WillNotPass) as error:
             if not collected.is_begun:
@@ -125,8 +139,11 @@ async def _read_resource(source: DataGovInSource, settings: Settings) -> Collect
 class _Reader:
     """Reads the resource as often as asked, each time with pages of another size."""
 
-    def __init__(self, source: DataGovInSource, settings: Settings) -> None:
+    def __init__(
+        self, source: DataGovInSource, settings: Settings, wanted: Collection[str]
+    ) -> None:
         self._source = source
+        self._wanted = frozenset((*wanted, *source.filters))
         self._url = f"{settings.feed_url.rstrip('/')}/resource/{source.resource}"
         self._query = _query(source, settings)
         self._limits = Limits(source.page_deadline_seconds, _MAX_PAGE_BYTES)
@@ -227,7 +244,10 @@ class _Reader:
         self, client: httpx.AsyncClient, query: Query, offset: int, limits: Limits | None = None
     ) -> Page:
         begun = time.monotonic()
-        read = partial(_read_page, query=query, offset=offset)
+
+        def read(body: Body) -> Page:
+            return _read_page(_text_of(body), query, offset, self._wanted)
+
         page = await fetch(
             client, self._url, query | {"offset": offset}, limits or self._limits, read
         )
@@ -246,7 +266,14 @@ def _query(source: DataGovInSource, settings: Settings) -> Query:
     return query
 
 
-def _read_page(text: str, *, query: Query, offset: int) -> Page:
+def _text_of(body: Body) -> str:
+    try:
+        return body.text
+    except UnreadableTable as error:
+        raise UnreadableTable(f"data.gov.in answered what is {error}") from None
+
+
+def _read_page(text: str, query: Query, offset: int, wanted: Collection[str] = ()) -> Page:
     """The page that a text is.
 
     Raises:
@@ -256,7 +283,7 @@ def _read_page(text: str, *, query: Query, offset: int) -> Page:
     if "api-key" in query and f"api-key={query['api-key']}" in text:
         raise WillPass("data.gov.in answered with the request instead of data")
     is_json = query["format"] == "json" or text.lstrip().startswith("{")
-    page = _json_page(text) if is_json else _csv_page(text)
+    page = _json_page(text, wanted) if is_json else _csv_page(text)
     if not len(page.rows) and offset == 0:
         raise WillPass(f"data.gov.in answered without rows at offset {offset}")
     return page
@@ -271,23 +298,39 @@ def _csv_page(text: str) -> Page:
         raise UnreadableTable(f"data.gov.in answered what is {error}") from None
 
 
-def _json_page(text: str) -> Page:
+def _json_page(text: str, wanted: Collection[str]) -> Page:
+    rows = JsonRows(chunks_of(text), DECODER, ANSWER_KEY, Envelope.model_fields)
     try:
-        content = parse_json_value(text)
+        table = table_of_records(_objects(rows), wanted)
+    except NotJson as error:
+        raise WillPass(f"data.gov.in answered what is not JSON: {error}") from None
     except UnreadableTable as error:
-        raise WillPass(f"data.gov.in answered what is {error}") from None
-    if isinstance(content, dict) and (content.get("error") or content.get("status") == "error"):
+        raise UnreadableTable(f"data.gov.in answered what is {error}") from None
+    content = rows.members
+    if content.get("error") or content.get("status") == "error":
         raise WillPass(f"data.gov.in answered an error: {error_text(content)[:200]}")
+    if not rows.is_object:
+        raise _unknown("the answer: not an object")
+    if not rows.is_found:
+        raise _unknown(f"{ANSWER_KEY}: not a list")
     try:
         envelope = Envelope.model_validate(content)
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "the answer"
-        raise WillNotPass(
-            f"data.gov.in answered in a form that is not known: {where}: {fault['msg']}"
-        ) from None
-    updated = str(envelope.updated_date)
-    return Page(table_of_records(envelope.records), envelope.total, updated)
+        raise _unknown(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    return Page(table, envelope.total, str(envelope.updated_date)[:_LONGEST_STATE])
+
+
+def _objects(rows: JsonRows) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            where = f"{ANSWER_KEY}.{number}" if rows.is_object else "the answer"
+            raise _unknown(f"{where}: not an object")
+        yield row
+
+
+def _unknown(fault: str) -> WillNotPass:
+    return WillNotPass(f"data.gov.in answered in a form that is not known: {fault}")
 
 
 def _filtered(table: pd.DataFrame, source: DataGovInSource) -> pd.DataFrame:

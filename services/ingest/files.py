@@ -91,7 +91,7 @@ def read_new_files(
             waiting[file.mark] = before
             continue
         try:
-            tables.append(named_by_schema(read_file(file.path), schema))
+            tables.append(named_by_schema(read_file(file.path, schema.spellings), schema))
             read.append(file.mark)
         except UnreachableFile as error:
             waiting[file.mark] = _still_waiting(file.mark, str(error), waited, now)

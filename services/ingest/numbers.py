@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_NUMBER: Final = 400
-"""Characters; a longer text is no number. The time that the pattern takes grows with their square.
-"""
+"""Characters; a longer text is no number."""
 
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _WHOLE: Final = re.compile(r"[+-]?0*[0-9]{1,38}")
 _EXACT_BELOW: Final = 2.0**53
 """Whole numbers from here on are not all different as floats."""

@@ -58,11 +58,11 @@ def read_source(
     """
     match pipeline.source:
         case DataGovInSource() as source:
-            found = read_resource(source, settings)
+            found = read_resource(source, settings, pipeline.data.spellings)
             where = f"data.gov.in resource {source.resource} ({source.format})"
             return Answer(found.rows, where, missing=found.missing)
         case HttpSource() as source:
-            return Answer(read_address(source), place(source.url))
+            return Answer(read_address(source, pipeline.data.spellings), place(source.url))
         case FilesSource() as source:
             seen, now = seen_files(), datetime.now(UTC)
             new = read_new_files(source, pipeline.data, seen.done, seen.waiting, now)

@@ -14,10 +14,12 @@ from shared.pipeline import TimeColumn
 LONGEST_TIME: Final = 100
 """Characters; a longer text is no time."""
 
-_ZONE: Final = r"[T ][0-9]{1,2}.*(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+_ZONE: Final = re.compile(
+    rf"[T ][0-9]{{1,2}}.{{0,{LONGEST_TIME}}}(?:Z|[+-][0-9]{{2}}(?::?[0-9]{{2}})?)$"
+)
 """How a text in ISO 8601 that states its zone ends; in a date alone, -01 is the day."""
 
-_NO_TIME: Final = r"(?i:now|today|[+-].*)"
+_NO_TIME: Final = re.compile(r"now|today|[+-].*", re.IGNORECASE)
 """Texts that pandas reads as times although no format says so."""
 
 _END_OF_DAY: Final = re.compile(

@@ -22,6 +22,9 @@ from shared.settings import Settings
 
 _CAN_PASS: Final = {408, 425, 429}
 """The statuses below 500 that another try may not meet."""
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+-]{0,30}(?=://)")
+_STATUS: Final = re.compile(r"\berror=(\d{3})\b")
+"""In Apprise's log entries."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def channels(settings: Settings) -> tuple[Channel, ...]:
 
 
 def _scheme(url: SecretStr) -> str:
-    scheme = re.match(r"[A-Za-z][A-Za-z0-9+-]{0,30}(?=://)", url.get_secret_value())
+    scheme = _SCHEME.match(url.get_secret_value())
     return scheme[0].lower() if scheme else "no scheme"
 
 
@@ -128,7 +131,7 @@ def _apprise() -> ModuleType:
 def _failure(result: Any, targets: int) -> WillPass | WillNotPass:
     """What a failed delivery means. Apprise tells the far side's status in its log entries only."""
     entries = [entry.message for entry in result.logs()]
-    statuses = [int(digits) for digits in re.findall(r"\berror=(\d{3})\b", " ".join(entries))]
+    statuses = [int(digits) for digits in _STATUS.findall(" ".join(entries))]
     answered = f"answered {statuses[-1]}" if statuses else "did not take the message"
     if targets > 1:
         return WillNotPass(

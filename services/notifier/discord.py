@@ -33,11 +33,17 @@ FOOTER_ROOM: Final = 100
 LONGEST_PAUSE: Final = 5.0
 """Seconds that a 429 is waited out in place; a longer wait is left to the stage runtime."""
 PAUSES: Final = 2
-LONGEST_WAIT: Final = 86_400.0
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 _JSON: Final = "application/json"
 _MARKUP: Final = re.compile(r"[\\*_~`|\[\]<>#@]|^[-+](?= )|(?<=\d)\.(?= )", re.MULTILINE)
+_LONGEST_ANSWER: Final = 65_536
+"""Bytes of an answer that are read; Discord's have a few thousand."""
+_LONGEST_ID: Final = 100
+_READ_HEADERS: Final = ("Retry-After",)
+_LINK: Final = re.compile(r"https?://[!-~]+")
+_SECRET_PART: Final = re.compile(r"[^/?&=]{12,}")
+"""Of a webhook's address."""
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -65,7 +71,7 @@ def embed(message: Message) -> dict[str, Any]:
     }
     if footer := _footer(message, len(message.fields) - len(fields)):
         content["footer"] = {"text": footer}
-    if message.url and re.fullmatch(r"https?://[!-~]+", message.url) and len(message.url) <= URL:
+    if message.url and _LINK.fullmatch(message.url) and len(message.url) <= URL:
         content["url"] = message.url
     if _is_shown(message.picture):
         content["image"] = {"url": f"attachment://{PICTURE_NAME}"}
@@ -157,14 +163,35 @@ def _address(webhook: SecretStr) -> tuple[httpx.URL, bytes]:
 def _send(
     client: httpx.Client, origin: httpx.URL, target: bytes, body: dict[str, Any]
 ) -> httpx.Response:
+    plain = {"Accept-Encoding": "identity"}
     try:
-        return client.post(origin, **body, extensions={"target": target})
+        with client.stream(
+            "POST", origin, **body, headers=plain, extensions={"target": target}
+        ) as answer:
+            return _bounded(answer)
     except _NOT_SENT as error:
         reason = f"Discord could not be reached: {type(error).__name__}: {error}"
         raise WillPass(reason) from None
     except httpx.RequestError as error:
         reason = f"Discord's answer was lost ({type(error).__name__}); it may have the message"
         raise WillPass(reason) from None
+
+
+def _bounded(answer: httpx.Response) -> httpx.Response:
+    """The answer with the beginning of its body, which is never unpacked.
+
+    Raises:
+        httpx.DecodingError: it is packed.
+    """
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise httpx.DecodingError("packed, though that was not asked for")
+    content = bytearray()
+    for chunk in answer.iter_raw():
+        content += chunk[: _LONGEST_ANSWER - len(content)]
+        if len(content) == _LONGEST_ANSWER:
+            break
+    headers = {name: answer.headers[name] for name in _READ_HEADERS if name in answer.headers}
+    return httpx.Response(answer.status_code, headers=headers, content=bytes(content))
 
 
 def _message_id(answer: httpx.Response, target: bytes) -> str:
@@ -181,7 +208,7 @@ def _message_id(answer: httpx.Response, target: bytes) -> str:
             f"the answer ({status}) names no message, so it is not known to be kept; "
             "check that DISCORD_WEBHOOK_URL is the address of a Discord webhook"
         )
-    return str(message_id)
+    return str(message_id)[:_LONGEST_ID]
 
 
 def _refusal(status: int, words: str) -> str:
@@ -199,7 +226,7 @@ def _own_words(answer: httpx.Response, target: bytes) -> str:
     words = str(body.get("message") or "no reason given")
     if details := body.get("errors"):
         words = f"{words}: {json.dumps(details)}"
-    for part in re.findall(r"[^/?&=]{12,}", target.decode("ascii")):
+    for part in _SECRET_PART.findall(target.decode("ascii")):
         words = words.replace(part, "…")
     return printable(words)[:500]
 
@@ -218,12 +245,12 @@ def _seconds(value: Any) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return min(seconds, LONGEST_WAIT) if math.isfinite(seconds) and seconds >= 0 else None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

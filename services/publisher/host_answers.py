@@ -104,18 +104,18 @@ _MEANINGS: Final = (
         "may be mistyped, expired or revoked",
     ),
     _gives_up(
-        r"insufficient permission|objects?[^:]*: permission denied|"
-        r"(unable to|cannot) (create|write)[^:]*: permission denied",
+        r"insufficient permission|objects?[^:]{0,200}: permission denied|"
+        r"(unable to|cannot) (create|write)[^:]{0,200}: permission denied",
         "the host's own files do not let it keep a push; give the account that serves the "
         "repository the right to write into its folder",
     ),
     _gives_up(
-        r"(error:|HTTP) 403|permission to .* denied|permission denied \(|not allowed to push|"
+        r"(error:|HTTP) 403|permission to .{0,200} denied|permission denied \(|not allowed to push|"
         r"access (to repository )?not granted|TF401027|prohibited by Gerrit",
         "no right to write there; GITHUB_TOKEN needs 'contents: write' on this repository",
     ),
     _gives_up(
-        r"repository .*not found|could not be found|does not appear to be a git repository|"
+        r"repository .{0,200}not found|could not be found|does not appear to be a git repository|"
         r"(error:|HTTP) 404",
         "no such repository, or no right to see it; check MODEL_REPOSITORY and GITHUB_TOKEN",
     ),

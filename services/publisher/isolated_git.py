@@ -18,6 +18,8 @@ from shared.failures import WillNotPass, WillPass
 from shared.plain_text import printable
 
 _TIMEOUT_SECONDS: Final = 600.0
+_LONGEST_SAID: Final = 100_000
+"""Characters of what Git and the host say that are looked at."""
 _SCHEMES: Final = ("https", "http", "ssh", "file")
 _KEPT_VARIABLES: Final = ("GIT_SSL_", "GIT_SSH", "GIT_PROXY_", "GIT_EXEC_PATH")
 
@@ -42,7 +44,7 @@ _VARIABLES: Final = {
     "GIT_CONFIG_GLOBAL": os.devnull,
 }
 
-_BROKEN: Final = re.compile(r"pack-objects died|bad object|object file .* is (empty|corrupt)")
+_BROKEN: Final = re.compile(r"pack-objects died|bad object|object file .{0,200} is (empty|corrupt)")
 _FULL_HERE: Final = re.compile(NO_SPACE, re.IGNORECASE)
 _USER_IN_ADDRESS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -241,18 +243,25 @@ class IsolatedGit:
 
     def _full_disk(self, command: str, answer: Answer) -> WillPass | None:
         """A failure if Git found no room on this machine; lines of the host itself are marked."""
-        lines = [line for line in answer.said.splitlines() if not line.startswith("remote:")]
+        said = _without_middle(answer.said)
+        lines = [line for line in said.splitlines() if not line.startswith("remote:")]
         if _FULL_HERE.search(" ".join(lines)):
             return no_room(f"git {command}: {shown(self._words(answer))}")
         return None
 
     def _words(self, answer: Answer) -> str:
         """What Git said, on one line, without its hints and without a secret."""
-        lines = [line for line in answer.said.splitlines() if not line.startswith("hint:")]
+        said = _without_middle(answer.said)
+        lines = [line for line in said.splitlines() if not line.startswith("hint:")]
         words = " ".join(printable(" ".join([*lines, *answer.rejections])).split())
         for secret in self._secrets:
             words = words.replace(secret, "***")
         return _USER_IN_ADDRESS.sub("***@", words)
+
+
+def _without_middle(said: str) -> str:
+    half = _LONGEST_SAID // 2
+    return said if len(said) <= _LONGEST_SAID else f"{said[:half]}\n{said[-half:]}"
 
 
 def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,15 @@
 """The handler: a promoted model becomes one commit on the model repository."""
 
-import gzip
 import posixpath
 from urllib.parse import urlsplit
+
+import structlog
 
 from services.publisher.bundle import FILE_NAMES, MODEL_FILE, Files, bundle
 from services.publisher.model_card import METRICS
 from services.publisher.repository import Commit, ModelRepository, model_tag
 from shared.artifacts import TamperedArtifact, sha256, verify
+from shared.drift_report import read_report
 from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
 from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
@@ -18,6 +20,8 @@ from shared.records import DriftReport, ModelVersion, Publication
 from shared.settings import Settings
 from shared.store import Store
 from shared.wording import measured, p_equals
+
+log = structlog.get_logger(__name__)
 
 
 def publish_model(
@@ -188,10 +192,21 @@ def _deed(model: ModelVersion) -> str:
 
 
 def report_details(report: DriftReport | None, store: Store) -> bytes | None:
-    """The whole drift report as JSON, if there was a comparison and it is still kept."""
+    """The whole drift report as JSON; None if nothing was compared, or it is no report of ours.
+
+    It is not sealed, so only what the report's own model lets through is published.
+
+    Raises:
+        WillNotPass: it is no longer kept, or not what it was.
+    """
     if report is None or report.details is None:
         return None
-    return gzip.decompress(store.blob(report.details))
+    packed = store.blob(report.details)
+    try:
+        return read_report(packed).model_dump_json().encode()
+    except WillNotPass as error:
+        log.warning("the drift report is published in short", reason=str(error))
+        return None
 
 
 def few_words(model: ModelVersion, report: DriftReport | None) -> str:

@@ -6,21 +6,31 @@ like another format is refused by that format's name.
 """
 
 import codecs
+import os
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from gzip import GzipFile
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from shared.failures import WillNotPass
+from shared.gunzip import MAGIC, BrokenGzip, GzipRefused, gunzip, gunzip_stream
 
 LARGEST_TABLE_BYTES: Final = 1_000_000_000
 """Of a table that has to be in memory as a whole, once it is unpacked."""
 BLOCK_BYTES: Final = 1 << 24
 """Text is read in blocks of about this size."""
+LONGEST_LINE: Final = 2 * BLOCK_BYTES
+"""Characters of a line of CSV or JSON lines."""
+LARGEST_JSON: Final = 200_000_000
+"""Characters of JSON that is one value: a list, or an answer around one."""
+MOST_GROWTH: Final = 100
+"""A packed file may unpack to this many times its size, or to `LEAST_UNPACKED`."""
+LEAST_UNPACKED: Final = 20_000_000
+MOST_ROWS: Final = 10_000_000
+"""Of a table that has to be in memory as a whole. A row of one digit takes about 100 bytes there.
+"""
 
 Kind = Literal["csv", "json", "parquet"]
 
@@ -29,7 +39,6 @@ _CSV: Final = (".csv",)
 _JSON: Final = (".json", ".jsonl", ".ndjson")
 TEXT_SUFFIXES: Final = (*_CSV, *_JSON)
 """How the names of files end that hold a table as text; each also with .gz behind it."""
-_GZIP: Final = b"\x1f\x8b"
 _PARQUET: Final = b"PAR1"
 _BEGINNING_BYTES: Final = 512
 _UNPACK: Final = "unpack it, or pack it with gzip instead"
@@ -106,7 +115,11 @@ def named(name: object) -> Iterator[None]:
         yield
     except UnreadableTable as error:
         raise type(error)(f"{name}: {error}") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except BrokenGzip as error:
+        raise UnreadableTable(f"{name}: cannot be read: {error}") from None
+    except GzipRefused as error:
+        raise UnreadableTable(f"{name}: {error}") from None
+    except (OSError, EOFError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         # only what the operating system says has a number; libraries' errors are of the content
         of_system = getattr(error, "errno", None) is not None
@@ -140,7 +153,7 @@ def kind_of(path: Path) -> Kind:
         raise UnreadableTable(f"of no known kind; use {_KINDS}")
     if not beginning:
         raise UnreadableTable("empty")
-    if is_parquet and beginning.startswith(_GZIP):
+    if is_parquet and beginning.startswith(MAGIC):
         raise UnreadableTable("packed with gzip; unpack it, Parquet is packed within")
     if is_parquet or beginning.startswith(_PARQUET):
         return "parquet"
@@ -160,28 +173,37 @@ def _refuse_other_format(beginning: bytes) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked if they are gzip."""
+    """The bytes of a file, unpacked if they are gzip.
+
+    Reading them raises `GzipRefused` if they are broken, gzip again, or grow beyond the bound.
+    """
     with path.open("rb") as file:
-        packed = file.peek(len(_GZIP)).startswith(_GZIP)
-        yield cast("BinaryIO", GzipFile(fileobj=file)) if packed else file
+        if not file.peek(len(MAGIC)).startswith(MAGIC):
+            yield file
+            return
+        size = os.fstat(file.fileno()).st_size
+        most_bytes = max(min(LEAST_UNPACKED, LARGEST_TABLE_BYTES), MOST_GROWTH * size)
+        yield cast("BinaryIO", gunzip_stream(file, most_bytes))
 
 
-def unpacked(data: bytes | bytearray, most_bytes: int) -> bytes | bytearray:
+def unpacked(
+    data: bytes | bytearray, most_bytes: int, until: float | None = None
+) -> bytes | bytearray:
     """The bytes, unpacked if they are gzip.
 
+    Args:
+        until: when unpacking is given up, as `time.monotonic` tells it; None: never.
+
     Raises:
-        UnreadableTable: they are broken, or more than `most_bytes` when unpacked.
+        UnreadableTable: they are broken, gzip again, or more than `most_bytes` when unpacked.
+        TimeoutError: it is too late.
     """
-    if not data.startswith(_GZIP):
+    if not data.startswith(MAGIC):
         return data
     try:
-        with GzipFile(fileobj=BytesIO(data)) as file:
-            content = file.read(most_bytes + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableTable(f"broken gzip: {first_line(error)}") from None
-    if len(content) > most_bytes:
-        raise UnreadableTable(f"gzip of more than {most_bytes:,} bytes")
-    return content
+        return gunzip(data, most_bytes, until)
+    except GzipRefused as error:
+        raise UnreadableTable(str(error)) from None
 
 
 def decode(data: bytes | bytearray, charset: str | None = None) -> str:
@@ -193,59 +215,84 @@ def decode(data: bytes | bytearray, charset: str | None = None) -> str:
     Raises:
         UnreadableTable: names the first byte that is not of the encoding.
     """
-    return "".join(text_blocks(BytesIO(data), charset))
+    return "".join(text_chunks(BytesIO(data), charset))
 
 
-def text_blocks(stream: BinaryIO, charset: str | None = None) -> Iterator[str]:
+def text_blocks(
+    stream: BinaryIO, charset: str | None = None, *, longest_line: int | None = None
+) -> Iterator[str]:
     """The text of a stream in blocks that end with the end of a line, the last one excepted.
 
+    Args:
+        longest_line: in characters; None: as long as a table may be.
+
     Raises:
-        UnreadableTable: names the first byte that is not of the encoding; or a line is larger than
-            a table may be.
+        UnreadableTable: names the first byte that is not of the encoding; or a line is too long.
     """
-    beginning = stream.read(_BEGINNING_BYTES)
-    _refuse_other_format(beginning)
-    if beginning.startswith(_GZIP):
-        raise UnreadableTable("packed with gzip twice; unpack it once")
-    if beginning.startswith(_PARQUET):
-        raise UnreadableTable("Parquet that is packed with gzip; unpack it")
-    encoding, mark = _encoding(beginning, charset)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    position = len(mark)
-    chunk = beginning[len(mark) :]
+    longest_line = LARGEST_TABLE_BYTES if longest_line is None else longest_line
     line: list[str] = []
     characters = 0
-    while True:
-        chunk += stream.read(BLOCK_BYTES)
-        text = _decoded(decoder, chunk, position, encoding)
-        if not chunk:
-            break
-        position += len(chunk)
-        chunk = b""
+    for text in text_chunks(stream, charset):
         end = max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
         line.append(text[:end] if end else text)
         characters += len(text)
         if end:
             yield "".join(line)
             line, characters = [text[end:]], len(text) - end
-        if characters > LARGEST_TABLE_BYTES:
-            raise UnreadableTable(f"a line larger than {LARGEST_TABLE_BYTES:,} bytes")
-    if rest := "".join([*line, text]):
+        if characters > longest_line:
+            raise UnreadableTable(f"a line of more than {longest_line:,} characters")
+    if rest := "".join(line):
         yield rest
 
 
-def bounded(blocks: Iterator[str]) -> Iterator[str]:
-    """The blocks, as long as they are no more than a table in memory may be.
+def text_chunks(stream: BinaryIO, charset: str | None = None) -> Iterator[str]:
+    """The text of a stream, cut anywhere.
+
+    Raises:
+        UnreadableTable: names the first byte that is not of the encoding.
+    """
+    beginning = stream.read(_BEGINNING_BYTES)
+    _refuse_other_format(beginning)
+    if beginning.startswith(_PARQUET):
+        raise UnreadableTable("Parquet that is packed with gzip; unpack it")
+    encoding, mark = _encoding(beginning, charset)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    position = len(mark)
+    chunk = beginning[len(mark) :] + stream.read(BLOCK_BYTES)
+    while True:
+        yield _decoded(decoder, chunk, position, encoding)
+        if not chunk:
+            return
+        position += len(chunk)
+        chunk = stream.read(BLOCK_BYTES)
+
+
+def bounded(blocks: Iterator[str], most: int | None = None) -> Iterator[str]:
+    """The blocks, as long as they are not too much.
+
+    Args:
+        most: characters; None: as many as a table in memory may have.
 
     Raises:
         UnreadableTable: they are more.
     """
+    most = LARGEST_TABLE_BYTES if most is None else min(most, LARGEST_TABLE_BYTES)
     characters = 0
     for block in blocks:
         characters += len(block)
-        if characters > LARGEST_TABLE_BYTES:
-            raise UnreadableTable(f"larger than {LARGEST_TABLE_BYTES:,} bytes")
+        if characters > most:
+            raise UnreadableTable(f"larger than {most:,} bytes")
         yield block
+
+
+def require_few(rows: int) -> None:
+    """Refuse a table that has too many rows to be in memory as a whole.
+
+    Raises:
+        UnreadableTable: it has.
+    """
+    if rows > MOST_ROWS:
+        raise UnreadableTable(f"more than {MOST_ROWS:,} rows; cut it into several files")
 
 
 def _encoding(beginning: bytes, charset: str | None) -> tuple[str, bytes]:

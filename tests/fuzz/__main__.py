@@ -1,7 +1,6 @@
 """`python -m tests.fuzz`: hostile input for every reader, and what became of it."""
 
 import argparse
-import resource
 import sys
 import time
 from collections import Counter
@@ -9,7 +8,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz.targets import TARGETS, Target, throw
+from tests.fuzz.targets import TARGETS, Target, peak_mib, throw
 
 MOST_MEMORY_MIB = 700
 """With everything that is loaded; no case may bring the process above it."""
@@ -34,14 +33,8 @@ def main() -> int:
         if fault:
             failed += 1
             print(f"  failed: {fault}", flush=True)
-    print(f"largest memory {_peak_mib():,.0f} MiB")
+    print(f"largest memory {peak_mib():,.0f} MiB")
     return 1 if failed else 0
-
-
-def _peak_mib() -> float:
-    """Of this process, and of any that it has started."""
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return max(usage.ru_maxrss for usage in usages) / 1024
 
 
 def _fault(target: Target, cases: int, number: int, outcomes: Counter[str]) -> str | None:
@@ -61,7 +54,7 @@ def _fault(target: Target, cases: int, number: int, outcomes: Counter[str]) -> s
     def case(given_: Any) -> None:
         try:
             throw(target, given_, outcomes)
-            assert _peak_mib() < MOST_MEMORY_MIB
+            assert peak_mib() < MOST_MEMORY_MIB
         except Exception as error:
             error.add_note(f"the input was {given_!r}"[:2_000])
             raise

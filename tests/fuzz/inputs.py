@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import gzip
 import io
 import json
 from functools import cache
@@ -88,6 +89,29 @@ values = st.one_of(
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
 
+LARGE_TEXTS = (
+    *("9" * 20_000 + "x", "1," * 20_000 + "x", "(" + "1" * 20_000, " " * 50_000 + "x"),
+    *("T1" * 20_000, "1 000" * 9_000, "x" * 200_000, "1e" + "9" * 20_000, "0." + "0" * 50_000),
+    *("[" * 20_000, '{"a":' * 20_000, "@" * 50_000, '"' * 20_001),
+)
+LARGE_VALUES = (
+    *LARGE_TEXTS,
+    10**4_000,
+    [[[[[0] * 10_000] * 2]]],
+    {f"k{number}": number for number in range(5_000)},
+)
+
+
+def _within(lists: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(lists):
+        value = [value]
+    return value
+
+
+large = st.sampled_from((*LARGE_VALUES, _within(80), _within(400)))
+"""Long cells, many keys, deep nesting: each is more than a bound allows."""
+
 GOOD_ROW = {
     "country": "India",
     "state": "Delhi",
@@ -136,6 +160,11 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
             del row[name]
         row |= draw(st.dictionaries(st.sampled_from(HOSTILE_TEXTS), values, max_size=1))
         table.append(row)
+    if draw(st.integers(0, 19)) == 7:
+        name = draw(st.sampled_from([*GOOD_ROW, "value", "another"]))
+        table.append(GOOD_ROW | {name: draw(large)})
+    if draw(st.integers(0, 39)) == 7:
+        table += [{f"k{number}": 1} for number in range(draw(st.integers(1, 5_000)))]
     return table
 
 
@@ -178,6 +207,18 @@ def _parquet() -> bytes:
     return buffer.getvalue()
 
 
+def _packed() -> list[bytes]:
+    """Gzip: honest, of little that becomes much, of gzip, of many members."""
+    honest = gzip.compress(b"value,kind\n" + b"1,a\n" * 9, mtime=0)
+    much = [gzip.compress(text * 30_000_000, 1, mtime=0) for text in (b"\0", b"[")]
+    return [
+        *(honest, *much, much[0] * 40),
+        *(gzip.compress(each, mtime=0) for each in (honest, much[0])),
+        gzip.compress(b"", mtime=0) * 9_000 + honest,
+        gzip.compress(b"value\n" + b"1\n" * 200_000, mtime=0),
+    ]
+
+
 JSON_EXAMPLE = json.dumps({"status": "ok", "total": 1, "records": [GOOD_ROW]}).encode()
 CSV_EXAMPLE = (",".join(GOOD_ROW) + "\n" + ",".join(f'"{v}"' for v in GOOD_ROW.values())).encode()
 LIST_EXAMPLE = json.dumps([GOOD_ROW, GOOD_ROW]).encode()
@@ -191,6 +232,8 @@ PIPELINE_EXAMPLES = [
     )
 ]
 
+PACKED = _packed()
+packed = bent(PACKED) | st.sampled_from(PACKED)
 feed_json = envelopes() | bent([JSON_EXAMPLE, LIST_EXAMPLE])
 feed_csv = csv_tables() | bent([CSV_EXAMPLE])
 pipelines = bent(PIPELINE_EXAMPLES, (*TOKENS, *YAML_TOKENS))
@@ -200,6 +243,7 @@ files = st.one_of(
     st.tuples(st.just(".jsonl"), bent([LINES_EXAMPLE])),
     st.tuples(st.just(".parquet"), bent([_parquet()])),
     st.tuples(st.just(".csv.gz"), bent([base64.b64decode("H4sIAAAAAAAC/8vMK0ktSkwGAAAA")])),
+    st.tuples(st.sampled_from([".csv.gz", ".json", ".jsonl.gz"]), packed),
 )
 
 

@@ -8,6 +8,7 @@ The model repository has duties of its own.
 import base64
 import json
 import os
+import resource
 import tempfile
 import time
 from collections import Counter
@@ -30,7 +31,7 @@ from shared.events import Stage, parse_event
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import PipelineError, load_pipeline
 from shared.settings import SettingsError, read_settings
-from shared.tables.content import UnreadableTable
+from shared.tables.content import UnreadableTable, unpacked
 from shared.transport import admitted
 from tests.conftest import AIR_QUALITY
 from tests.fuzz import inputs, model_repository
@@ -38,6 +39,11 @@ from tests.keys import AUTHENTICATOR
 
 LONGEST_SECONDS = 2.0
 """Of the processor's time, so that other processes do not count."""
+LONGEST_CHECK_SECONDS = 10.0
+"""Of comparing two files, which also fits and simulates."""
+MOST_GROWN_MIB = 400
+"""What one input may add to the most memory that the process has had."""
+MOST_UNPACKED = 10_000_000
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 SCHEMA = load_pipeline(AIR_QUALITY).data
 REFERENCE = "station,pollutant_id,pollutant_min,pollutant_avg,value,kind\n" + "".join(
@@ -59,11 +65,17 @@ class Target:
 
 
 @contextmanager
-def in_time() -> Iterator[None]:
+def in_time(most: float = LONGEST_SECONDS) -> Iterator[None]:
     began = time.process_time()
     yield
     seconds = time.process_time() - began
-    assert seconds < LONGEST_SECONDS, f"took {seconds:.1f} s"
+    assert seconds < most, f"took {seconds:.1f} s"
+
+
+def peak_mib() -> float:
+    """The most memory that this process, or any that it has started, has had."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(usage.ru_maxrss for usage in usages) / 1024
 
 
 def says_something(error: BaseException) -> str:
@@ -93,7 +105,7 @@ def _feed(format_: str) -> Callable[[bytes], str]:
             except UnicodeDecodeError:
                 return "not UTF-8"
             try:
-                page = _read_page(text, query={"format": format_}, offset=0)
+                page = _read_page(text, {"format": format_}, 0, SCHEMA.spellings)
             except (WillPass, WillNotPass) as error:
                 return says_something(error)
             return _sorted_out(page.rows)
@@ -105,14 +117,14 @@ def _file_to_ingest(given: tuple[str, bytes]) -> str:
     with in_time(), tempfile.NamedTemporaryFile(suffix=given[0]) as file:
         Path(file.name).write_bytes(given[1])
         try:
-            table = read_file(Path(file.name))
+            table = read_file(Path(file.name), SCHEMA.spellings)
         except UnreadableTable as error:
             return says_something(error)
         return _sorted_out(table)
 
 
 def _file_to_check(given: tuple[str, bytes]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
+    with in_time(LONGEST_CHECK_SECONDS), tempfile.TemporaryDirectory() as folder:
         reference, current = Path(folder, "reference.csv"), Path(folder, f"current{given[0]}")
         reference.write_text(REFERENCE)
         current.write_bytes(given[1])
@@ -122,6 +134,16 @@ def _file_to_check(given: tuple[str, bytes]) -> str:
             return says_something(error)
     assert json.loads(report.model_dump_json())
     return report.verdict
+
+
+def _packed(given: bytes) -> str:
+    with in_time():
+        try:
+            content = unpacked(given, MOST_UNPACKED)
+        except UnreadableTable as error:
+            return says_something(error)
+    assert len(content) <= MOST_UNPACKED or content is given
+    return "as it is" if content is given else "unpacked"
 
 
 def _pipeline(content: bytes) -> str:
@@ -171,6 +193,7 @@ TARGETS = (
     Target("feed, CSV", inputs.feed_csv, _feed("csv")),
     Target("file to ingest", inputs.files, _file_to_ingest),
     Target("file to check", inputs.files, _file_to_check),
+    Target("packed bytes", inputs.packed, _packed),
     Target("pipeline file", inputs.pipelines, _pipeline),
     Target("message", inputs.messages(), _message),
     Target("settings", inputs.settings, _settings),
@@ -180,4 +203,7 @@ TARGETS = (
 
 def throw(target: Target, given: Any, outcomes: Counter[str]) -> None:
     """Throw one input at a target and count what became of it."""
+    before = peak_mib()
     outcomes[target.read(given)] += 1
+    grown = peak_mib() - before
+    assert grown < MOST_GROWN_MIB, f"took {grown:,.0f} MiB more than anything before"

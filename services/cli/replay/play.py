@@ -151,7 +151,7 @@ def play_batch(file: Path, policy: Policy, resources: Resources) -> Played:
     due = IngestionDue(
         **first_event_fields(pipeline.name, "replay", file.name), slot=datetime.now(UTC)
     )
-    answer = Answer(read_file(file), f"file {file.name}")
+    answer = Answer(read_file(file, pipeline.data.spellings), f"file {file.name}")
     outcome = ingest_batch(due, answer, pipeline, store)
     store.record(outcome.record, outcome.events)
     batch = cast("Batch", outcome.record)

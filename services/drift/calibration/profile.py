@@ -1,7 +1,6 @@
 """The profile of a reference: all that a check needs to know of it, without its rows."""
 
 import gzip
-import zlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +34,7 @@ from services.drift.calibration.scores import mid_ranks
 from services.drift.report.model import ColumnRole
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles
+from shared.gunzip import GzipRefused, gunzip
 
 FORMAT: Final = "trimtab-profile/2"
 
@@ -233,12 +233,12 @@ def _compressed(document: BaseModel) -> bytes:
 
 def _parsed(kind: type[_D], data: bytes, what: str) -> _D:
     try:
-        return kind.model_validate_json(gzip.decompress(data))
+        return kind.model_validate_json(gunzip(data))
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the file"
         raise ValueError(f"not {what} ({FORMAT}): {where}: {fault['msg']}") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except GzipRefused as error:
         raise ValueError(f"not {what}: not compressed JSON ({error})") from None
 
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from services.drift.report.model import ColumnRole, QuestionableColumn
 from services.drift.tables.frame import MISSING, Frame, Tabular
-from services.drift.tables.numbers import PLAIN, NumberStyle, Writing, is_number, is_text, number
+from services.drift.tables.numbers import PLAIN, Writing, is_number, is_text, number
 from services.drift.tables.roles import Roles
+from shared.drift_report import NumberStyle
 from shared.tables.spelling import FALSE, TRUE, alike, difference, truth
 
 _DIGITS: Final = ("1", "0")

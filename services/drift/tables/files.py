@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import StringIO
+from json import JSONDecoder
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ from services.drift.tables.frame import MISSING_TEXTS
 from services.drift.tables.numbers import as_numbers, is_number, is_text
 from shared.frames import storable
 from shared.tables.content import (
+    LARGEST_JSON,
+    LONGEST_LINE,
     Kind,
     UnreadableTable,
     first_line,
@@ -30,14 +34,27 @@ from shared.tables.content import (
     text_blocks,
 )
 from shared.tables.csv_text import CsvText, Row, refuse_repeated
+from shared.tables.json_rows import (
+    LONGEST_VALUE,
+    MOST_NESTING,
+    TOO_DEEP,
+    is_too_deep,
+    require_filled,
+)
 from shared.tables.json_text import NO_OBJECT, json_pieces
 
 MOST_SET_ASIDE: Final = 0.5
 """If a larger share of a file's rows is of a wrong form, the file is no table."""
 
+MOST_JSON_COLUMNS: Final = 10_000
+"""Different keys of a JSON file."""
+
+_MOST_COLUMNS_BY_ARROW: Final = 10_000
+"""Arrow's reader of CSV takes about 9 kB for each column of the header."""
 _MOST_DIGITS: Final = 400
 _NAMES_SHOWN: Final = 5
 _MISSING: Final = rf"\A(?:{'|'.join(map(re.escape, sorted(MISSING_TEXTS)))})\z"
+_SPACED_COLON: Final = re.compile(r'"[ \t\r]++:')
 _NO_OBJECT_LINE: Final = re.compile(r"^[^\S\n]*[^\s{]", re.MULTILINE)
 """A line of JSON that begins with something else than an object."""
 _NO_TEXT: Final = pa.nulls(1, pa.string())[0]
@@ -90,6 +107,8 @@ class TableFile(ABC):
         """
         chunks = list(self.chunks())
         with _told(self.path):
+            rows = sum(chunk.num_rows for chunk in chunks)
+            require_filled(rows, len(self.names), sum(map(_given, chunks)))
             return _joined(chunks, self.names)
 
     def _comparable(self, table: pa.Table, wanted: frozenset[str]) -> pa.Table:
@@ -144,12 +163,12 @@ class _Csv(TableFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with opened(path) as stream:
-            source = CsvText(text_blocks(stream))
+            source = CsvText(text_blocks(stream, longest_line=LONGEST_LINE))
         self.names = [name for at, name in enumerate(source.names) if at not in source.nameless]
 
     def _blocks(self, wanted: frozenset[str] | None) -> Iterator[pa.Table]:
         with opened(self.path) as stream:
-            source = CsvText(text_blocks(stream))
+            source = CsvText(text_blocks(stream, longest_line=LONGEST_LINE))
             chosen = [
                 at
                 for at, name in enumerate(source.names)
@@ -183,6 +202,7 @@ class _Csv(TableFile):
                 self.set_aside[fault] += 1
             else:
                 rows.append(row)
+        require_filled(len(rows), len(chosen), sum(map(len, rows)))
         return pa.table(
             {
                 name: pa.array([row[at] if at < len(row) else None for row in rows], pa.string())
@@ -194,6 +214,8 @@ class _Csv(TableFile):
         """The table of a text in which each line is a row; None if a row is of another width."""
         from pyarrow import csv
 
+        if len(source.names) > _MOST_COLUMNS_BY_ARROW:
+            return None
         if not text.strip("\r\n"):
             return pa.table({name: pa.nulls(0, pa.string()) for name in names})
         try:
@@ -241,37 +263,89 @@ class _Json(TableFile):
     """A list of objects, an answer around one, or one JSON object a line."""
 
     def _blocks(self, wanted: frozenset[str] | None) -> Iterator[pa.Table]:  # noqa: ARG002
+        known = set(self.names)
         with opened(self.path) as stream:
-            for piece in json_pieces(text_blocks(stream), _loads):
-                table = (
-                    self._table_of_lines(piece)
+            blocks = text_blocks(stream, longest_line=LARGEST_JSON)
+            for piece in json_pieces(blocks, _DECODER):
+                tables = (
+                    self._tables_of_lines(piece)
                     if isinstance(piece, str)
-                    else self._table_of_records(piece)
+                    else [self._table_of_records(piece)]
                 )
-                self.names += [name for name in table.column_names if name not in self.names]
-                yield table
+                for table in tables:
+                    self.names += [name for name in table.column_names if name not in known]
+                    known.update(table.column_names)
+                    if len(known) > MOST_JSON_COLUMNS:
+                        raise UnreadableTable(f"more than {MOST_JSON_COLUMNS:,} different keys")
+                    yield table
 
-    def _table_of_lines(self, text: str) -> pa.Table:
+    def _tables_of_lines(self, text: str) -> Iterator[pa.Table]:
         from pyarrow import json as arrow_json
 
         block = text.encode()
         options = arrow_json.ReadOptions(block_size=len(block) + 1)
-        if text.strip() and not _NO_OBJECT_LINE.search(text):
-            # on such a line Arrow's reader has been seen to end the process
+        if text.strip() and _may_be_read_by_arrow(text):
             with suppress(pa.ArrowInvalid):  # broken, or a column of values of several types
-                return arrow_json.read_json(pa.BufferReader(block), options)
-        return self._table_of_records(_value(line) for line in text.split("\n") if line.strip())
+                yield arrow_json.read_json(pa.BufferReader(block), options)
+                return
+        for lines in _cut(text):
+            yield self._table_of_records(_value(line) for line in lines)
 
     def _table_of_records(self, values: Iterable[Any]) -> pa.Table:
         rows = []
         for value in values:
-            if isinstance(value, dict):
-                rows.append(value)
-            else:
+            if not isinstance(value, dict):
                 self.set_aside[NO_OBJECT] += 1
+            elif any(map(is_too_deep, value.values())):
+                self.set_aside[TOO_DEEP] += 1
+            else:
+                rows.append(value)
         names = dict.fromkeys(name for row in rows for name in row)
+        require_filled(len(rows), len(names), sum(map(len, rows)))
         columns = {storable(name): _array([row.get(name) for row in rows]) for name in names}
         return pa.table(columns)
+
+
+def _may_be_read_by_arrow(text: str) -> bool:
+    """Whether Arrow's reader reads lines of JSON safely.
+
+    On a line that begins with no object, and at 20,000 lists within each other, it has been seen to
+    end the process. And it makes room for each key in each row, whether it is there or not. Keys
+    are counted without reading the text, so it must have none that could be counted wrongly.
+    """
+    if _NO_OBJECT_LINE.search(text) or '\\"' in text or _SPACED_COLON.search(text):
+        return False
+    rows = 0
+    for line in StringIO(text, newline="\n"):
+        rows += 1
+        if line.count("{") + line.count("[") > MOST_NESTING:
+            return False
+    before_colons = text.split('":')[:-1]
+    names = {piece[piece.rfind('"') + 1 :] for piece in before_colons}
+    try:
+        require_filled(rows, len(names), len(before_colons))
+    except UnreadableTable:
+        return False
+    return len(names) <= MOST_JSON_COLUMNS
+
+
+def _cut(text: str) -> Iterator[list[str]]:
+    """The lines that are not empty, in parts whose values may be in memory at once."""
+    part: list[str] = []
+    characters = 0
+    for line in StringIO(text, newline="\n"):
+        if not line.isspace():
+            part.append(line)
+            characters += len(line)
+        if characters > LONGEST_VALUE:
+            yield part
+            part, characters = [], 0
+    yield part
+
+
+def _given(table: pa.Table) -> int:
+    """How many values a table has."""
+    return sum(table.num_rows - column.null_count for column in table.columns)
 
 
 _READERS: Final[dict[Kind, Callable[[Path], TableFile]]] = {
@@ -281,25 +355,31 @@ _READERS: Final[dict[Kind, Callable[[Path], TableFile]]] = {
 }
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_int=_whole_number)
-
-
 def _whole_number(digits: str) -> int | float:
     """Python makes no whole number of thousands of digits."""
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
+_DECODER: Final = JSONDecoder(parse_int=_whole_number)
+
+
 def _value(line: str) -> Any:
-    """The JSON value of a line; None if it is none."""
+    """The JSON value of a line; None if it is none, or too large."""
+    if len(line) > LONGEST_VALUE:
+        return None
     try:
-        return _loads(line)
+        return _DECODER.decode(line)
     except (ValueError, RecursionError):
         return None
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """The values; as texts if their types differ."""
+    """The values; as texts if their types differ. Lists and objects are never compared, so a
+    column of them has empty lists: a type of Arrow's has room for each key in each row."""
+    if any(isinstance(value, dict | list) for value in values) and all(
+        value is None or isinstance(value, dict | list) for value in values
+    ):
+        return pa.array([None if value is None else [] for value in values])
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):

@@ -21,10 +21,13 @@ from shared.tables.spelling import FALSE, TRUE
 NUMBER_SHARE: Final = 0.95
 """A text column is one of numbers if at least this share of its values are."""
 
+LONGEST_NUMBER: Final = 400
+"""Characters; a longer text is no number."""
+
 MOST_MARKS: Final = 10
 """Texts with more different marks are no numbers."""
 
-NumberStyle = Literal["decimal commas", "separated thousands"]
+
 Style = Literal["plain", "decimal commas", "separated thousands", "unclear", "different marks"]
 """How a column of texts spells its numbers; `unclear`: as whole numbers with separated thousands,
 or with decimal commas and three decimals."""
@@ -84,14 +87,14 @@ _CODES: Final = (
     "NGN|NOK|NPR|NZD|PHP|PKR|PLN|RMB|RUB|SAR|SEK|SGD|THB|TRY|USD|VND|ZAR"
 )
 _BEFORE: Final = rf"[A-Za-z]{{0,3}}[{_CURRENCY}]|(?:{_CODES})|Rs\.?|[Kk]r\.?|Fr\.?"
-_WORD: Final = rf"[^\W\d_]*[%\u2030\xb0{_CURRENCY}]?[^\W\d_]*(?:\^?[23])?"
-_BEHIND: Final = rf"(?=\D)(?:{_WORD})(?:/(?:{_WORD})| [^\W\d_]+)?\.?"
+_WORD: Final = rf"[^\W\d_]*+(?:[%\u2030\xb0{_CURRENCY}][^\W\d_]*+)?+(?:\^?[23])?"
+_BEHIND: Final = rf"(?=\D)(?:{_WORD})(?:/(?:{_WORD})| [^\W\d_]++)?\.?"
 _MARKED: Final = re.compile(
     rf"([+-]?)\s?({_BEFORE})?\s?([+-]?)((?:[0-9]|[.,](?=[0-9]))(?:[0-9.,{_GROUPS}]*[0-9])?"
     rf"(?:[eE][+-]?[0-9]+)?)\s?({_BEHIND})?"
 )
 _LONGEST_MARKED: Final = 50
-_BRACKETS: Final = re.compile(r"\(([^()+-]*[0-9][^()+-]*)\)")
+_BRACKETS: Final = re.compile(r"\(((?=[^()0-9+-]*+[0-9])[^()+-]*+)\)")
 _MINUS_BEHIND: Final = re.compile(r"([0-9][^+-]*)-")
 
 
@@ -147,8 +150,9 @@ def _style_of(rows_by_text: Mapping[str, int]) -> Style | None:
     plainly = {text for text in rows_by_text if _is_plain(text)}
     if len(plainly) == len(rows_by_text):
         return "plain"
-    commas = set(filter(_COMMAS.fullmatch, rows_by_text))
-    points = plainly.union(filter(_POINTS.fullmatch, rows_by_text))
+    short = [text for text in rows_by_text if len(text) <= LONGEST_NUMBER]
+    commas = set(filter(_COMMAS.fullmatch, short))
+    points = plainly.union(filter(_POINTS.fullmatch, short))
 
     def rows(texts: Iterable[str]) -> int:
         return sum(map(rows_by_text.__getitem__, texts))
@@ -207,7 +211,7 @@ def _plain(text: str) -> float:
 
     Python reads '2024_01' as a number; here it is none.
     """
-    if "_" in text:
+    if "_" in text or len(text) > LONGEST_NUMBER:
         return math.nan
     try:
         return float(text)
@@ -236,6 +240,8 @@ def number(text: str, writing: Writing | None) -> float:
     A flag is 1 or 0.
     """
     text = _with_sign(text.strip())
+    if len(text) > LONGEST_NUMBER:
+        return math.nan
     if writing is None:
         writing = PLAIN
     if writing.mark:

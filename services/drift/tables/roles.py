@@ -19,7 +19,6 @@ from services.drift.tables.frame import Frame, Numbers
 from services.drift.tables.numbers import (
     NUMBER_SHARE,
     PLAIN,
-    NumberStyle,
     Writing,
     as_numbers,
     is_negative_of_bookkeepers,
@@ -28,6 +27,7 @@ from services.drift.tables.numbers import (
     number,
     one_of_each_mark,
 )
+from shared.drift_report import NumberStyle
 from shared.tables.spelling import FALSE, FLAG_WORDS, TRUE, alike, difference
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ _CLOCK: Final = (
 _TIME: Final = re.compile(
     rf"(?:[a-z]{{3,9}},? )?(?:{_DATE})(?:(?:t|,? +){_CLOCK})?|{_CLOCK}|{_PERIOD}", re.IGNORECASE
 )
+_LONGEST_TIME: Final = 100
+"""Characters; a longer text is no time."""
 _IDENTIFIER: Final = re.compile(
     r"(?:.*[\W_])?(?:id|uid|index|idx|key|row|rowid|nr|no|number)[\W_]*|unnamed: \d+|\s*",
     re.IGNORECASE,
@@ -340,6 +342,10 @@ def _is_identifier(name: str, values: Numbers) -> bool:
     return whole and len(np.unique(values)) == len(values)
 
 
+def _is_time(text: str) -> bool:
+    return len(text) <= _LONGEST_TIME and _TIME.fullmatch(text) is not None
+
+
 def _read_texts(frame: Frame, name: str) -> _Reading:
     column = as_numbers(frame.table.column(name))
     if is_number(column.type) and _mostly_finite(column):
@@ -354,7 +360,7 @@ def _read_texts(frame: Frame, name: str) -> _Reading:
     if writing and not writing.has_marks:
         return _read_spelt_numbers(frame, name, writing, rows)
     some = list(rows)[:_TIMES_LOOKED_AT]
-    times = sum(_TIME.fullmatch(text.strip()) is not None for text in some)
+    times = sum(_is_time(text.strip()) for text in some)
     if times >= NUMBER_SHARE * len(some):
         return replace(_A_TIME, questionable=True)
     if writing and (writing.mark or _hardly_repeats(rows)):

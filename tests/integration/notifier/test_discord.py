@@ -91,7 +91,7 @@ def test_after_two_short_waits_the_stage_runtime_takes_over(far_side: FarSide) -
     [
         (Answer(429, {"retry_after": 61.5}), 61.5),
         (Answer(429, {"retry_after": 2}, {"Retry-After": "90"}), 90),
-        (Answer(429, None, {"Retry-After": "1e300"}), 86_400),
+        (Answer(429, None, {"Retry-After": "1e300"}), 3_600),
         (Answer(429, {"retry_after": "nan"}), None),
         (Answer(429, {"retry_after": -1}), None),
         (Answer(429, '{"retry_after": 1' + "0" * 400 + "}"), None),
@@ -122,6 +122,20 @@ def test_a_refusal_is_in_discords_own_words(far_side: FarSide) -> None:
     with pytest.raises(WillNotPass, match=r"400: Invalid Form Body: .*Must be 256 or fewer"):
         send(far_side)
     assert len(far_side.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(400, {"message": "x" * 3_000_000}),
+        Answer(400, "[" * 60_000),
+    ],
+)
+def test_of_an_answer_only_the_beginning_is_read(far_side: FarSide, answer: Answer) -> None:
+    far_side.say(answer)
+    with pytest.raises(WillNotPass, match="refused the message") as failure:
+        send(far_side)
+    assert len(str(failure.value)) < 200
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -175,8 +189,9 @@ def test_an_answer_that_does_not_come_is_lost(
         send(far_side)
 
 
-def test_an_answer_that_cannot_be_read_is_lost(far_side: FarSide) -> None:
-    far_side.say(Answer(200, "not gzip", {"Content-Encoding": "gzip"}))
+@pytest.mark.parametrize("packing", ["gzip", "gzip, gzip", "br"])
+def test_an_answer_that_cannot_be_read_is_lost(far_side: FarSide, packing: str) -> None:
+    far_side.say(Answer(200, {"id": "9001"}, {"Content-Encoding": packing}))
     with pytest.raises(WillPass, match="answer was lost"):
         send(far_side)
 

@@ -120,7 +120,7 @@ def test_a_broken_row_costs_the_others_nothing_in_a_large_file(tmp_path: Path) -
         (
             "a.csv",
             gzip.compress(CSV, mtime=0)[:-9],
-            "cannot be read: Compressed file ended before the end",
+            "cannot be read: broken gzip: its end is missing",
         ),
         ("a.json", b"[1, 2]", "not a JSON list of objects, an object with such a list under"),
         ("a.json", b"{", "not JSON: Expecting property name enclosed in double quotes"),

@@ -270,3 +270,29 @@ def _number(value: object) -> float:
         return float(str(value))
     except ValueError:
         return float("nan")
+
+
+def test_a_large_list_of_json_is_read_in_pieces(tmp_path: Path) -> None:
+    rows = [{"a": number, "b": "x" * 90} for number in range(60_000)]
+    (tmp_path / "a.json").write_text(json.dumps({"n": 1, "records": [7, *rows]}))
+    file = open_table(tmp_path / "a.json")
+    chunks = list(file.chunks())
+    assert len(chunks) > 1
+    assert [value for chunk in chunks for value in chunk["a"].to_pylist()] == list(range(60_000))
+    assert file.set_aside.total() == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"a\\"b": 1, "c": [2]}',
+        '{"a" : 1, "c":{"d": [2]}}',
+        '{"a": "}{[]:,\\"", "c": 1}',
+        '{"a": "x\\": ", "c": 1}',
+    ],
+)
+def test_lines_that_arrow_may_not_read_are_read_alike(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f"{line}\n" * 5)
+    table = open_table(tmp_path / "a.jsonl").table()
+    assert table.num_rows == 5
+    assert table.column_names == list(json.loads(line))

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from services.exporter import metrics
 from services.exporter.metrics import FAMILIES, Samples, exposed, label
 from services.exporter.pipelines import bounded_cells
+from shared.drift import CellFinding
 
 
 def test_names_follow_the_guidelines() -> None:
@@ -63,7 +64,7 @@ cells = st.lists(
 
 @given(found=cells)
 def test_features_and_segments_are_bounded_and_the_largest_are_there(found: Any) -> None:
-    served = bounded_cells(found)
+    served = bounded_cells([CellFinding.model_construct(**cell) for cell in found])
     assert len({feature for feature, _ in served}) <= metrics.MOST_FEATURES
     assert len({segment for _, segment in served} - {""}) <= metrics.MOST_SEGMENTS
     single = [cell for cell in found if cell["kind"] != "pair"]

@@ -14,12 +14,13 @@ from shared.failures import WillNotPass, WillPass
 
 
 def retry_after(header: bytes) -> float | None:
-    return _retry_after(httpx.Response(429, headers=[(b"retry-after", header)]))
+    answer = httpx.Response(429, headers=[(b"retry-after", header)])
+    return WillPass("busy", retry_after=_retry_after(answer)).retry_after
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(b"120", 120), (b"0", 0), (b"-5", 0), (b"1.5", 1.5), (b"999999999999", 86_400)],
+    [(b"120", 120), (b"0", 0), (b"-5", 0), (b"1.5", 1.5), (b"999999999999", 3_600)],
 )
 def test_seconds_to_wait(header: bytes, seconds: float) -> None:
     assert retry_after(header) == seconds
@@ -38,7 +39,7 @@ def test_a_date_to_wait_for() -> None:
 @example(b"Mon, 01 Jan 99999999999 00:00:00 GMT")
 def test_no_header_breaks_the_reader(header: bytes) -> None:
     seconds = retry_after(header)
-    assert seconds is None or 0 <= seconds <= 86_400
+    assert seconds is None or 0 <= seconds <= 3_600
 
 
 @pytest.mark.parametrize("header", [b"", b"nan", b"inf", b"soon", b"Mon, 01 Jan 2024 00:00:00"])

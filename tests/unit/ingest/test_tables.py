@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.tables import FAULT, parse_csv, parse_json, read_file
+from services.ingest.tables import FAULT, MOST_OTHER_COLUMNS, parse_csv, parse_json, read_file
 from shared.tables import content
 from shared.tables.content import UnreadableTable, decode
+from shared.tables.json_rows import LONGEST_VALUE
 
 ROWS = [{"id": "007", "value": "1.50"}, {"id": "a, b", "value": None}]
 CSV = 'id,value\r\n007,1.50\r\n"a, b",NA\r\n'
@@ -220,5 +221,37 @@ def test_a_small_file_of_a_large_table(
         tmp_path / name, index=False
     )
     assert (tmp_path / name).stat().st_size < 50_000
-    with pytest.raises(UnreadableTable, match="larger than 50,000 bytes"):
+    with pytest.raises(UnreadableTable, match=r"(larger|gzip of more) than 50,000 bytes"):
         read_file(tmp_path / name)
+
+
+def test_a_missing_list_of_parquet_is_a_missing_value(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [[1, 2], None]}), tmp_path / "a.parquet")
+    assert read_file(tmp_path / "a.parquet")["a"].tolist() == ["[1, 2]", None]
+
+
+def test_of_json_the_schemas_columns_are_kept_and_some_others() -> None:
+    rows = [{f"k{number}": 1} for number in range(300)] + [{"wanted": 2, "\0fault": "mine"}]
+    table = parse_json(json.dumps(rows), wanted={"wanted"})
+    assert len(table.columns) == MOST_OTHER_COLUMNS + 1 + 1
+    assert FAULT not in table
+    assert table["wanted"].tolist() == [None] * 300 + ["2"]
+    assert table["k7"].tolist() == [None] * 7 + ["1"] + [None] * 293
+
+
+def test_a_deeply_nested_value_costs_its_row() -> None:
+    deep = "[" * 65 + "]" * 65
+    table = parse_json(f'[{{"a": 1}}, {{"a": {deep}}}, {{"a": {deep[1:-1]}}}]')
+    assert table[FAULT].tolist() == [None, "a value nested more than 64 deep", None]
+
+
+def test_a_large_list_is_read_row_by_row(tmp_path: Path) -> None:
+    rows = [{"a": number, "b": "x" * 90} for number in range(60_000)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert (tmp_path / "a.json").stat().st_size > LONGEST_VALUE
+    assert read_file(tmp_path / "a.json")["a"].tolist() == [str(n) for n in range(60_000)]
+    (tmp_path / "b.json").write_text(json.dumps({"n": 1, "records": [7, *rows]}))
+    assert read_file(tmp_path / "b.json")[FAULT].notna().sum() == 1
+    (tmp_path / "a.json").write_text(json.dumps(rows)[:-1])
+    with pytest.raises(UnreadableTable, match="not JSON: "):
+        read_file(tmp_path / "a.json")

@@ -15,7 +15,7 @@ ANSWER = {"status": "ok", "total": 2, "records": ROWS}
 def read(*blocks: str) -> list[Any]:
     """The rows, of lines those that are JSON."""
     found: list[Any] = []
-    for piece in json_pieces(iter(blocks), json.loads):
+    for piece in json_pieces(iter(blocks), json.JSONDecoder()):
         found += map(json.loads, piece.split()) if isinstance(piece, str) else piece
     return found
 
@@ -52,7 +52,7 @@ def test_no_rows() -> None:
 def test_one_line_with_a_comma_or_the_character_0_spoils_itself_alone() -> None:
     for first in ('{"a": 0},', '{"a": "\0"}'):
         text = f'{first}\n{{"a":1}}\n{{"a":2}}\n'
-        assert list(json_pieces(iter([text]), json.loads)) == [text]
+        assert list(json_pieces(iter([text]), json.JSONDecoder())) == [text]
 
 
 def test_values_that_are_no_objects_come_as_they_are() -> None:
