@@ -1,12 +1,12 @@
 """Git, told only what it has to know, with failures that say what to do."""
 
 import base64
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,12 +14,15 @@ from git import Git
 from pydantic import SecretStr
 
 from services.publisher.host_answers import FULL_DISK_SECONDS, NO_SPACE, meaning, shown
+from shared.addresses import is_loopback
 from shared.failures import WillNotPass, WillPass
 from shared.plain_text import printable
 
 _TIMEOUT_SECONDS: Final = 600.0
 _SCHEMES: Final = ("https", "http", "ssh", "file")
 _KEPT_VARIABLES: Final = ("GIT_SSL_", "GIT_SSH", "GIT_PROXY_", "GIT_EXEC_PATH")
+_UNSAFE_VARIABLES: Final = ("GIT_SSL_NO_VERIFY",)
+"""Anybody could pose as the host, so no configuration takes them back."""
 
 _CONFIGURATION: Final = {
     "core.hooksPath": os.devnull,
@@ -27,8 +30,12 @@ _CONFIGURATION: Final = {
     "core.compression": "0",  # a joblib file is compressed already
     "fastimport.unpackLimit": "1",
     "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "gpg.format": "ssh",
     "credential.helper": "",
     "gc.auto": "0",
+    # Git would send the token to whatever address the host names.
+    "http.followRedirects": "false",
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
     "protocol.allow": "never",
@@ -40,6 +47,7 @@ _VARIABLES: Final = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
+    "SSH_ASKPASS_REQUIRE": "never",
 }
 
 _BROKEN: Final = re.compile(r"pack-objects died|bad object|object file .* is (empty|corrupt)")
@@ -101,20 +109,13 @@ def _authorization(address: str, username: str | None, token: SecretStr | None) 
     parts = urlsplit(address)
     if not token or parts.scheme not in ("https", "http"):
         return None
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise WillNotPass(
             "MODEL_REPOSITORY begins with http://, which would send GITHUB_TOKEN in the clear; "
             "use https://"
         )
     pair = f"{username or 'x-access-token'}:{token.get_secret_value()}"
     return base64.b64encode(pair.encode()).decode()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,14 @@ class IsolatedGit:
     """
 
     def __init__(
-        self, folder: Path, address: str, username: str | None, token: SecretStr | None
+        self,
+        folder: Path,
+        address: str,
+        username: str | None,
+        token: SecretStr | None,
+        signing_key: Path | None = None,
     ) -> None:
-        """Run nothing yet.
+        """Run nothing yet. `signing_key` is the file of the SSH key that is signed with.
 
         Raises:
             WillNotPass: the token would be sent in the clear.
@@ -154,6 +160,8 @@ class IsolatedGit:
             "remote.origin.url": address,
             "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
         }
+        if signing_key:
+            configuration["user.signingKey"] = str(signing_key)
         variables = {**_VARIABLES, "GIT_DIR": str(folder)}
         self._local = self._remote = variables | _as_variables(configuration)
         self._secrets: tuple[str, ...] = ()
@@ -172,7 +180,7 @@ class IsolatedGit:
         """
         answer = self.ask(*arguments, stdin=stdin)
         if answer.status != 0:
-            words = shown(self._words(answer))
+            words = shown(self.words(answer))
             raise self._full_disk(arguments[0], answer) or UnexpectedFailure(
                 f"git {arguments[0]} in GIT_CACHE: {words}"
             )
@@ -189,9 +197,19 @@ class IsolatedGit:
             raise self.failure(arguments[0], answer)
         return answer.output
 
-    def ask(self, *arguments: str, remote: bool = False, stdin: BinaryIO | None = None) -> Answer:
-        """Run a command to its end, with the credentials if it talks to the remote."""
-        environment = self._remote if remote else self._local
+    def ask(
+        self,
+        *arguments: str,
+        remote: bool = False,
+        stdin: BinaryIO | None = None,
+        identity: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
+        """Run a command to its end, with the credentials if it talks to the remote.
+
+        Args:
+            identity: the variables that say who writes an object.
+        """
+        environment = {**(self._remote if remote else self._local), **identity}
         status, output, said = self._run(arguments, environment, stdin, as_text=True)
         return Answer(status, str(output), said)
 
@@ -229,7 +247,7 @@ class IsolatedGit:
 
     def failure(self, command: str, answer: Answer) -> Exception:
         """What it means that a command failed that talks to the remote."""
-        words = self._words(answer)
+        words = self.words(answer)
         # An address has words of its own, which say nothing about the failure.
         evidence = words.replace(self._address, "")
         about = f"git {command} {self._address}"
@@ -243,10 +261,10 @@ class IsolatedGit:
         """A failure if Git found no room on this machine; lines of the host itself are marked."""
         lines = [line for line in answer.said.splitlines() if not line.startswith("remote:")]
         if _FULL_HERE.search(" ".join(lines)):
-            return no_room(f"git {command}: {shown(self._words(answer))}")
+            return no_room(f"git {command}: {shown(self.words(answer))}")
         return None
 
-    def _words(self, answer: Answer) -> str:
+    def words(self, answer: Answer) -> str:
         """What Git said, on one line, without its hints and without a secret."""
         lines = [line for line in answer.said.splitlines() if not line.startswith("hint:")]
         words = " ".join(printable(" ".join([*lines, *answer.rejections])).split())
@@ -270,7 +288,7 @@ def _without_inherited(environment: Mapping[str, str]) -> list[str]:
         name
         for name in sorted(os.environ)
         if name.startswith("GIT_")
-        and not name.startswith(_KEPT_VARIABLES)
+        and (name in _UNSAFE_VARIABLES or not name.startswith(_KEPT_VARIABLES))
         and name not in environment
     )
     unset = [f"--unset={name}" for name in inherited]

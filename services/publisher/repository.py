@@ -23,14 +23,17 @@ from typing import Final
 import structlog
 from pydantic import SecretStr
 
+from services.publisher.host_answers import shown
 from services.publisher.isolated_git import (
     IsolatedGit,
     UnexpectedFailure,
     checked_address,
     no_room,
 )
+from services.publisher.signing import Signer
 from shared.artifacts import sha256
 from shared.failures import WillNotPass, WillPass
+from shared.git_names import model_tag
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +53,6 @@ _MOVED: Final = re.compile(
     r"fetch first|non-fast-forward|stale info|already exists|cannot lock ref|incorrect old value|"
     r"failed to update ref|atomic transaction failed"
 )
-
-
-def model_tag(pipeline: str, version: int) -> str:
-    """The tag of a model, and its name in the trailer."""
-    return f"{pipeline}/v{version}"
 
 
 @dataclass(frozen=True)
@@ -140,9 +138,15 @@ class ModelRepository:
     """One branch of a Git repository, with a cache of its newest commits."""
 
     def __init__(
-        self, address: str, branch: str, cache: Path, username: str | None, token: SecretStr | None
+        self,
+        address: str,
+        branch: str,
+        cache: Path,
+        username: str | None,
+        token: SecretStr | None,
+        signer: Signer | None = None,
     ) -> None:
-        """Check the address; nothing is sent yet.
+        """Check the address; nothing is sent yet. With a signer tags and commits are signed.
 
         Raises:
             WillNotPass: it is not one that may be used, or would send the token in the clear.
@@ -150,7 +154,10 @@ class ModelRepository:
         self.address = checked_address(address)
         self._branch = branch
         self._cache = cache.resolve() / sha256(f"{self.address} {branch}".encode())[:16]
-        self._git = IsolatedGit(self._cache, self.address, username, token)
+        self._signer = signer
+        self._git = IsolatedGit(
+            self._cache, self.address, username, token, signer.key_file if signer else None
+        )
 
     def publish(self, commit: Commit) -> Published:
         """Put a commit and its tag on the repository, unless the branch has the model.
@@ -239,7 +246,8 @@ class ModelRepository:
                 "tag there if it is not needed"
             )
         if not (found and tagged):
-            self._push(wanted, commit.tag, None if found else (head or ""))
+            tag_object = self._signed_tag(commit, wanted) if self._signer else wanted
+            self._push(wanted, commit.tag, tag_object, None if found else (head or ""))
             self._confirm(wanted, commit.tag)
             log.info("commit pushed", commit=wanted, branch=self._branch, tag=commit.tag)
         return Published(wanted, already_there=found is not None)
@@ -360,7 +368,37 @@ class ModelRepository:
                 f"{self.address}: the files of {self._branch} are not as Git keeps them, a name "
                 "stands twice: `git fsck` says where. Repair them there, or set publish.branch"
             )
-        return made
+        return self._signed_commit(commit, made, parent) if self._signer else made
+
+    def _signed_commit(self, commit: Commit, made: str, parent: str | None) -> str:
+        """The same commit with a signature; Ed25519 gives the same one each time."""
+        parents = ("-p", parent) if parent else ()
+        arguments = ("commit-tree", "-S", *parents, "-F", "-", f"{made}^{{tree}}")
+        return self._sign(arguments, commit, commit.message)
+
+    def _signed_tag(self, commit: Commit, target: str) -> str:
+        """The tag as a signed object in the cache."""
+        arguments = ("tag", "--force", "--sign", "--cleanup=verbatim", "-F", "-")
+        self._sign((*arguments, "--", commit.tag, target), commit, f"{commit.subject}\n")
+        return self._git.local("rev-parse", f"refs/tags/{commit.tag}")
+
+    def _sign(self, arguments: tuple[str, ...], commit: Commit, message: str) -> str:
+        """Run a command of Git that signs.
+
+        Raises:
+            WillNotPass: it failed, as when somebody has changed the key's file.
+        """
+        with tempfile.TemporaryFile(dir=self._cache) as stream:
+            stream.write(message.encode())
+            stream.seek(0)
+            identity = _identity(commit)
+            answer = self._git.ask(*arguments, stdin=stream, identity=identity)
+        if answer.status != 0:
+            raise WillNotPass(
+                f"GIT_SIGNING_KEY_FILE: git {arguments[0]} could not sign with it. "
+                f"Git says: {shown(self._git.words(answer))}"
+            )
+        return answer.output
 
     def _require_free(self, paths: Iterable[str], head: str) -> None:
         """Refuse to put a file where the branch has a folder, or a folder where it has a file."""
@@ -375,17 +413,18 @@ class ModelRepository:
                     "set publish.directory"
                 )
 
-    def _push(self, commit: str, tag: str, stands_on: str | None) -> None:
+    def _push(self, commit: str, tag: str, tag_object: str, stands_on: str | None) -> None:
         """Put the tag, and with `stands_on` the branch, on a commit: both or neither.
 
         Args:
+            tag_object: what the tag is to be: a signed tag of the commit, or the commit itself.
             stands_on: the head that the branch has to have, empty for no branch; the lease makes
                 the push a compare-and-swap. None: the branch has the commit.
 
         Raises:
             RemoteMoved: the branch or the tag is not what it was.
         """
-        refs = [f"{commit}:refs/tags/{tag}"]
+        refs = [f"{tag_object}:refs/tags/{tag}"]
         options = ["--porcelain", "--no-thin"]  # a thin pack needs contents that stay at the host
         if stands_on is not None:
             refs.append(f"{commit}:refs/heads/{self._branch}")
@@ -447,6 +486,17 @@ def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
             yield f"M 100644 inline {path}\n".encode()
             yield from _data(content)
     yield b"get-mark :1\n"
+
+
+def _identity(commit: Commit) -> dict[str, str]:
+    """Who writes an object and when, in the variables in which Git takes it."""
+    name, _, address = commit.committer.rpartition(" ")
+    at = f"{int(commit.at.timestamp())} +0000"
+    return {
+        f"GIT_{role}_{what}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", name), ("EMAIL", address.strip("<>")), ("DATE", at))
+    }
 
 
 def _folders(ref: str) -> list[str]:

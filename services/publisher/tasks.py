@@ -1,13 +1,14 @@
 """The publisher worker: `celery -A services.publisher.tasks worker -Q publisher -c 1`."""
 
 from services.publisher.publish import publish_model
+from services.publisher.signing import signer_of
 from shared.celery_app import app as app
 from shared.events import ModelPromoted
 from shared.outcome import Outcome
 from shared.stage import Resources
 from shared.worker import StageTasks
 
-tasks = StageTasks("publisher", requires=("model_repository",))
+tasks = StageTasks("publisher", requires=("model_repository",), check=signer_of)
 
 
 @tasks.handles(ModelPromoted)
