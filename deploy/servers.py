@@ -7,7 +7,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -69,6 +68,8 @@ def _parts(image: str) -> tuple[str, str]:
 def components() -> list[dict[str, str]]:
     """The images and bundled servers as CycloneDX names components."""
     images = sorted({(pin.image, pin.tag) for pin in pins()})
+    lock = (ROOT / "requirements" / "embedded.lock").read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.M))
     return [
         *(
             {
@@ -86,7 +87,7 @@ def components() -> list[dict[str, str]]:
                 "type": "application",
                 "name": name,
                 "version": str(server["oldest"]),
-                "description": f"bundled in {server['package']} {version(server['package'])}",
+                "description": f"bundled in {server['package']} {locked[server['package']]}",
             }
             for name, server in known()["bundled"].items()
         ),

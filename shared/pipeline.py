@@ -278,6 +278,7 @@ Notice = Literal[
     "ModelRejected",
     "ReviewNeeded",
     "ModelPublished",
+    "PublicationAltered",
     "WorkFailed",
 ]
 
@@ -290,6 +291,7 @@ class Notify(Strict):
         "ModelPromoted",
         "ReviewNeeded",
         "ModelPublished",
+        "PublicationAltered",
         "WorkFailed",
     )
 

@@ -250,6 +250,8 @@ class Settings(LogSettings):
     visibility_timeout_seconds: int = Field(7200, ge=20)
     """When Redis delivers an unacknowledged message again; has to exceed the task time limit."""
     sweep_seconds: float = Field(10.0, gt=0)
+    watch_seconds: float = Field(300.0, ge=1)
+    """How often the publisher looks whether somebody else changed what it published."""
     redeliver_after_seconds: float = Field(60.0, gt=0)
     """An event without its consumer's record after this time may be sent again."""
     retention_days: int = Field(400, ge=1)

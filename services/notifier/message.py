@@ -11,6 +11,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    PublicationAltered,
     ReviewNeeded,
     WorkFailed,
 )
@@ -156,6 +157,21 @@ def published(event: ModelPublished, model: ModelVersion, report: DriftReport | 
         text=f"Its files are on branch {event.branch} of the model repository.",
         fields=(commit, *_figures(model, report)),
         colour=BLUE,
+        url=event.url,
+    )
+
+
+def altered(event: PublicationAltered) -> Message:
+    """Somebody else changed what was published: what, and how to have it as it was."""
+    here = f"--pipeline {event.pipeline}"
+    return Message(
+        title=f"{event.pipeline}: somebody changed the published model v{event.model_version}",
+        text=f"{event.reason}\nNobody should load it from there until a person has looked.",
+        fields=(
+            Field("As published", f"commit {event.commit}"),
+            Field("Publish it again", f"trimtab rollback {event.model_version} {here}"),
+        ),
+        colour=RED,
         url=event.url,
     )
 

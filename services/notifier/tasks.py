@@ -7,6 +7,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    PublicationAltered,
     ReviewNeeded,
     WorkFailed,
 )
@@ -22,6 +23,7 @@ tasks = StageTasks("notifier")
 @tasks.handles(ModelRejected)
 @tasks.handles(ReviewNeeded)
 @tasks.handles(ModelPublished)
+@tasks.handles(PublicationAltered)
 @tasks.handles(WorkFailed)
 def on_event(event: Announced, resources: Resources) -> Outcome:
     return notify(event, resources.pipeline(event), resources.store, resources.settings)

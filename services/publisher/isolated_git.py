@@ -3,6 +3,9 @@
 import base64
 import os
 import re
+import signal
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +122,21 @@ def _authorization(address: str, username: str | None, token: SecretStr | None) 
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one command of Git may take."""
+
+    seconds: float
+    file_bytes: int
+    """The largest file that it may write, such as what a fetch brings."""
+    said_bytes: int = 1 << 20
+    """The most that it may print."""
+
+
+_SMALL_FILES: Final = ("sh", "-c", 'ulimit -f "$1"; shift; exec "$@"', "sh")
+"""Runs a command that may write no file of more than so many blocks of 512 bytes."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """How a Git command ended."""
 
@@ -147,6 +165,7 @@ class IsolatedGit:
         username: str | None,
         token: SecretStr | None,
         signing_key: Path | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Run nothing yet. `signing_key` is the file of the SSH key that is signed with.
 
@@ -154,6 +173,7 @@ class IsolatedGit:
             WillNotPass: the token would be sent in the clear.
         """
         self._folder = folder
+        self._limits = limits
         self._address = address
         configuration = {
             **_CONFIGURATION,
@@ -234,8 +254,11 @@ class IsolatedGit:
         *,
         as_text: bool,
     ) -> tuple[int, str | bytes | None, str]:
+        command = [*_without_inherited(environment), "git", *arguments]
+        if self._limits:
+            return _run_within(self._limits, command, self._folder, environment, stdin)
         return Git(self._folder).execute(
-            [*_without_inherited(environment), "git", *arguments],
+            command,
             istream=stdin,
             env=environment,
             with_extended_output=True,
@@ -271,6 +294,41 @@ class IsolatedGit:
         for secret in self._secrets:
             words = words.replace(secret, "***")
         return _USER_IN_ADDRESS.sub("***@", words)
+
+
+def _run_within(
+    limits: Limits,
+    command: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stdin: BinaryIO | None,
+) -> tuple[int, str, str]:
+    """Run a command that may take no more than the limits: its status, what it printed and said."""
+    blocks = str(limits.file_bytes // 512)
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [*_SMALL_FILES, blocks, *command],
+            cwd=folder if folder.is_dir() else None,
+            env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **environment},
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=printed,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(limits.seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return 1, "", f"git did not complete in {limits.seconds:g} s"
+        if os.fstat(printed.fileno()).st_size > limits.said_bytes:
+            return 1, "", f"git printed more than {limits.said_bytes:,} bytes"
+        return status, _beginning(printed, limits.said_bytes), _beginning(said, limits.said_bytes)
+
+
+def _beginning(file: BinaryIO, size: int) -> str:
+    file.seek(0)
+    return file.read(size).decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:

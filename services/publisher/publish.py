@@ -54,6 +54,7 @@ def publish_model(
         tag=commit.tag,
         repository=repository.address,
         url=url,
+        tag_object=published.tag_object,
         already_there=published.already_there,
     )
     told = ModelPublished(
@@ -119,7 +120,7 @@ def _files_as_published(
     first = store.newest(Publication, query, "recorded_at") if model.restores else None
     if first is None:
         return None
-    paths = {_path(name, pipeline): name for name in FILE_NAMES}
+    paths = {published_path(name, pipeline): name for name in FILE_NAMES}
     found = repository.files_of(first.commit, paths) or {}
     files = {paths[path]: content for path, content in found.items()}
     return files if sha256(files.get(MODEL_FILE, b"")) == model.model else None
@@ -150,7 +151,8 @@ def _kept(blob: Sha256, store: Store) -> bytes | None:
         return None
 
 
-def _path(name: str, pipeline: Pipeline) -> str:
+def published_path(name: str, pipeline: Pipeline) -> str:
+    """Where a file of a publication stands in the repository."""
     return posixpath.normpath(posixpath.join(pipeline.publish.directory, name))
 
 
@@ -167,8 +169,8 @@ def _commit(
         pipeline=model.pipeline,
         version=model.version,
         run=model.trace_id,
-        files={_path(name, pipeline): files.get(name) for name in FILE_NAMES},
-        model_file=_path(MODEL_FILE, pipeline),
+        files={published_path(name, pipeline): files.get(name) for name in FILE_NAMES},
+        model_file=published_path(MODEL_FILE, pipeline),
         subject=f"{_deed(model)}: {few_words(model, report)}",
         body=f"{_quoted(model.reason)}\n\n{metrics_line(model)}",
         at=event.occurred_at,

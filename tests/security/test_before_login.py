@@ -3,6 +3,7 @@
 import socket
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
@@ -46,6 +47,20 @@ def test_nothing_is_decompressed_for_a_stranger(mongo: Mongo, size: int) -> None
         except ConnectionResetError:
             answer = b""
     assert answer == b""
+
+
+@pytest.mark.parametrize("name", ["a" * 120, "a, b: [c] 100%"])
+def test_a_folder_whose_name_a_socket_cannot_have(name: str, tmp_path: Path) -> None:
+    server = Mongo(tmp_path / name)
+    server.start()
+    try:
+        with MongoClient[dict[str, object]](server.uri) as client:
+            assert client["admin"].command("ping")["ok"] == 1
+        assert server.socket.parent.stat().st_mode & 0o777 == 0o700
+        assert server.socket.stat().st_mode & 0o777 == 0o600
+    finally:
+        assert server.process
+        server.process.stop()
 
 
 def test_no_compression_is_agreed_on(mongo: Mongo) -> None:

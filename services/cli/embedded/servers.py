@@ -1,5 +1,6 @@
 """The broker and the store of the embedded system: real servers, for this machine alone."""
 
+import atexit
 import os
 import secrets
 import shutil
@@ -131,7 +132,9 @@ class Mongo:
         if self._socket is None:
             self._socket = self.folder / "mongodb.sock"
             if _NOT_IN_A_SOCKET & set(str(self._socket)) or _is_too_long(self._socket):
-                self._socket = Path(tempfile.mkdtemp(prefix="trimtab-")) / "mongodb.sock"
+                folder = tempfile.mkdtemp(prefix="trimtab-")  # its owner's alone
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
+                self._socket = Path(folder) / "mongodb.sock"
         return self._socket
 
     def _ensure_user(self) -> None:
