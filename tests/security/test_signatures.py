@@ -159,7 +159,7 @@ class Runs:
     """What a hostile pickle runs when it is loaded."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.putenv, ("TRIMTAB_TEST_OWNED", "yes")
+        return os.mkdir, ("owned",)
 
 
 def dumped(content: object) -> bytes:
@@ -201,7 +201,6 @@ def run_card(card: bytes, folder: Path) -> "subprocess.CompletedProcess[str]":
     found = re.search(r"```python\n(.*?)```", card.decode(), re.DOTALL)
     assert found
     script = f"import numpy\nrows = numpy.zeros((2, 1))\n{found[1]}\nprint(predictions.tolist())"
-    script += "\nimport os\nprint(os.environ.get('TRIMTAB_TEST_OWNED'))"
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=folder,
@@ -263,12 +262,26 @@ def test_who_may_push_cannot_have_their_model_loaded(
     ours = publication(air_quality, signer, GOOD)
     repository(bare, signer).publish(ours)
     attack(bare, publication(air_quality, signer, Runs()))
-    done = run_card(ours.files["README.md"] or b"", cloned(bare, signers))
+    clone = cloned(bare, signers)
+    done = run_card(ours.files["README.md"] or b"", clone)
+    assert not (clone / "owned").exists()
     if attack is attack_branch:
-        assert done.stdout.splitlines() == ["[7.0, 7.0]", "None"], done.stderr
+        assert done.stdout.splitlines() == ["[7.0, 7.0]"], done.stderr
     else:
         assert done.returncode != 0
         assert done.stdout == ""
+
+
+def test_without_a_signature_who_may_push_decides_what_is_run(
+    bare: Bare, signers: Path, air_quality: Pipeline
+) -> None:
+    """Why the card says that it is not signed."""
+    ours = publication(air_quality, None, GOOD)
+    repository(bare, None).publish(ours)
+    attack_branch(bare, publication(air_quality, None, Runs()))
+    clone = cloned(bare, signers)
+    run_card(ours.files["README.md"] or b"", clone)
+    assert (clone / "owned").exists()
 
 
 def test_an_unsigned_card_says_so(air_quality: Pipeline) -> None:
