@@ -162,14 +162,15 @@ def published(event: ModelPublished, model: ModelVersion, report: DriftReport | 
 
 
 def altered(event: PublicationAltered) -> Message:
-    """Somebody else changed what was published: what, and how to have it as it was."""
-    here = f"--pipeline {event.pipeline}"
+    """Somebody else changed what was published: what, and how to see it and to undo it."""
+    since = f"{event.commit}..origin/{event.branch}"
     return Message(
         title=f"{event.pipeline}: somebody changed the published model v{event.model_version}",
         text=f"{event.reason}\nNobody should load it from there until a person has looked.",
         fields=(
             Field("As published", f"commit {event.commit}"),
-            Field("Publish it again", f"trimtab rollback {event.model_version} {here}"),
+            Field("See who changed what", f"git fetch origin && git log --stat {since}"),
+            Field("Undo it", f"git revert {since}, and push {event.branch}"),
         ),
         colour=RED,
         url=event.url,

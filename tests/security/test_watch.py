@@ -95,7 +95,7 @@ def test_model_and_manifest_replaced_together(bare: Bare, resources: Resources) 
     assert "model.joblib on main is not the file" in event.reason
     text = as_text(altered(event))
     assert first.commit in text
-    assert "trimtab rollback 1 --pipeline air_quality" in text
+    assert f"git revert {first.commit}..origin/main, and push main" in text
     found = status(resources)
     assert found["exit_code"] == 1
     assert len(problems(resources)) == 2
