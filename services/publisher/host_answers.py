@@ -121,9 +121,9 @@ _MEANINGS: Final = (
     ),
     _gives_up(
         r"(error:|HTTP) 30[12378]\b",
-        "the host sends us on to another address. GITHUB_TOKEN goes to the host of "
-        "MODEL_REPOSITORY alone, so this is not followed. Open MODEL_REPOSITORY in a browser, and "
-        "set it to the repository's new address",
+        "the host sends us on to another address: it may be a login page, or the repository has "
+        "moved. GITHUB_TOKEN goes to the host of MODEL_REPOSITORY alone, so this is not followed. "
+        "Open MODEL_REPOSITORY in a browser, and set it to the repository's new address",
     ),
     _gives_up(
         r"not valid: is this a git repository|invalid server response|bad line length character|"
