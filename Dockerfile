@@ -6,8 +6,8 @@
 # An image holds its own service's dependencies, from requirements/SERVICE.lock with hashes, below
 # this project's code, so that an upgrade without new dependencies moves one small layer.
 
-ARG PYTHON=python:3.11.14-slim-bookworm
-ARG DEBIAN=debian:12.12-slim
+ARG PYTHON=python:3.11.18-slim-bookworm
+ARG DEBIAN=debian:12.15-slim
 
 # What makes the environments; nothing of it is in an image but what is copied from it.
 FROM ${PYTHON} AS builder
@@ -93,7 +93,7 @@ CMD ["celery", "--quiet", "-A", "services.trainer.tasks", "worker", "-Q", "train
 FROM runtime AS publisher
 USER root
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates git \
+ && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
  && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* \
  && install -d -o trimtab -g trimtab /var/cache/trimtab
 USER trimtab

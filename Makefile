@@ -59,9 +59,10 @@ fuzz-guided: .venv/fuzz/done ## The same, led by the lines that are run (SEED, S
 containers: .venv/dev ## Rehearse the compose file: kills, upgrade, restore, … (COMPOSE)
 	@$(BIN)/python -m tests.containers --compose '$(COMPOSE)'
 
-audit: .venv/audit/done ## Look for known vulnerabilities, and write a bill of materials (bom.json, CycloneDX)
+audit: .venv/audit/done .venv/embedded ## Look for known vulnerabilities, and write a bill of materials (bom.json, CycloneDX)
 	@.venv/audit/bin/cyclonedx-py requirements requirements/embedded.lock --pyproject pyproject.toml \
 	    --output-reproducible --validate --output-file bom.json
+	@$(BIN)/python deploy/servers.py bom.json
 	@echo "bom.json lists what Trimtab runs on"
 	@rm -f .venv/audit/found
 	@.venv/audit/bin/pip-audit --strict --require-hashes --disable-pip --output .venv/audit/found \

@@ -53,7 +53,7 @@ for name in redis_password redis_admin_password mongo_root_password mongo_passwo
     event_key model_signing_key flower_password grafana_password; do
     made_at_random $name
 done
-for name in data_gov_in_api_key github_token discord_webhook_url apprise_urls; do
+for name in data_gov_in_api_key github_token git_signing_key discord_webhook_url apprise_urls; do
     given $name
 done
 
@@ -77,4 +77,4 @@ for mounted in demo grafana mongo prometheus redis ../pipelines; do
         echo "$deploy/$mounted has to be readable for everybody: containers read it as other users" >&2
 done
 
-echo "secrets are in $folder; accounts elsewhere: data_gov_in_api_key, github_token, discord_webhook_url, apprise_urls"
+echo "secrets are in $folder; accounts elsewhere: data_gov_in_api_key, github_token, git_signing_key, discord_webhook_url, apprise_urls"

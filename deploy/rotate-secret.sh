@@ -3,8 +3,9 @@
 #
 #   sh deploy/rotate-secret.sh redis_password | mongo_password | flower_password |
 #                                  event_key | model_signing_key
-#   sh deploy/rotate-secret.sh github_token < FILE     also data_gov_in_api_key, discord_webhook_url,
-#                                                      apprise_urls: the new value on standard input
+#   sh deploy/rotate-secret.sh github_token < FILE     also git_signing_key, data_gov_in_api_key,
+#                                                      discord_webhook_url, apprise_urls: the new value
+#                                                      on standard input
 #
 # One that was interrupted is run again. COMPOSE is the compose command if it is not `docker compose`.
 set -eu
@@ -40,6 +41,8 @@ take() { # NAME: the old value stays until there is a new one
     new=$(cat)
     [ -n "$new" ] || { echo "nothing came on standard input; $1 stays as it is" >&2 && exit 1; }
     printf '%s' "$new" >"$secrets/$1"
+    # OpenSSH takes no key without its last line break.
+    [ "$1" != git_signing_key ] || echo >>"$secrets/$1"
 }
 
 restart_clients() {
@@ -126,7 +129,7 @@ flower_password)
     compose restart flower
     ;;
 data_gov_in_api_key) take "$1" && compose restart ingest ;;
-github_token) take "$1" && compose restart publisher ;;
+github_token | git_signing_key) take "$1" && compose restart publisher ;;
 discord_webhook_url | apprise_urls) take "$1" && compose restart notifier ;;
 *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2

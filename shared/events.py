@@ -156,6 +156,18 @@ class ModelPublished(EventBase):
     """Where a person can look at the commit, if the host is known."""
 
 
+class PublicationAltered(EventBase):
+    """Somebody else changed a champion's files or its tag on the model repository."""
+
+    type: Literal["PublicationAltered"] = "PublicationAltered"
+    model_version: int = Field(ge=1)
+    commit: str = Field(pattern=r"^[0-9a-f]{40,64}$")
+    """Where the files are as they were published."""
+    branch: str
+    reason: str = Field(max_length=500)
+    url: str | None = None
+
+
 class WorkFailed(EventBase):
     """A stage gave up on an event, which is kept as a dead letter."""
 
@@ -177,6 +189,7 @@ Event = (
     | ModelRejected
     | ReviewNeeded
     | ModelPublished
+    | PublicationAltered
     | WorkFailed
 )
 
@@ -260,5 +273,6 @@ ROUTES: Final[dict[str, dict[Stage, str]]] = {
     "ModelRejected": {"notifier": "notifications"},
     "ReviewNeeded": {"notifier": "notifications"},
     "ModelPublished": {"notifier": "notifications"},
+    "PublicationAltered": {"notifier": "notifications"},
     "WorkFailed": {"notifier": "notifications"},
 }

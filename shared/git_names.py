@@ -36,6 +36,11 @@ def is_branch_name(name: str) -> bool:
     return done.returncode == 0 and done.stdout.rstrip(b"\n").decode("utf-8", "replace") == name
 
 
+def model_tag(pipeline: str, version: int) -> str:
+    """The tag of a model on the model repository, and its name in a commit's trailer."""
+    return f"{pipeline}/v{version}"
+
+
 def require_committer(name: str) -> str:
     """The name, or address, of a committer, if Git writes it down as it stands.
 

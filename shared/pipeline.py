@@ -285,6 +285,7 @@ Notice = Literal[
     "ModelRejected",
     "ReviewNeeded",
     "ModelPublished",
+    "PublicationAltered",
     "WorkFailed",
 ]
 
@@ -297,6 +298,7 @@ class Notify(Strict):
         "ModelPromoted",
         "ReviewNeeded",
         "ModelPublished",
+        "PublicationAltered",
         "WorkFailed",
     )
 

@@ -281,6 +281,8 @@ class Publication(Record):
     commit: str
     branch: str
     tag: str
+    tag_object: str | None = None
+    """The signed tag's own object; None: the tag has no signature, or was there before."""
     repository: str
     url: str | None
     already_there: bool = False
@@ -293,6 +295,17 @@ class Publication(Record):
             "branch": self.branch,
             "already_there": self.already_there,
         }
+
+
+class Alteration(Record):
+    """Somebody else changed what was published."""
+
+    model_version: int
+    changes: list[str]
+    """What is there in place of what was published, each in a sentence."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"model": self.model_version, "changes": self.changes}
 
 
 class Notification(Record):

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote_plus, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.addresses import is_exposed
 from shared.git_names import require_committer
 
 _SHORTEST_KEY: Final = 16
@@ -47,8 +48,47 @@ def _verified_tls(value: SecretStr) -> SecretStr:
     except ValueError:  # whose text may hold a part of the password
         raise ValueError(f"is not an address that can be read: {_ESCAPE}") from None
     for option, wanted in (("ssl_cert_reqs", "required"), ("ssl_check_hostname", "true")):
-        if query.get(option, [wanted])[0].lower() != wanted:
+        if {given.lower() for given in query.get(option, ())} - {wanted}:
             raise ValueError(f"{option} has to be {wanted!r}: anybody could pose as the broker")
+    return value
+
+
+_UNVERIFIED: Final = {
+    name.lower(): name
+    for name in (
+        "tlsInsecure",
+        "tlsAllowInvalidCertificates",
+        "tlsAllowInvalidHostnames",
+        "tlsDisableOCSPEndpointCheck",
+        # Of earlier versions of PyMongo.
+        "ssl_cert_reqs",
+        "ssl_match_hostname",
+    )
+}
+"""Options of MongoDB, in small letters since PyMongo reads them so -> as they are written."""
+
+
+def _verified_store(value: SecretStr) -> SecretStr:
+    """Options of the address that would let anybody pose as the store are refused."""
+    _, _, options = value.get_secret_value().partition("?")
+    for option in re.split("[&;?]", options):
+        name, _, stated = option.partition("=")
+        unverified = _UNVERIFIED.get(unquote_plus(name).strip().lower())
+        if unverified and stated != "false":
+            raise ValueError(f"{unverified} has to be left out: anybody could pose as the store")
+    return value
+
+
+_YES: Final = frozenset({"yes", "true", "1", "on"})
+
+
+def _verified_channel(value: SecretStr) -> SecretStr:
+    """`verify=no` of an Apprise URL would let anybody pose as the channel."""
+    _, _, options = value.get_secret_value().partition("?")
+    for option in re.split("[&;?]", options):
+        name, _, stated = option.partition("=")
+        if unquote_plus(name).strip().lower() == "verify" and stated.lower() not in _YES:
+            raise ValueError("verify has to be left out: anybody could pose as the channel")
     return value
 
 
@@ -85,7 +125,10 @@ def _words(value: object) -> object:
 
 
 RedisUrl = Annotated[SecretStr, _has_scheme("redis", "rediss"), AfterValidator(_verified_tls)]
-MongoUri = Annotated[SecretStr, _has_scheme("mongodb", "mongodb+srv")]
+MongoUri = Annotated[
+    SecretStr, _has_scheme("mongodb", "mongodb+srv"), AfterValidator(_verified_store)
+]
+AppriseUrl = Annotated[SecretStr, AfterValidator(_verified_channel)]
 SigningKeys = Annotated[SecretStr, AfterValidator(_long_keys)]
 DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 CommitterName = Annotated[str, AfterValidator(require_committer)]
@@ -160,6 +203,9 @@ class Settings(LogSettings):
     pipelines: Path = Path("pipelines")
     """The folder of pipeline files."""
 
+    plain_http_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
+    """Hosts besides this machine that may be spoken to over http://, separated by white space. What
+    is said to them can be read and changed on the way."""
     feed_url: str = Field("https://api.data.gov.in", pattern=r"^https?://")
     data_gov_in_api_key: SecretStr | None = None
 
@@ -172,8 +218,13 @@ class Settings(LogSettings):
     """Who commits, and is named as the author, on the model repository."""
     git_committer_email: CommitterName = "trimtab@localhost"
 
+    git_signing_key_file: Path | None = None
+    """The file of a private SSH key (Ed25519, without passphrase) that signs tags and commits on
+    the model repository. Only the publisher needs it, and only Git reads it. An empty file is no
+    key."""
+
     discord_webhook_url: WebhookUrl | None = None
-    apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
+    apprise_urls: Annotated[tuple[AppriseUrl, ...], NoDecode, BeforeValidator(_words)] = ()
     """Further channels, separated by white space."""
 
     event_key: SigningKeys | None = None
@@ -203,6 +254,8 @@ class Settings(LogSettings):
     visibility_timeout_seconds: int = Field(7200, ge=20)
     """When Redis delivers an unacknowledged message again; has to exceed the task time limit."""
     sweep_seconds: float = Field(10.0, gt=0)
+    watch_seconds: float = Field(300.0, ge=1)
+    """How often the publisher looks whether somebody else changed what it published."""
     redeliver_after_seconds: float = Field(60.0, gt=0)
     """An event without its consumer's record after this time may be sent again."""
     retention_days: int = Field(400, ge=1)
@@ -230,10 +283,27 @@ class Settings(LogSettings):
                 "TRAINER_DASK_SCHEDULER is not set; TRAINER_JOBLIB_BACKEND=dask needs the address "
                 "of a scheduler, such as tcp://host:8786"
             )
+        self._require_https("MODEL_REPOSITORY", self.model_repository)
+        self._require_https("DISCORD_WEBHOOK_URL", self.discord_webhook_url)
+        if self.data_gov_in_api_key:
+            self._require_https("FEED_URL", self.feed_url, " with DATA_GOV_IN_API_KEY")
         if self.visibility_timeout_seconds <= self.task_time_limit_seconds:
             raise SettingsError(
                 "VISIBILITY_TIMEOUT_SECONDS has to exceed TASK_TIME_LIMIT_SECONDS: Redis delivers "
                 "a message again after it, and the task would run twice"
+            )
+
+    def _require_https(self, name: str, address: str | SecretStr | None, sent: str = "") -> None:
+        if isinstance(address, SecretStr):
+            address = address.get_secret_value()
+        try:
+            exposed = is_exposed(address or "", self.plain_http_hosts)
+        except ValueError:  # whose text may hold a part of the address
+            raise SettingsError(f"{name} is not an address that can be read") from None
+        if exposed:
+            raise SettingsError(
+                f"{name} begins with http://{sent}: what is sent can be read and changed on the "
+                "way. Use https://, or name the host in PLAIN_HTTP_HOSTS"
             )
 
 

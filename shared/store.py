@@ -33,6 +33,7 @@ from shared.events import (
 from shared.failures import WillNotPass
 from shared.outcome import Handling
 from shared.records import (
+    Alteration,
     Batch,
     ChunkCounts,
     DeadLetter,
@@ -58,6 +59,7 @@ COLLECTIONS: Final[dict[type[Record], str]] = {
     RetiredReference: "reference_data_history",
     ModelVersion: "models",
     Publication: "publications",
+    Alteration: "alterations",
     Notification: "notifications",
     DeadLetter: "dead_letters",
 }

@@ -5,6 +5,7 @@ from typing import Final
 from shared.events import ROUTES, Stage, task_name
 
 RETENTION_TASK: Final = "ingest.remove_unnamed_blobs"
+WATCH_TASK: Final = "publisher.watch"
 
 
 def sweep_task(stage: Stage) -> str:
@@ -25,4 +26,5 @@ def arguments(stage: Stage) -> dict[str, frozenset[str]]:
         sweep_task(stage): frozenset(),
         bury_task(stage): frozenset({"received", "reason"}),
         **({RETENTION_TASK: frozenset()} if stage == "ingest" else {}),
+        **({WATCH_TASK: frozenset()} if stage == "publisher" else {}),
     }

@@ -17,7 +17,7 @@ from shared.heartbeat import note_progress
 from shared.installation import claim, settle_in
 from shared.logs import refuse_to_start
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
-from shared.settings import SettingsError, settings
+from shared.settings import Settings, SettingsError, settings
 from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
 from shared.sweep import MISSED_SWEEPS, SWEEP, sweep
 from shared.tasks import bury_task, sweep_task
@@ -47,7 +47,8 @@ class StageTasks:
     """Registers the handlers of one stage as Celery tasks.
 
     `requires` names the settings without which the stage's worker does not start, `requires_for`
-    those that it needs on account of a pipeline.
+    those that it needs on account of a pipeline. `check` raises SettingsError for a setting that
+    the stage cannot work with.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class StageTasks:
         *,
         requires: tuple[str, ...] = (),
         requires_for: Callable[[Pipeline], tuple[str, ...]] = lambda _: (),
+        check: Callable[[Settings], object] = lambda _: None,
     ) -> None:
         self._stage = stage
         self._requires = requires
         self._requires_for = requires_for
+        self._check = check
         self._installation: str | None = None
         signals.celeryd_init.connect(self._check_settings, weak=False)
         signals.heartbeat_sent.connect(self._on_heartbeat, weak=False)
@@ -96,6 +99,7 @@ class StageTasks:
                     f"{name.upper()} is not set; the {self._stage} worker needs it{for_what}"
                 )
         try:
+            self._check(current)
             self._installation = settle_in(current, _broker())
         except SettingsError as error:
             refuse_to_start(error)

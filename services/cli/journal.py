@@ -42,6 +42,7 @@ _ACTIVITIES: Final = {
     "ModelRejected": "tells of model v{model_version}",
     "ReviewNeeded": "asks for a person's look at model v{model_version}",
     "ModelPublished": "tells of model v{model_version}",
+    "PublicationAltered": "tells that the published model v{model_version} was changed",
     "WorkFailed": "tells of a failure",
 }
 

@@ -20,8 +20,9 @@ from shared.status import (
     unfinished,
     unsent,
 )
-from shared.store import NUMBERED
+from shared.store import NUMBERED, Store
 from shared.sweep import MISSED_SWEEPS
+from shared.watch import watch_of
 from shared.wording import moment
 
 WRONG: Final = 1
@@ -126,11 +127,17 @@ def _problems(state: dict[str, Any], resources: Resources) -> Iterator[str]:
     if unreadable := state["unreadable"]:
         yield f"events of {unreadable} records cannot be read; the workers' logs say which"
     for name, pipeline in state["pipelines"].items():
-        for file in pipeline["files_waiting"].values():
-            since = moment(datetime.fromisoformat(file["since"]))
-            yield f"{name}: a file has waited since {since}: {file['reason']}"
+        yield from _problems_of(name, pipeline)
     if letters := state["dead_letters"]:
         yield f"dead letters: {letters}; see `trimtab dead-letters list`"
+
+
+def _problems_of(name: str, pipeline: dict[str, Any]) -> Iterator[str]:
+    for change in pipeline["publication"]["changes"]:
+        yield f"{name}: somebody changed what was published: {change}"
+    for file in pipeline["files_waiting"].values():
+        since = moment(datetime.fromisoformat(file["since"]))
+        yield f"{name}: a file has waited since {since}: {file['reason']}"
 
 
 def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
@@ -152,10 +159,24 @@ def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
         "remark": remark(report) if report else "",
         "reference": reference.version if reference else None,
         "champion": champion.version if champion else None,
+        "publication": _publication(store, name),
         "files_waiting": {
             mark: file.model_dump(mode="json") for mark, file in waiting_files(name, store).items()
         },
         **pipeline_health(resources.pipelines[name], store, datetime.now(UTC)).as_json(),
+    }
+
+
+def _publication(store: Store, pipeline: str) -> dict[str, Any]:
+    """What the publisher last saw of the published model; without a look yet, no changes."""
+    watch = watch_of(store, pipeline)
+    if watch is None:
+        return {"model": None, "seen_at": None, "changes": [], "failure": None}
+    return {
+        "model": watch.model_version,
+        "seen_at": watch.seen_at and watch.seen_at.isoformat(),
+        "changes": watch.changes,
+        "failure": watch.failure,
     }
 
 

@@ -236,6 +236,18 @@ PUBLISHED: Final = Family(
     ("pipeline",),
     "The newest version on the model repository.",
 )
+ALTERED: Final = Family(
+    "trimtab_publication_changes",
+    "gauge",
+    ("pipeline",),
+    "Files and tags of the newest publication that somebody else changed, as last seen.",
+)
+WATCHED: Final = Family(
+    "trimtab_publication_seen_timestamp_seconds",
+    "gauge",
+    ("pipeline",),
+    "When the model repository last answered the publisher's look at the newest publication.",
+)
 UNPUBLISHED: Final = Family(
     "trimtab_unpublished_promotions",
     "gauge",

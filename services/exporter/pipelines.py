@@ -17,6 +17,7 @@ from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
 from shared.records import Batch, DriftReport, ModelVersion, Publication
 from shared.store import MEASURED, NUMBERED, Document, Store
+from shared.watch import watch_of
 
 _TESTS_LOOKED_AT: Final = 10
 
@@ -101,6 +102,10 @@ class PipelineFigures:
         yield metrics.UNPUBLISHED, (), self._promoted_after(pipeline, published)
         if published:
             yield metrics.PUBLISHED, (), published.model_version
+        if watch := watch_of(self._store, pipeline):
+            yield metrics.ALTERED, (), len(watch.changes)
+            if watch.seen_at:
+                yield metrics.WATCHED, (), watch.seen_at.timestamp()
         if champion:
             yield metrics.CHAMPION, (), champion.version
             yield metrics.CHAMPION_PROMOTED, (), champion.recorded_at.timestamp()

@@ -78,13 +78,14 @@ def _send_to_discord(webhook: SecretStr, message: Message) -> Receipt:
 
 def _send_by_apprise(url: SecretStr, message: Message) -> Receipt:
     apprise = _apprise()
-    asset = apprise.AppriseAsset(app_id="Trimtab")
+    asset = apprise.AppriseAsset(app_id="Trimtab", http_redirects=False)
     service = apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
     if service is None:
         raise WillNotPass(
             "Apprise cannot use this URL; check its form in APPRISE_URLS, and that the library "
             "that its scheme needs is installed"
         )
+    service.redirects = False  # also if the URL says `redirect=yes`: its headers hold secrets
     sender = apprise.Apprise(service)
     text = apprise.NotifyFormat.TEXT
     with _as_file(message.picture) as picture:

@@ -12,6 +12,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    PublicationAltered,
     ReviewNeeded,
     WorkFailed,
 )
@@ -157,6 +158,22 @@ def published(event: ModelPublished, model: ModelVersion, report: DriftReport | 
         text=f"Its files are on branch {event.branch} of the model repository.",
         fields=(commit, *_figures(model, report)),
         colour=BLUE,
+        url=event.url,
+    )
+
+
+def altered(event: PublicationAltered) -> Message:
+    """Somebody else changed what was published: what, and how to see it and to undo it."""
+    since = f"{event.commit}..origin/{event.branch}"
+    return Message(
+        title=f"{event.pipeline}: somebody changed the published model v{event.model_version}",
+        text=f"{event.reason}\nNobody should load it from there until a person has looked.",
+        fields=(
+            Field("As published", f"commit {event.commit}"),
+            Field("See who changed what", f"git fetch origin && git log --stat {since}"),
+            Field("Undo it", f"git revert {since}, and push {event.branch}"),
+        ),
+        colour=RED,
         url=event.url,
     )
 

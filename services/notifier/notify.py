@@ -14,6 +14,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    PublicationAltered,
     ReviewNeeded,
     WorkFailed,
     effect_id,
@@ -29,7 +30,7 @@ from shared.store import Store
 log = structlog.get_logger(__name__)
 
 AboutModel = ModelPromoted | ModelRejected | ReviewNeeded | ModelPublished
-Announced = DriftFound | AboutModel | WorkFailed
+Announced = DriftFound | AboutModel | PublicationAltered | WorkFailed
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,8 @@ def _listed(said: dict[str, str]) -> str:
 def _message(event: Announced, store: Store) -> Message:
     if isinstance(event, WorkFailed):
         return messages.failed(event)
+    if isinstance(event, PublicationAltered):
+        return messages.altered(event)
     if isinstance(event, DriftFound):
         found = store.get(DriftReport, event.report)
         return messages.drifted(event, found, _picture(found, store))

@@ -8,6 +8,7 @@ from shared.events import (
     ModelPromoted,
     ModelPublished,
     ModelRejected,
+    PublicationAltered,
     ReviewNeeded,
     WorkFailed,
 )
@@ -23,6 +24,7 @@ tasks = StageTasks("notifier")
 @tasks.handles(ModelRejected)
 @tasks.handles(ReviewNeeded)
 @tasks.handles(ModelPublished)
+@tasks.handles(PublicationAltered)
 @tasks.handles(WorkFailed)
 def on_event(event: Announced, resources: Resources) -> Outcome:
     pipeline = None if event.pipeline == NO_PIPELINE else resources.pipeline(event)

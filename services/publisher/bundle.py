@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from services.publisher.model_card import PLOT_FILES, model_card
+from services.publisher.signing import Signer
 from shared.artifacts import sha256
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
@@ -41,6 +42,7 @@ def bundle(
     pipeline: Pipeline,
     details: bytes | None = None,
     plots: Mapping[str, bytes] = MappingProxyType({}),
+    signer: Signer | None = None,
 ) -> Files:
     """The files of a model: itself, its metrics, its drift report, a card, plots, and a manifest.
 
@@ -52,6 +54,7 @@ def bundle(
         details: the whole report as JSON; without it the short one is published.
         plots: file name -> PNG; those of PLOT_FILES that the host takes are published, and shown
             on the card.
+        signer: whose signature the tag has; none if it has none.
 
     Raises:
         WillNotPass: a file is larger than the repository's host takes, or a figure is not finite.
@@ -60,7 +63,7 @@ def bundle(
     files: Files = {
         MODEL_FILE: data,
         METRICS_FILE: _json(METRICS_FILE, model.metrics),
-        CARD_FILE: model_card(model, report, pipeline, shown).encode(),
+        CARD_FILE: model_card(model, report, pipeline, shown, signer).encode(),
         **shown,
     }
     if details:

@@ -120,6 +120,12 @@ _MEANINGS: Final = (
         "no such repository, or no right to see it; check MODEL_REPOSITORY and GITHUB_TOKEN",
     ),
     _gives_up(
+        r"(error:|HTTP) 30[12378]\b",
+        "the host sends us on to another address: it may be a login page, or the repository has "
+        "moved. GITHUB_TOKEN goes to the host of MODEL_REPOSITORY alone, so this is not followed. "
+        "Open MODEL_REPOSITORY in a browser, and set it to the repository's new address",
+    ),
+    _gives_up(
         r"not valid: is this a git repository|invalid server response|bad line length character|"
         r"unable to update url base from redirection|expected flush after ref listing|"
         r"redirects followed|git-http-push failed|unable to parse remote|unexpected content-type",

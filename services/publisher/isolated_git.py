@@ -1,12 +1,15 @@
 """Git, told only what it has to know, with failures that say what to do."""
 
 import base64
-import ipaddress
 import os
 import re
+import signal
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +17,7 @@ from git import Git
 from pydantic import SecretStr
 
 from services.publisher.host_answers import FULL_DISK_SECONDS, NO_SPACE, meaning, shown
+from shared.addresses import is_loopback
 from shared.failures import WillNotPass, WillPass
 from shared.plain_text import printable
 
@@ -22,6 +26,8 @@ _LONGEST_SAID: Final = 100_000
 """Characters of what Git and the host say that are looked at."""
 _SCHEMES: Final = ("https", "http", "ssh", "file")
 _KEPT_VARIABLES: Final = ("GIT_SSL_", "GIT_SSH", "GIT_PROXY_", "GIT_EXEC_PATH")
+_UNSAFE_VARIABLES: Final = ("GIT_SSL_NO_VERIFY",)
+"""Anybody could pose as the host, so no configuration takes them back."""
 
 _CONFIGURATION: Final = {
     "core.hooksPath": os.devnull,
@@ -29,8 +35,12 @@ _CONFIGURATION: Final = {
     "core.compression": "0",  # a joblib file is compressed already
     "fastimport.unpackLimit": "1",
     "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "gpg.format": "ssh",
     "credential.helper": "",
     "gc.auto": "0",
+    # Git would send the token to whatever address the host names.
+    "http.followRedirects": "false",
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
     "protocol.allow": "never",
@@ -42,6 +52,7 @@ _VARIABLES: Final = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
+    "SSH_ASKPASS_REQUIRE": "never",
 }
 
 _BROKEN: Final = re.compile(r"pack-objects died|bad object|object file .{0,200} is (empty|corrupt)")
@@ -103,7 +114,7 @@ def _authorization(address: str, username: str | None, token: SecretStr | None) 
     parts = urlsplit(address)
     if not token or parts.scheme not in ("https", "http"):
         return None
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise WillNotPass(
             "MODEL_REPOSITORY begins with http://, which would send GITHUB_TOKEN in the clear; "
             "use https://"
@@ -112,11 +123,19 @@ def _authorization(address: str, username: str | None, token: SecretStr | None) 
     return base64.b64encode(pair.encode()).decode()
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+@dataclass(frozen=True)
+class Limits:
+    """What one command of Git may take."""
+
+    seconds: float
+    file_bytes: int
+    """The largest file that it may write, such as what a fetch brings."""
+    said_bytes: int = 1 << 20
+    """The most that it may print."""
+
+
+_SMALL_FILES: Final = ("sh", "-c", 'ulimit -f "$1"; shift; exec "$@"', "sh")
+"""Runs a command that may write no file of more than so many blocks of 512 bytes."""
 
 
 @dataclass(frozen=True)
@@ -142,20 +161,29 @@ class IsolatedGit:
     """
 
     def __init__(
-        self, folder: Path, address: str, username: str | None, token: SecretStr | None
+        self,
+        folder: Path,
+        address: str,
+        username: str | None,
+        token: SecretStr | None,
+        signing_key: Path | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """Run nothing yet.
+        """Run nothing yet. `signing_key` is the file of the SSH key that is signed with.
 
         Raises:
             WillNotPass: the token would be sent in the clear.
         """
         self._folder = folder
+        self._limits = limits
         self._address = address
         configuration = {
             **_CONFIGURATION,
             "remote.origin.url": address,
             "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
         }
+        if signing_key:
+            configuration["user.signingKey"] = str(signing_key)
         variables = {**_VARIABLES, "GIT_DIR": str(folder)}
         self._local = self._remote = variables | _as_variables(configuration)
         self._secrets: tuple[str, ...] = ()
@@ -174,7 +202,7 @@ class IsolatedGit:
         """
         answer = self.ask(*arguments, stdin=stdin)
         if answer.status != 0:
-            words = shown(self._words(answer))
+            words = shown(self.words(answer))
             raise self._full_disk(arguments[0], answer) or UnexpectedFailure(
                 f"git {arguments[0]} in GIT_CACHE: {words}"
             )
@@ -191,9 +219,19 @@ class IsolatedGit:
             raise self.failure(arguments[0], answer)
         return answer.output
 
-    def ask(self, *arguments: str, remote: bool = False, stdin: BinaryIO | None = None) -> Answer:
-        """Run a command to its end, with the credentials if it talks to the remote."""
-        environment = self._remote if remote else self._local
+    def ask(
+        self,
+        *arguments: str,
+        remote: bool = False,
+        stdin: BinaryIO | None = None,
+        identity: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
+        """Run a command to its end, with the credentials if it talks to the remote.
+
+        Args:
+            identity: the variables that say who writes an object.
+        """
+        environment = {**(self._remote if remote else self._local), **identity}
         status, output, said = self._run(arguments, environment, stdin, as_text=True)
         return Answer(status, str(output), said)
 
@@ -218,8 +256,11 @@ class IsolatedGit:
         *,
         as_text: bool,
     ) -> tuple[int, str | bytes | None, str]:
+        command = [*_without_inherited(environment), "git", *arguments]
+        if self._limits:
+            return _run_within(self._limits, command, self._folder, environment, stdin)
         return Git(self._folder).execute(
-            [*_without_inherited(environment), "git", *arguments],
+            command,
             istream=stdin,
             env=environment,
             with_extended_output=True,
@@ -231,7 +272,7 @@ class IsolatedGit:
 
     def failure(self, command: str, answer: Answer) -> Exception:
         """What it means that a command failed that talks to the remote."""
-        words = self._words(answer)
+        words = self.words(answer)
         # An address has words of its own, which say nothing about the failure.
         evidence = words.replace(self._address, "")
         about = f"git {command} {self._address}"
@@ -246,10 +287,10 @@ class IsolatedGit:
         said = _without_middle(answer.said)
         lines = [line for line in said.splitlines() if not line.startswith("remote:")]
         if _FULL_HERE.search(" ".join(lines)):
-            return no_room(f"git {command}: {shown(self._words(answer))}")
+            return no_room(f"git {command}: {shown(self.words(answer))}")
         return None
 
-    def _words(self, answer: Answer) -> str:
+    def words(self, answer: Answer) -> str:
         """What Git said, on one line, without its hints and without a secret."""
         said = _without_middle(answer.said)
         lines = [line for line in said.splitlines() if not line.startswith("hint:")]
@@ -262,6 +303,41 @@ class IsolatedGit:
 def _without_middle(said: str) -> str:
     half = _LONGEST_SAID // 2
     return said if len(said) <= _LONGEST_SAID else f"{said[:half]}\n{said[-half:]}"
+
+
+def _run_within(
+    limits: Limits,
+    command: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stdin: BinaryIO | None,
+) -> tuple[int, str, str]:
+    """Run a command that may take no more than the limits: its status, what it printed and said."""
+    blocks = str(limits.file_bytes // 512)
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [*_SMALL_FILES, blocks, *command],
+            cwd=folder if folder.is_dir() else None,
+            env={**os.environ, "LC_ALL": "C", "LANGUAGE": "C", **environment},
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=printed,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(limits.seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return 1, "", f"git did not complete in {limits.seconds:g} s"
+        if os.fstat(printed.fileno()).st_size > limits.said_bytes:
+            return 1, "", f"git printed more than {limits.said_bytes:,} bytes"
+        return status, _beginning(printed, limits.said_bytes), _beginning(said, limits.said_bytes)
+
+
+def _beginning(file: BinaryIO, size: int) -> str:
+    file.seek(0)
+    return file.read(size).decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:
@@ -279,7 +355,7 @@ def _without_inherited(environment: Mapping[str, str]) -> list[str]:
         name
         for name in sorted(os.environ)
         if name.startswith("GIT_")
-        and not name.startswith(_KEPT_VARIABLES)
+        and (name in _UNSAFE_VARIABLES or not name.startswith(_KEPT_VARIABLES))
         and name not in environment
     )
     unset = [f"--unset={name}" for name in inherited]

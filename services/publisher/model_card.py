@@ -1,13 +1,16 @@
 """The model card: what a person finds first on the model repository."""
 
 import html
+import posixpath
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from services.publisher.signing import Signer
 from shared.drift import CellFinding
+from shared.git_names import model_tag
 from shared.pipeline import Pipeline
 from shared.plain_text import without_addresses, without_references
 from shared.records import DriftReport, ModelVersion
@@ -38,16 +41,47 @@ _MOST_SEGMENTS: Final = 20
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _ORDINARY_NAME: Final = re.compile(r"[\w .,:%/()-]+")
 
-_LOADING: Final = """```python
+_UNSIGNED: Final = """\
+**This model is not signed.** Its hashes stand in `manifest.json`, and whoever may push here can
+replace both together. Load it only if you trust all who may push.
+
+```python
 import hashlib, io, json, pathlib, joblib
 
 data = pathlib.Path("model.joblib").read_bytes()
 manifest = json.loads(pathlib.Path("manifest.json").read_text())
-assert hashlib.sha256(data).hexdigest() == manifest["files"]["model.joblib"]["sha256"]
+if hashlib.sha256(data).hexdigest() != manifest["files"]["model.joblib"]["sha256"]:
+    raise ValueError("model.joblib is not the file that manifest.json names")
 model = joblib.load(io.BytesIO(data))
 predictions = model.predict(rows)  # rows: a DataFrame with the columns named above
-```
+```"""
 
+_SIGNED: Final = """\
+The tag `@TAG@` is signed with the key @FINGERPRINT@. `trimtab.signers` below is a file with one
+line, which you have from those who run Trimtab and not from this repository:
+`@PRINCIPAL@ namespaces="git" ssh-ed25519 AAAA…`. The lines read what the signed tag holds, whatever
+the branch holds now. They need Git 2.34 and OpenSSH 8.2 or newer. Run them in a clone.
+
+```python
+import hashlib, io, json, subprocess, joblib
+
+def git(*words):
+    return subprocess.run(["git", *words], check=True, capture_output=True).stdout
+
+signers = "gpg.ssh.allowedSignersFile=trimtab.signers"
+tag = git("-c", signers, "verify-tag", "--format=%(object) %(tag)", "refs/tags/@TAG@").decode()
+commit, _, name = tag.strip().partition(" ")
+if name != "@TAG@":
+    raise ValueError(f"the signature is that of {name}")
+data = git("cat-file", "blob", f"{commit}:@FOLDER@model.joblib")
+manifest = json.loads(git("cat-file", "blob", f"{commit}:@FOLDER@manifest.json"))
+if hashlib.sha256(data).hexdigest() != manifest["files"]["model.joblib"]["sha256"]:
+    raise ValueError("model.joblib is not the file that manifest.json names")
+model = joblib.load(io.BytesIO(data))
+predictions = model.predict(rows)  # rows: a DataFrame with the columns named above
+```"""
+
+_LOADING: Final = """\
 Loading a joblib file runs code: load only what you trust. `manifest.json` has the SHA-256 of each
 file and the versions of the libraries that the model was made with."""
 
@@ -57,11 +91,13 @@ def model_card(
     report: DriftReport | None,
     pipeline: Pipeline,
     plots: Collection[str] = (),
+    signer: Signer | None = None,
 ) -> str:
     """The card as Markdown. Texts from data and from definitions stand in it as plain text.
 
     Args:
         plots: the names of those PLOT_FILES that are published with it.
+        signer: whose signature the model's tag has; without one the card says so.
     """
     sections = (
         _head(model, pipeline),
@@ -72,10 +108,23 @@ def model_card(
         _importance(model, plots),
         _training(model),
         _lineage(model),
-        f"## How to use it\n\n{_LOADING}",
+        f"## How to use it\n\n{_use(model, pipeline, signer)}\n\n{_LOADING}",
     )
     card = "\n\n".join(section for section in sections if section) + "\n"
     return card.replace(NO_BREAK, " ")
+
+
+def _use(model: ModelVersion, pipeline: Pipeline, signer: Signer | None) -> str:
+    """The lines that verify and load the model."""
+    if signer is None:
+        return _UNSIGNED
+    folder = posixpath.normpath(pipeline.publish.directory)
+    return (
+        _SIGNED.replace("@TAG@", model_tag(model.pipeline, model.version))
+        .replace("@FOLDER@", "" if folder == "." else f"{folder}/")
+        .replace("@FINGERPRINT@", f"`{signer.fingerprint}`")
+        .replace("@PRINCIPAL@", signer.principal.replace("`", ""))
+    )
 
 
 def _head(model: ModelVersion, pipeline: Pipeline) -> str:

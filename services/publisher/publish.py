@@ -7,17 +7,19 @@ import structlog
 
 from services.publisher.bundle import FILE_NAMES, MODEL_FILE, Files, bundle
 from services.publisher.model_card import METRICS
-from services.publisher.repository import Commit, ModelRepository, model_tag
+from services.publisher.repository import Commit, ModelRepository
+from services.publisher.signing import Signer, signer_of
 from shared.artifacts import TamperedArtifact, sha256, verify
 from shared.drift_report import read_report
 from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
 from shared.failures import WillNotPass
+from shared.git_names import model_tag
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
 from shared.plain_text import printable, without_addresses, without_markup
 from shared.promotions import require_earlier_taken_up
 from shared.records import DriftReport, ModelVersion, Publication
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from shared.store import Store
 from shared.wording import measured, p_equals
 
@@ -35,13 +37,14 @@ def publish_model(
         WillNotPass: the model is not what was sealed, a file is too large, the push is refused, or
             a later champion is on the branch, as when an earlier refusal is replayed.
     """
-    repository = _repository(pipeline, settings)
+    signer = _signer(settings)
+    repository = _repository(pipeline, settings, signer)
     require_earlier_taken_up(event, "publisher", store)
     model = _model(event.pipeline, event.model_version, store)
     data = _sealed_bytes(model, store, settings)
     files = _files_as_published(model, pipeline, repository, store)
     if files is None:
-        files = _bundled(model, data, pipeline, store)
+        files = _bundled(model, data, pipeline, store, signer)
     report = store.get(DriftReport, model.drift_report)
     commit = _commit(
         event, model, report, files, pipeline, _successors(model, store), settings.committer
@@ -56,6 +59,7 @@ def publish_model(
         tag=commit.tag,
         repository=repository.address,
         url=url,
+        tag_object=published.tag_object,
         already_there=published.already_there,
     )
     told = ModelPublished(
@@ -70,7 +74,14 @@ def publish_model(
     return Outcome(publication, (told,))
 
 
-def _repository(pipeline: Pipeline, settings: Settings) -> ModelRepository:
+def _signer(settings: Settings) -> Signer | None:
+    try:
+        return signer_of(settings)
+    except SettingsError as error:  # somebody changed the key's file since the start
+        raise WillNotPass(str(error)) from None
+
+
+def _repository(pipeline: Pipeline, settings: Settings, signer: Signer | None) -> ModelRepository:
     if not settings.model_repository:
         raise WillNotPass("MODEL_REPOSITORY is not set: there is nowhere to publish to")
     return ModelRepository(
@@ -79,6 +90,7 @@ def _repository(pipeline: Pipeline, settings: Settings) -> ModelRepository:
         settings.git_cache,
         settings.github_username,
         settings.github_token,
+        signer,
     )
 
 
@@ -114,13 +126,15 @@ def _files_as_published(
     first = store.newest(Publication, query, "recorded_at") if model.restores else None
     if first is None:
         return None
-    paths = {_path(name, pipeline): name for name in FILE_NAMES}
+    paths = {published_path(name, pipeline): name for name in FILE_NAMES}
     found = repository.files_of(first.commit, paths) or {}
     files = {paths[path]: content for path, content in found.items()}
     return files if sha256(files.get(MODEL_FILE, b"")) == model.model else None
 
 
-def _bundled(model: ModelVersion, data: bytes, pipeline: Pipeline, store: Store) -> Files:
+def _bundled(
+    model: ModelVersion, data: bytes, pipeline: Pipeline, store: Store, signer: Signer | None
+) -> Files:
     """The files made of the records; those of a restored version of the records that it had."""
     described = _model(model.pipeline, model.restores, store) if model.restores else model
     report = store.get(DriftReport, described.drift_report)
@@ -132,6 +146,7 @@ def _bundled(model: ModelVersion, data: bytes, pipeline: Pipeline, store: Store)
         pipeline,
         report_details(report, store),
         {name: picture for name, picture in plots.items() if picture},
+        signer,
     )
 
 
@@ -142,7 +157,8 @@ def _kept(blob: Sha256, store: Store) -> bytes | None:
         return None
 
 
-def _path(name: str, pipeline: Pipeline) -> str:
+def published_path(name: str, pipeline: Pipeline) -> str:
+    """Where a file of a publication stands in the repository."""
     return posixpath.normpath(posixpath.join(pipeline.publish.directory, name))
 
 
@@ -159,8 +175,8 @@ def _commit(
         pipeline=model.pipeline,
         version=model.version,
         run=model.trace_id,
-        files={_path(name, pipeline): files.get(name) for name in FILE_NAMES},
-        model_file=_path(MODEL_FILE, pipeline),
+        files={published_path(name, pipeline): files.get(name) for name in FILE_NAMES},
+        model_file=published_path(MODEL_FILE, pipeline),
         subject=f"{_deed(model)}: {few_words(model, report)}",
         body=f"{_quoted(model.reason)}\n\n{metrics_line(model)}",
         at=event.occurred_at,

@@ -23,14 +23,18 @@ from typing import Final
 import structlog
 from pydantic import SecretStr
 
+from services.publisher.host_answers import shown
 from services.publisher.isolated_git import (
     IsolatedGit,
+    Limits,
     UnexpectedFailure,
     checked_address,
     no_room,
 )
+from services.publisher.signing import Signer
 from shared.artifacts import sha256
 from shared.failures import WillNotPass, WillPass
+from shared.git_names import model_tag
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +43,10 @@ _TRIES: Final = 5
 _MOST_PACKS: Final = 100
 _MADE: Final = "refs/trimtab/made"
 _RESTORED: Final = "refs/trimtab/restored"
+_SEEN: Final = "refs/trimtab/seen"
+_OF_A_LOOK: Final = Limits(seconds=120, file_bytes=1 << 30)
+"""Where a host cannot leave contents out, a look brings all files of two commits."""
+_UNKNOWN: Final = re.compile(r"not our ref|unadvertised object|couldn't find remote ref")
 _MODEL_TRAILER: Final = "Trimtab-Model"
 _RUN_TRAILER: Final = "Trimtab-Run"
 
@@ -50,11 +58,6 @@ _MOVED: Final = re.compile(
     r"fetch first|non-fast-forward|stale info|already exists|cannot lock ref|incorrect old value|"
     r"failed to update ref|atomic transaction failed"
 )
-
-
-def model_tag(pipeline: str, version: int) -> str:
-    """The tag of a model, and its name in the trailer."""
-    return f"{pipeline}/v{version}"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,22 @@ class Published:
 
     commit: str
     already_there: bool
+    tag_object: str | None = None
+    """The signed tag that was pushed; none if it has no signature or was there before."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a repository holds if nobody has changed what was published."""
+
+    commit: str
+    tag: str
+    tag_object: str | None
+    """None: not known, or the tag is the commit's without an object of its own."""
+    paths: tuple[str, ...]
+    """All that a publication may consist of."""
+    model_file: str
+    model: bytes
 
 
 @dataclass(frozen=True)
@@ -140,9 +159,16 @@ class ModelRepository:
     """One branch of a Git repository, with a cache of its newest commits."""
 
     def __init__(
-        self, address: str, branch: str, cache: Path, username: str | None, token: SecretStr | None
+        self,
+        address: str,
+        branch: str,
+        cache: Path,
+        username: str | None,
+        token: SecretStr | None,
+        signer: Signer | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """Check the address; nothing is sent yet.
+        """Check the address; nothing is sent yet. With a signer tags and commits are signed.
 
         Raises:
             WillNotPass: it is not one that may be used, or would send the token in the clear.
@@ -150,7 +176,21 @@ class ModelRepository:
         self.address = checked_address(address)
         self._branch = branch
         self._cache = cache.resolve() / sha256(f"{self.address} {branch}".encode())[:16]
-        self._git = IsolatedGit(self._cache, self.address, username, token)
+        self._signer = signer
+        self._git = IsolatedGit(
+            self._cache, self.address, username, token, signer.key_file if signer else None, limits
+        )
+
+    @classmethod
+    def for_a_look(
+        cls, address: str, branch: str, cache: Path, username: str | None, token: SecretStr | None
+    ) -> "ModelRepository":
+        """A repository that is only looked at, within a time and a size.
+
+        Raises:
+            WillNotPass: as for any other.
+        """
+        return cls(address, branch, cache, username, token, limits=_OF_A_LOOK)
 
     def publish(self, commit: Commit) -> Published:
         """Put a commit and its tag on the repository, unless the branch has the model.
@@ -188,11 +228,63 @@ class ModelRepository:
                 log.warning("the commit cannot be had", commit=commit, reason=str(failure))
                 return None
 
-    def _files_of(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+    def changes_since(self, expected: Expected) -> list[str]:
+        """What differs from what was published, each in a sentence; empty if nothing does.
+
+        Commits of others that leave the model's files and its tag alone are no difference. No
+        content is fetched where the host can leave it out, and none is read.
+
+        Raises:
+            WillPass, WillNotPass: the repository does not answer, or with more than it may.
+        """
+        with self._locked_cache():
+            try:
+                return self._changes_since(expected)
+            except (UnexpectedFailure, WillPass, WillNotPass) as failure:
+                # What was cut short would pile up.
+                shutil.rmtree(self._cache, ignore_errors=True)
+                if isinstance(failure, UnexpectedFailure):
+                    raise WillPass(str(failure)) from None
+                raise
+
+    def _changes_since(self, expected: Expected) -> list[str]:
+        branch, tag = f"refs/heads/{self._branch}", f"refs/tags/{expected.tag}"
+        listed = self._git.remote("ls-remote", "origin", branch, tag, f"{tag}^{{}}")
+        refs = {ref: commit for commit, _, ref in map(_row, listed.splitlines())}
+        changes = list(_changes_of_tag(expected, refs.get(tag), refs.get(f"{tag}^{{}}")))
+        head = refs.get(branch)
+        if head is None:
+            return [*changes, f"The branch {self._branch} is gone."]
+        if head == expected.commit:
+            return changes
         self._prepare_cache()
+        self._fetch_commit(head, _SEEN)
+        wanted = self._entries_published(expected)
+        if expected.model_file in wanted and len(wanted) == 1:
+            changes.append(f"Commit {expected.commit[:10]} is no longer in the repository.")
+        there = self._entries(head, expected.paths if len(wanted) > 1 else wanted)
+        return [*changes, *_changes_of_files(wanted, there, self._branch)]
+
+    def _entries_published(self, expected: Expected) -> dict[str, str]:
+        """The files as they were published; the model alone if their commit is gone."""
+        model = {expected.model_file: f"100644 blob {_blob_name(expected.model)}"}
+        try:
+            self._fetch_commit(expected.commit, _RESTORED)
+        except UnexpectedFailure as failure:
+            if not _UNKNOWN.search(str(failure)):
+                raise
+            return model
+        return self._entries(expected.commit, expected.paths) | model
+
+    def _fetch_commit(self, commit: str, ref: str) -> None:
+        """Have one commit in the cache, without contents where the host can leave them out."""
         if commit not in self._git.local("rev-list", "--all").split():
             how = ("--quiet", "--no-tags", "--filter=blob:none", "--depth=1")
-            self._git.remote("fetch", *how, "origin", f"+{commit}:{_RESTORED}")
+            self._git.remote("fetch", *how, "origin", f"+{commit}:{ref}")
+
+    def _files_of(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+        self._prepare_cache()
+        self._fetch_commit(commit, _RESTORED)
         entries = self._entries(commit, paths)
         blobs = {path: about.split()[2] for path, about in entries.items() if " blob " in about}
         return {path: self._git.content(blob) for path, blob in blobs.items()}
@@ -238,11 +330,14 @@ class ModelRepository:
                 "name, or somebody moved the tag or the branch. Rename the pipeline, or delete the "
                 "tag there if it is not needed"
             )
+        pushed = None
         if not (found and tagged):
-            self._push(wanted, commit.tag, None if found else (head or ""))
+            tag_object = self._signed_tag(commit, wanted) if self._signer else wanted
+            self._push(wanted, commit.tag, tag_object, None if found else (head or ""))
             self._confirm(wanted, commit.tag)
+            pushed = tag_object if self._signer else None
             log.info("commit pushed", commit=wanted, branch=self._branch, tag=commit.tag)
-        return Published(wanted, already_there=found is not None)
+        return Published(wanted, already_there=found is not None, tag_object=pushed)
 
     def _remote_state(self, tag: str) -> tuple[str | None, str | None]:
         """The commits that the branch and the tag stand on at the remote.
@@ -360,7 +455,37 @@ class ModelRepository:
                 f"{self.address}: the files of {self._branch} are not as Git keeps them, a name "
                 "stands twice: `git fsck` says where. Repair them there, or set publish.branch"
             )
-        return made
+        return self._signed_commit(commit, made, parent) if self._signer else made
+
+    def _signed_commit(self, commit: Commit, made: str, parent: str | None) -> str:
+        """The same commit with a signature; Ed25519 gives the same one each time."""
+        parents = ("-p", parent) if parent else ()
+        arguments = ("commit-tree", "-S", *parents, "-F", "-", f"{made}^{{tree}}")
+        return self._sign(arguments, commit, commit.message)
+
+    def _signed_tag(self, commit: Commit, target: str) -> str:
+        """The tag as a signed object in the cache."""
+        arguments = ("tag", "--force", "--sign", "--cleanup=verbatim", "-F", "-")
+        self._sign((*arguments, "--", commit.tag, target), commit, f"{commit.subject}\n")
+        return self._git.local("rev-parse", f"refs/tags/{commit.tag}")
+
+    def _sign(self, arguments: tuple[str, ...], commit: Commit, message: str) -> str:
+        """Run a command of Git that signs.
+
+        Raises:
+            WillNotPass: it failed, as when somebody has changed the key's file.
+        """
+        with tempfile.TemporaryFile(dir=self._cache) as stream:
+            stream.write(message.encode())
+            stream.seek(0)
+            identity = _identity(commit)
+            answer = self._git.ask(*arguments, stdin=stream, identity=identity)
+        if answer.status != 0:
+            raise WillNotPass(
+                f"GIT_SIGNING_KEY_FILE: git {arguments[0]} could not sign with it. "
+                f"Git says: {shown(self._git.words(answer))}"
+            )
+        return answer.output
 
     def _require_free(self, paths: Iterable[str], head: str) -> None:
         """Refuse to put a file where the branch has a folder, or a folder where it has a file."""
@@ -375,17 +500,18 @@ class ModelRepository:
                     "set publish.directory"
                 )
 
-    def _push(self, commit: str, tag: str, stands_on: str | None) -> None:
+    def _push(self, commit: str, tag: str, tag_object: str, stands_on: str | None) -> None:
         """Put the tag, and with `stands_on` the branch, on a commit: both or neither.
 
         Args:
+            tag_object: what the tag is to be: a signed tag of the commit, or the commit itself.
             stands_on: the head that the branch has to have, empty for no branch; the lease makes
                 the push a compare-and-swap. None: the branch has the commit.
 
         Raises:
             RemoteMoved: the branch or the tag is not what it was.
         """
-        refs = [f"{commit}:refs/tags/{tag}"]
+        refs = [f"{tag_object}:refs/tags/{tag}"]
         options = ["--porcelain", "--no-thin"]  # a thin pack needs contents that stay at the host
         if stands_on is not None:
             refs.append(f"{commit}:refs/heads/{self._branch}")
@@ -430,6 +556,35 @@ class ModelRepository:
             raise
 
 
+def _row(line: str) -> tuple[str, str, str]:
+    return line.partition("\t")
+
+
+def _changes_of_tag(expected: Expected, stands: str | None, peeled: str | None) -> Iterator[str]:
+    commit = peeled or stands
+    if commit is None:
+        yield f"The tag {expected.tag} is gone."
+    elif commit != expected.commit:
+        yield (
+            f"The tag {expected.tag} stands on commit {commit[:10]}; "
+            f"{expected.commit[:10]} was published."
+        )
+    elif expected.tag_object and stands != expected.tag_object:
+        yield f"The signed tag {expected.tag} was replaced by another on the same commit."
+
+
+def _changes_of_files(
+    wanted: Mapping[str, str], there: Mapping[str, str], branch: str
+) -> Iterator[str]:
+    for path in sorted(wanted.keys() | there.keys()):
+        if path not in there:
+            yield f"{path} is gone from {branch}."
+        elif path not in wanted:
+            yield f"{path} on {branch} was not published."
+        elif there[path] != wanted[path]:
+            yield f"{path} on {branch} is not the file that was published."
+
+
 def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
     """The commit in the language of `git fast-import`, which answers with the commit's id.
 
@@ -447,6 +602,17 @@ def fast_import_stream(commit: Commit, parent: str | None) -> Iterator[bytes]:
             yield f"M 100644 inline {path}\n".encode()
             yield from _data(content)
     yield b"get-mark :1\n"
+
+
+def _identity(commit: Commit) -> dict[str, str]:
+    """Who writes an object and when, in the variables in which Git takes it."""
+    name, _, address = commit.committer.rpartition(" ")
+    at = f"{int(commit.at.timestamp())} +0000"
+    return {
+        f"GIT_{role}_{what}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", name), ("EMAIL", address.strip("<>")), ("DATE", at))
+    }
 
 
 def _folders(ref: str) -> list[str]:

@@ -19,14 +19,20 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LONG_RUNNING = sorted(set(SERVICES) - {"cli"})
-OF_IMAGES = {"pipelines", "git_cache", "heartbeat_file", "exporter_address", "exporter_port"}
+OF_IMAGES = {
+    *("pipelines", "git_cache", "git_signing_key_file"),
+    *("heartbeat_file", "exporter_address", "exporter_port"),
+}
 SECRETS = {
     "redis": {"redis_users", "redis_admin_password"},
     "mongo": {"mongo_root_password", "mongo_password"},
     "ingest": {"redis_url", "mongodb_uri", "event_key", "data_gov_in_api_key"},
     "drift": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
     "trainer": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
-    "publisher": {"redis_url", "mongodb_uri", "event_key", "model_signing_key", "github_token"},
+    "publisher": {
+        *("redis_url", "mongodb_uri", "event_key", "model_signing_key", "github_token"),
+        "git_signing_key",
+    },
     "notifier": {"redis_url", "mongodb_uri", "event_key", "discord_webhook_url", "apprise_urls"},
     "beat": {"redis_url", "event_key"},
     "flower": {"redis_url", "flower_password"},

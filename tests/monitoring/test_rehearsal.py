@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from services.publisher.watch import watch_publications
 from shared.events import STAGES
 from shared.stage import Resources, StageRuntime
 from tests.conftest import AIR_QUALITY
@@ -49,6 +50,7 @@ def test_every_panel_shows_data(
             loop.work()
             for part in (*(f"{stage}@a" for stage in STAGES), "beat", "sweep"):
                 resources.broker.note_alive(part)
+        watch_publications(resources)
         wait_for(lambda: not without_data(prometheus), 30)
         assert without_data(prometheus) == []
         drifted = values(prometheus, 'trimtab_checks_total{verdict="drift"}')

@@ -285,9 +285,14 @@ def test_flower_wants_a_login(run: Run) -> None:
         assert httpx.get(base + page, auth=("trimtab", "guess")).status_code == 401, page
 
 
-def test_every_server_listens_on_loopback_alone(run: Run) -> None:
+def test_the_store_has_no_port_and_its_socket_is_its_owners(run: Run) -> None:
+    assert listening(run.world.process("mongod").pid or 0) == set()
+    assert (run.world.home / "mongo" / "mongodb.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_every_port_is_on_loopback_alone(run: Run) -> None:
     """The ports of a family of processes, as the kernel has them."""
-    for part in ("valkey", "mongod", "flower"):
+    for part in ("valkey", "flower"):
         pid = run.world.process(part).pid
         addresses = listening(pid or 0)
         assert addresses, part

@@ -167,12 +167,31 @@ def wait_until_listening(process: Process, port: int, seconds: float = 30.0) -> 
     Raises:
         StartFailed: it ended, or did not listen within the time.
     """
+    _wait_until_open(process, socket.AF_INET, ("127.0.0.1", port), f"port {port}", seconds)
+
+
+def wait_until_listening_at(process: Process, path: Path, seconds: float = 30.0) -> None:
+    """Return once the program accepts connections on the Unix socket.
+
+    Raises:
+        StartFailed: it ended, or did not listen within the time.
+    """
+    _wait_until_open(process, socket.AF_UNIX, str(path), str(path), seconds)
+
+
+def _wait_until_open(
+    process: Process,
+    family: socket.AddressFamily,
+    address: str | tuple[str, int],
+    name: str,
+    seconds: float,
+) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         process.require_running()
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex(address) == 0:
                 return
         time.sleep(_POLL_SECONDS)
-    raise StartFailed(f"{process.name} does not listen on port {port} after {seconds:.0f} s")
+    raise StartFailed(f"{process.name} does not listen on {name} after {seconds:.0f} s")

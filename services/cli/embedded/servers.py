@@ -1,18 +1,32 @@
-"""The broker and the store of the embedded system: real servers, on loopback, with passwords."""
+"""The broker and the store of the embedded system: real servers, for this machine alone."""
 
+import atexit
+import os
 import secrets
 import shutil
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from services.cli.embedded.process import Process, StartFailed, free_port, wait_until_listening
+from services.cli.embedded.process import (
+    Process,
+    StartFailed,
+    free_port,
+    wait_until_listening,
+    wait_until_listening_at,
+)
 
 DATABASE: Final = "drift_detection"
 _MONGO_CACHE_GB: Final = "0.25"
+_NOT_IN_A_SOCKET: Final = frozenset(",:[]%")
+"""Characters that mean something to the server where it takes an address."""
+_LONGEST_SOCKET: Final = 103
+"""Bytes that every system takes: Linux 107, macOS 103."""
 _NO_MONGOD: Final = (
     "no MongoDB server for this machine: the bundled one is for Linux x86-64. Install mongod so "
     "that it is on PATH, or set MONGODB_URI to a server that you have, or use 'docker compose up'"
@@ -75,11 +89,15 @@ def _quoted(folder: Path) -> str:
 
 
 class Mongo:
-    """A MongoDB server (the store) whose data lie in a folder."""
+    """A MongoDB server (the store) whose data lie in a folder.
+
+    It listens on a socket that only its owner can open, and on no port: the bundled server is old,
+    and some of its known holes need no login.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.port = 0
+        self._socket: Path | None = None
         self.process: Process | None = None
 
     def start(self) -> None:
@@ -90,24 +108,38 @@ class Mongo:
         """
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
         self.process = Process(
             "mongod",
             [
                 mongod_binary(),
-                *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"),
-                *("--auth", "--nounixsocket", "--wiredTigerCacheSizeGB", _MONGO_CACHE_GB),
+                *("--dbpath", str(data), "--bind_ip", str(self.socket)),
+                *("--filePermissions", "0600", "--auth"),
+                # Decompression comes before the login, and has shown memory (CVE-2025-14847).
+                *("--networkMessageCompressors", "disabled"),
+                *("--wiredTigerCacheSizeGB", _MONGO_CACHE_GB),
                 *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             ],
             self.folder / "mongod.log",
         )
         self.process.start()
-        wait_until_listening(self.process, self.port)
+        wait_until_listening_at(self.process, self.socket)
         self._ensure_user()
+
+    @property
+    def socket(self) -> Path:
+        """The socket that it listens on: in its folder, or in a new one if that has a name that a
+        socket cannot have."""
+        if self._socket is None:
+            self._socket = self.folder / "mongodb.sock"
+            if _NOT_IN_A_SOCKET & set(str(self._socket)) or _is_too_long(self._socket):
+                folder = tempfile.mkdtemp(prefix="trimtab-")  # its owner's alone
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
+                self._socket = Path(folder) / "mongodb.sock"
+        return self._socket
 
     def _ensure_user(self) -> None:
         password = secret_file(self.folder / "password")
-        client: MongoClient[dict[str, Any]] = MongoClient("127.0.0.1", self.port)
+        client: MongoClient[dict[str, Any]] = MongoClient(self._address(""))
         try:
             client["admin"].command(
                 "createUser",
@@ -126,7 +158,14 @@ class Mongo:
     def uri(self) -> str:
         """The address, with the password."""
         password = secret_file(self.folder / "password")
-        return f"mongodb://trimtab:{password}@127.0.0.1:{self.port}/?authSource=admin"
+        return self._address(f"trimtab:{password}@") + "?authSource=admin"
+
+    def _address(self, login: str) -> str:
+        return f"mongodb://{login}{quote(str(self.socket), safe='')}/"
+
+
+def _is_too_long(socket: Path) -> bool:
+    return len(os.fsencode(socket)) > _LONGEST_SOCKET
 
 
 def mongod_binary() -> str:

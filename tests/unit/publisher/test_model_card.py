@@ -382,6 +382,6 @@ def test_the_lines_on_how_to_use_it_work(published: dict[str, Any]) -> None:
 def test_they_refuse_a_model_that_was_altered(published: dict[str, Any]) -> None:
     with Path("model.joblib").open("ab") as model:
         model.write(b"!")
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match=r"not the file that manifest\.json names"):
         exec(code_of(Path("README.md").read_text()), published)  # noqa: S102
     assert "model" not in published
