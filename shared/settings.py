@@ -53,6 +53,7 @@ def _verified_tls(value: SecretStr) -> SecretStr:
     return value
 
 
+_BETWEEN_OPTIONS: Final = re.compile("[&;?]")
 _UNVERIFIED: Final = {
     name.lower(): name
     for name in (
@@ -71,7 +72,7 @@ _UNVERIFIED: Final = {
 def _verified_store(value: SecretStr) -> SecretStr:
     """Options of the address that would let anybody pose as the store are refused."""
     _, _, options = value.get_secret_value().partition("?")
-    for option in re.split("[&;?]", options):
+    for option in _BETWEEN_OPTIONS.split(options):
         name, _, stated = option.partition("=")
         unverified = _UNVERIFIED.get(unquote_plus(name).strip().lower())
         if unverified and stated != "false":
@@ -85,7 +86,7 @@ _YES: Final = frozenset({"yes", "true", "1", "on"})
 def _verified_channel(value: SecretStr) -> SecretStr:
     """`verify=no` of an Apprise URL would let anybody pose as the channel."""
     _, _, options = value.get_secret_value().partition("?")
-    for option in re.split("[&;?]", options):
+    for option in _BETWEEN_OPTIONS.split(options):
         name, _, stated = option.partition("=")
         if unquote_plus(name).strip().lower() == "verify" and stated.lower() not in _YES:
             raise ValueError("verify has to be left out: anybody could pose as the channel")
