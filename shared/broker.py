@@ -25,6 +25,8 @@ _OWNER: Final = "installation"
 _BEFORE_PREFIXES: Final = "trimtab:heartbeats"
 """The key of the heartbeats in versions whose keys had no prefix."""
 _PAGE: Final = 100
+_LONGEST_PART: Final = 300
+"""Characters of `stage@host`; a host's name has 255 at most."""
 
 OWNED_SECONDS: Final = 30
 """An installation owns its keys for this long after its last sign of life."""
@@ -154,9 +156,10 @@ class Broker:
         self._redis.hset(self._key(_HEARTBEATS), part, datetime.now(UTC).isoformat())
 
     def last_alive(self) -> dict[str, datetime]:
-        """When each part of the system last made progress."""
+        """When each part of the system last made progress; what is no sign of ours is left out."""
         beats: Any = self._redis.hgetall(self._key(_HEARTBEATS))
-        return {part.decode(): datetime.fromisoformat(at.decode()) for part, at in beats.items()}
+        signs = {part.decode(errors="replace"): _time_of(at) for part, at in beats.items()}
+        return {part: at for part, at in signs.items() if at and len(part) <= _LONGEST_PART}
 
     def forget_workers(self, silent_since: datetime) -> None:
         """Forget workers that gave no sign since: each new container has another name."""
@@ -165,6 +168,15 @@ class Broker:
         ]
         if silent:
             self._redis.hdel(self._key(_HEARTBEATS), *silent)
+
+
+def _time_of(text: bytes) -> datetime | None:
+    """The time of a sign of life; None if it is none with a zone."""
+    try:
+        at = datetime.fromisoformat(text.decode())
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
 
 
 def _event_of(message: bytes | str) -> Event | None:

@@ -7,7 +7,9 @@ from typing import Any, Final
 from services.cli.journal import decision, remark
 from services.cli.pipeline_health import pipeline_health
 from services.ingest.waiting import waiting_files
+from shared.authentication import Unauthentic
 from shared.events import Stage
+from shared.integrity import missing_models
 from shared.records import Batch, DriftReport
 from shared.stage import Resources
 from shared.status import (
@@ -41,6 +43,7 @@ def status(resources: Resources) -> dict[str, Any]:
     """
     alive = parts(resources.broker, resources.settings.sweep_seconds)
     known, unreadable = unfinished(resources)
+    pipelines, foreign = _pipelines(resources)
     state: dict[str, Any] = {
         "parts": {name: _part(part) for name, part in alive.items()},
         "queues": _queues(resources, known),
@@ -48,9 +51,9 @@ def status(resources: Resources) -> dict[str, Any]:
         "work": dict(under_way(resources.work)),
         "unsent": _unsent(unsent(resources.store)),
         "dead_letters": count_open_letters(resources.store).total(),
-        "pipelines": {name: _pipeline(resources, name) for name in resources.pipelines},
+        "pipelines": pipelines,
     }
-    problems = list(_problems(state, resources))
+    problems = [*_problems(state, resources), *foreign]
     attention = [
         f"{name}: {sentence}"
         for name, pipeline in state["pipelines"].items()
@@ -138,6 +141,20 @@ def _problems_of(name: str, pipeline: dict[str, Any]) -> Iterator[str]:
     for file in pipeline["files_waiting"].values():
         since = moment(datetime.fromisoformat(file["since"]))
         yield f"{name}: a file has waited since {since}: {file['reason']}"
+
+
+def _pipelines(resources: Resources) -> tuple[dict[str, Any], list[str]]:
+    """The state of each pipeline. Beside it, what is wrong with those whose records are foreign or
+    missing."""
+    found: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name in resources.pipelines:
+        try:
+            wrong += missing_models([name], resources.store)
+            found[name] = _pipeline(resources, name)
+        except Unauthentic as error:
+            wrong.append(f"{name}: {error}")
+    return found, wrong
 
 
 def _pipeline(resources: Resources, name: str) -> dict[str, Any]:
