@@ -31,10 +31,10 @@ def require_recorded(event: ModelPromoted, store: Store) -> None:
     """
     query = {"pipeline": event.pipeline, "version": event.model_version}
     model = store.newest(ModelVersion, query, "version")
-    told = (event.window, event.sequence, event.restores)
     if model and model.decision == "promoted":
-        recorded = (model.window, model.sequence, model.restores)
-        if told == recorded:
+        same_rows = (event.window, event.restores) == (model.window, model.restores)
+        # A restored version's event names the batch of its first promotion.
+        if same_rows and (model.restores or event.sequence == model.sequence):
             return
     raise WillNotPass(
         f"the store has no promotion of v{event.model_version} of {event.pipeline} with the rows "

@@ -55,6 +55,7 @@ from tests.integration.publisher.promotions import (
     model_version,
     promotion,
 )
+from tests.keys import authenticate
 
 
 class Died(BaseException):
@@ -149,6 +150,7 @@ class System:
                     if document.get(field)
                 }
                 documents.update_one({"_id": document["_id"]}, {"$set": earlier})
+        authenticate(self.store)
         return sweep(self.resources)
 
     def champion(self) -> ModelVersion:
@@ -514,13 +516,13 @@ def test_the_reference_that_a_rollback_ends_was_ended_by_no_drift(system: System
 
 def test_references_follow_the_order_of_promotions_not_of_messages(system: System) -> None:
     """The message of the promotion that the rollback undoes comes after that of the rollback."""
-    late = promotion(model_version(5))
-    system.store.put_blob(model_bytes(5))
     (third,) = system.store.find(ModelVersion, {"version": 3})
-    late = late.model_copy(update={"window": third.window})
+    fifth = model_version(5, window=third.window)
+    late = promotion(fifth)
+    system.store.put_blob(model_bytes(5))
     key = system.resources.settings.model_signing_key
     assert key
-    system.store.record(sealed(model_version(5), key), [late])
+    system.store.record(sealed(fifth, key), [late])
     system.ask(1)
     system.work()
     assert system.champion().version == 6

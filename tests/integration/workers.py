@@ -53,7 +53,7 @@ _OF_THE_RUN = {
     *("recorded_at", "handled_seconds", "timestamp", "occurred_at", "outbox_sent_at"),
     *("trained_at", "fit_seconds", "seconds"),  # of a training
     *("commit", "url", "repository"),  # a commit has a date
-    "seal",  # of a record with its times
+    *("seal", "mac", "outbox_mac"),  # of a record with its times
     *("begun_at", "attempt"),
 }
 """What differs between two runs of one history: times, and what is made of times."""
@@ -136,7 +136,7 @@ class Workers:
                 if earlier:
                     query = {"_id": document["_id"]}
                     self.store.database[name].update_one(query, {"$set": earlier})
-                    authenticate(self.store)
+        authenticate(self.store)
         return sweep(self.resources)
 
     def forget(self) -> None:
