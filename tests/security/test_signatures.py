@@ -25,6 +25,7 @@ from tests.integration.publisher.bare import Bare, git
 from tests.integration.publisher.promotions import model_version
 from tests.integration.publisher.test_repository import commit_of
 from tests.integration.publisher.test_smart_http import command_lines
+from tests.keys import EVENT_KEY
 
 
 def ssh_keygen(*arguments: str) -> str:
@@ -345,6 +346,7 @@ def test_the_publisher_does_not_start_with_a_wrong_key(make: Any, tmp_path: Path
         "REDIS_URL": "redis://127.0.0.1:1",
         "MONGODB_URI": "mongodb://127.0.0.1:1",
         "MODEL_REPOSITORY": str(tmp_path),
+        "EVENT_KEY": EVENT_KEY,
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "GIT_SIGNING_KEY_FILE": str(make(tmp_path)),
     }
