@@ -12,7 +12,7 @@ COMPOSE ?= docker compose --profile demo
 SECONDS ?= 120
 WITHOUT ?=
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo run test coverage lint format bench faults fuzz fuzz-guided containers audit lock clean
 
