@@ -262,14 +262,14 @@ def test_nothing_is_in_flower(run: Run) -> None:
     """Its pages and its API, to one who has logged in."""
     password = (run.world.home / "secrets" / "flower_password").read_text().strip()
     base = f"http://127.0.0.1:{run.world.system.flower_port}"
-    pages = ["/", "/workers", "/tasks", "/broker", "/api/workers?refresh=1", "/api/tasks"]
+    pages = ["/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"]
     pages += ["/api/queues/length", "/api/task/types", "/metrics", "/healthcheck"]
     with httpx.Client(base_url=base, auth=("trimtab", password), timeout=30) as client:
-        refreshed = "/api/workers?refresh=1"
-        assert wait_for(lambda: len(client.get(refreshed).json()) >= 5, 60), "workers"
+        known = "/workers?json=1"
+        assert wait_for(lambda: len(client.get(known).json()["data"]) >= 5, 60), "workers"
         assert wait_for(lambda: client.get("/api/tasks").json(), 30), "tasks"
         tasks = list(client.get("/api/tasks").json())[:50]
-        pages += [f"/worker/{name}" for name in client.get("/api/workers").json()]
+        pages.append(known)
         pages += [f"{place}/{task}" for task in tasks for place in ("/task", "/api/task/info")]
         answers = {page: client.get(page) for page in pages}
     assert {each.status_code for each in answers.values()} == {200}
