@@ -11,7 +11,8 @@ from services.cli.embedded.system import System
 from services.cli.up import only_one
 from shared.failures import WillNotPass
 from shared.stage import Resources
-from shared.status import parts
+from shared.status import SILENT_AFTER, parts
+from shared.sweep import SWEEP
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,12 @@ def opened(home: Path) -> Iterator[Upgrade]:
         if resources.settings.event_key is None:
             raise WillNotPass("EVENT_KEY is not set: the records get their MACs with it")
         found = parts(resources.broker, resources.settings.sweep_seconds)
-        alive = [name for name, part in found.items() if part.alive]
+        alive = [name for name, part in found.items() if part.alive and name != SWEEP]
         if alive:
-            raise WillNotPass(f"stop the workers and beat first: {', '.join(alive)} run")
+            raise WillNotPass(
+                f"stop the workers and beat first: {', '.join(alive)} gave a sign of life "
+                f"less than {SILENT_AFTER.seconds} seconds ago"
+            )
         left = {name: number for name, number in resources.store.without_mac().items() if number}
         yield Upgrade(resources, left)
 

@@ -12,7 +12,7 @@ HISTORY = History(seed=2, hours=7)
 FAULTS = 40
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_nothing_is_lost_and_nothing_done_twice(tmp_path: Path) -> None:
     figures = disturbed(tmp_path / "disturbed", HISTORY, Plan(drawn(HISTORY, FAULTS)), print)
     expected = undisturbed(tmp_path / "undisturbed", HISTORY, figures.batches, print)

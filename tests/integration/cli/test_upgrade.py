@@ -73,7 +73,7 @@ def test_it_waits_for_workers_to_rest(before: Resources, run: Run) -> None:
     before.broker.note_alive("drift@host")
     refused = run("upgrade", "--yes").exception
     assert isinstance(refused, WillNotPass)
-    assert "stop the workers and beat first: drift run" in str(refused)
+    assert "stop the workers and beat first: drift gave a sign of life less than 30" in str(refused)
 
 
 def test_it_needs_the_key(before: Resources, run: Run, home: Path) -> None:
