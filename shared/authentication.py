@@ -13,7 +13,7 @@ import bson
 from pydantic import SecretStr
 
 from shared.failures import WillNotPass
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 
 Purpose = Literal["message", "record", "outbox", "work"]
 """What a MAC is for. A MAC for one purpose fits no other."""
@@ -49,10 +49,9 @@ class Authenticator:
 
     # Documents of the store.
 
-    def with_macs(self, collection: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """A record's document with the MACs of what it says and of its outbox."""
+    def macs(self, collection: str, document: Mapping[str, Any]) -> dict[str, str]:
+        """The fields of a record's document with the MACs of what it says and of its outbox."""
         return {
-            **document,
             "mac": self.mac("record", *_said(collection, document)),
             "outbox_mac": self.mac("outbox", *_outbox(collection, document)),
         }
@@ -88,6 +87,17 @@ class Authenticator:
         parts = _work(document["_id"], document["stage"], document["event"])
         if not self.fits(document.get("mac"), "work", *parts):
             raise Unauthentic(_refusal("work", document))
+
+
+def required(authenticator: Authenticator | None) -> Authenticator:
+    """The authenticator, for what is written.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if authenticator is None:
+        raise SettingsError("EVENT_KEY is not set: without it nothing can be written to the store")
+    return authenticator
 
 
 def authenticator_of(settings: Settings) -> Authenticator | None:

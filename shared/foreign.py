@@ -1,7 +1,7 @@
 """What nobody of this system has written: kept as a dead letter, and told to people."""
 
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Literal
 
 import structlog
 
@@ -9,11 +9,9 @@ from shared.events import NO_PIPELINE, Stage, WorkFailed, deterministic_id
 from shared.failures import shortened
 from shared.records import DeadLetter
 from shared.store import Store
+from shared.tasks import KEPT
 
 log = structlog.get_logger(__name__)
-
-KEPT: Final = 10_000
-"""Characters of what came that a dead letter keeps."""
 
 Kind = Literal["foreign message", "foreign record"]
 

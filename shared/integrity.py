@@ -4,23 +4,19 @@ A record that was altered is noticed by its MAC wherever it is read. One that is
 here, by its number and by the records that name it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from shared.records import ModelVersion, Publication
 from shared.store import Store
 
 
-def missing_models(pipelines: Iterable[str], store: Store) -> list[str]:
-    """What is missing, in sentences: versions with a later one beside them, and those that a
-    reference or a commit is made of.
+def missing_models(pipeline: str, store: Store) -> Iterator[str]:
+    """What is missing of a pipeline, in sentences: versions with a later one beside them, and those
+    that a reference or a commit is made of.
 
     Raises:
         Unauthentic: a record that is looked at was not written by this system.
     """
-    return [sentence for pipeline in pipelines for sentence in _missing(pipeline, store)]
-
-
-def _missing(pipeline: str, store: Store) -> Iterator[str]:
     query = {"pipeline": pipeline}
     newest = store.newest(ModelVersion, query, "version")
     last = newest.version if newest else 0

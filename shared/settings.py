@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -69,12 +70,18 @@ _UNVERIFIED: Final = {
 """Options of MongoDB, in small letters since PyMongo reads them so -> as they are written."""
 
 
-def _verified_store(value: SecretStr) -> SecretStr:
-    """Options of the address that would let anybody pose as the store are refused."""
-    _, _, options = value.get_secret_value().partition("?")
+def _options(address: SecretStr) -> Iterator[tuple[str, str]]:
+    """The options of an address: their names in small letters, and what is stated."""
+    _, _, options = address.get_secret_value().partition("?")
     for option in _BETWEEN_OPTIONS.split(options):
         name, _, stated = option.partition("=")
-        unverified = _UNVERIFIED.get(unquote_plus(name).strip().lower())
+        yield unquote_plus(name).strip().lower(), stated
+
+
+def _verified_store(value: SecretStr) -> SecretStr:
+    """Options of the address that would let anybody pose as the store are refused."""
+    for name, stated in _options(value):
+        unverified = _UNVERIFIED.get(name)
         if unverified and stated != "false":
             raise ValueError(f"{unverified} has to be left out: anybody could pose as the store")
     return value
@@ -85,10 +92,8 @@ _YES: Final = frozenset({"yes", "true", "1", "on"})
 
 def _verified_channel(value: SecretStr) -> SecretStr:
     """`verify=no` of an Apprise URL would let anybody pose as the channel."""
-    _, _, options = value.get_secret_value().partition("?")
-    for option in _BETWEEN_OPTIONS.split(options):
-        name, _, stated = option.partition("=")
-        if unquote_plus(name).strip().lower() == "verify" and stated.lower() not in _YES:
+    for name, stated in _options(value):
+        if name == "verify" and stated.lower() not in _YES:
             raise ValueError("verify has to be left out: anybody could pose as the channel")
     return value
 

@@ -85,6 +85,18 @@ class Resources:
         self.store.close()
         self.broker.close()
 
+    def send(self, record: Record, events: tuple[Event, ...]) -> None:
+        """Send the events that a record in the store leads to. Without a broker the sweep does."""
+        if not events:
+            return
+        try:
+            for event in events:
+                self.broker.send(event)
+        except BROKER_ERRORS as error:
+            log.warning("not sent; the sweep will send it", error=type(error).__name__)
+        else:
+            self.store.mark_sent(record)
+
     def pipeline(self, event: Event) -> Pipeline:
         """The definition of the event's pipeline.
 
@@ -196,7 +208,7 @@ class StageRuntime:
         record = outcome.record.model_copy(update={"handled_seconds": seconds})
         if self._store.record(record, outcome.events, handling):
             log.info("handled", **record.facts(), seconds=round(seconds, 3))
-            self._send(record, outcome.events)
+            self._resources.send(record, outcome.events)
         self._wake(lease.effect)
 
     def _wake(self, effect: str) -> None:
@@ -254,25 +266,14 @@ class StageRuntime:
         )
         alarms = () if self.stage == "notifier" else (_work_failed(event, letter),)
         self._store.bury(letter, alarms)
-        self._send(letter, alarms)
+        self._resources.send(letter, alarms)
         self._wake(lease.effect)
 
     def bury_foreign(self, received: str, reason: str) -> None:
         """Keep the beginning of what came in place of a message of ours, and tell of it."""
         if buried := bury_foreign(self.stage, "foreign message", received, reason, self._store):
             letter, told = buried
-            self._send(letter, (told,))
-
-    def _send(self, record: Record, events: tuple[Event, ...]) -> None:
-        if not events:
-            return
-        try:
-            for event in events:
-                self._resources.broker.send(event)
-        except BROKER_ERRORS as error:
-            log.warning("not sent; the sweep will send it", error=type(error).__name__)
-        else:
-            self._store.mark_sent(record)
+            self._resources.send(letter, (told,))
 
     def _send_to(self, stage: Stage, event: Event) -> None:
         try:

@@ -20,7 +20,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from shared.artifacts import sha256
-from shared.authentication import Authenticator, Unauthentic, authenticator_of
+from shared.authentication import Authenticator, Unauthentic, authenticator_of, required
 from shared.events import (
     ROUTES,
     Event,
@@ -176,8 +176,7 @@ class Store:
         marked = _INSTALLATION | {"authenticated": True}
         if self.database["installation"].find_one(marked):
             return
-        left = {name: number for name, number in self.without_mac().items() if number}
-        if left:
+        if left := self.without_mac():
             listed = ", ".join(f"{number:,} in {name}" for name, number in left.items())
             raise SettingsError(
                 f"the store holds records of a version before EVENT_KEY ({listed}), which this "
@@ -186,23 +185,21 @@ class Store:
         self.database["installation"].update_one(_INSTALLATION, {"$set": {"authenticated": True}})
 
     def without_mac(self) -> dict[str, int]:
-        """How many documents of each collection have no MAC."""
-        return {
-            name: self.database[name].count_documents(_WITHOUT_MAC)
-            for name in (*COLLECTIONS.values(), _WORK)
-        }
+        """Collection -> how many of its documents have no MAC; those without any are left out."""
+        names = (*COLLECTIONS.values(), _WORK)
+        counted = {name: self.database[name].count_documents(_WITHOUT_MAC) for name in names}
+        return {name: number for name, number in counted.items() if number}
 
     def authenticate_all(self) -> int:
         """Give every document without a MAC one, as it stands; returns how many there were.
 
         Only for `trimtab upgrade`: whoever could write to the store may have written them.
         """
-        authenticator = self._required_authenticator()
+        authenticator = required(self._authenticator)
         done = 0
         for name in COLLECTIONS.values():
             for document in self.database[name].find(_WITHOUT_MAC):
-                said = authenticator.with_macs(name, document)
-                macs = {field: said[field] for field in ("mac", "outbox_mac")}
+                macs = authenticator.macs(name, document)
                 self.database[name].update_one({"_id": document["_id"]}, {"$set": macs})
                 done += 1
         for document in self.database[_WORK].find(_WITHOUT_MAC):
@@ -210,11 +207,6 @@ class Store:
             self.database[_WORK].update_one({"_id": document["_id"]}, {"$set": {"mac": mac}})
             done += 1
         return done
-
-    def _required_authenticator(self) -> Authenticator:
-        if self._authenticator is None:
-            raise SettingsError("EVENT_KEY is not set: without it no record can be written")
-        return self._authenticator
 
     # Bytes, by their hash.
 
@@ -318,7 +310,7 @@ class Store:
     def _document(
         self, record: Record, events: Iterable[Event], handling: Handling | None = None
     ) -> Document:
-        authenticator = self._required_authenticator()
+        authenticator = required(self._authenticator)
         outbox = [dump_event(event) for event in events]
         document = record.model_dump(by_alias=True) | {
             "outbox": outbox,
@@ -327,7 +319,7 @@ class Store:
         }
         if handling:
             document["handling"] = handling.model_dump(mode="json")
-        return authenticator.with_macs(COLLECTIONS[type(record)], document)
+        return document | authenticator.macs(COLLECTIONS[type(record)], document)
 
     def _require_record(self, collection: str, document: Document) -> None:
         if self._authenticator:
@@ -513,11 +505,9 @@ class Store:
         if document is None:
             return False
         self._require_record(collection.name, document)
-        marked = self._required_authenticator().with_macs(
-            collection.name, document | {"state": state}
-        )
-        change = {name: marked[name] for name in ("state", "mac", "outbox_mac")}
-        return collection.update_one(query, {"$set": change}).matched_count > 0
+        authenticator = required(self._authenticator)
+        macs = authenticator.macs(collection.name, document | {"state": state})
+        return collection.update_one(query, {"$set": {"state": state} | macs}).matched_count > 0
 
     def first_unsettled(self, stage: Stage, event: Event, follow: frozenset[Stage]) -> str | None:
         """The first effect of the chain from `stage` handling `event` that is not settled.

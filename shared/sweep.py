@@ -132,7 +132,8 @@ def _tell(identity: str, reason: str, resources: Resources) -> None:
     named = identity.partition(":")[0]
     stage = next((stage for stage in STAGES if stage == named), STAGES[0])
     if buried := bury_foreign(stage, "foreign record", identity, reason, resources.store):
-        resources.broker.send(buried[1])
+        letter, told = buried
+        resources.send(letter, (told,))
 
 
 def _outboxes(store: Store, collection: str, query: Document) -> _Read[list[Outstanding]]:
@@ -208,12 +209,13 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
 
 
 def _look_for_missing_models(resources: Resources) -> None:
-    try:
-        found = missing_models(resources.pipelines, resources.store)
-    except Unauthentic as error:
-        found = [str(error)]
-    for sentence in found:
-        _tell(sentence, sentence, resources)
+    for pipeline in resources.pipelines:
+        try:
+            found = list(missing_models(pipeline, resources.store))
+        except Unauthentic as error:
+            found = [str(error)]
+        for sentence in found:
+            _tell(sentence, sentence, resources)
 
 
 def _send_again(resources: Resources, lost: list[Outstanding]) -> int:

@@ -8,6 +8,10 @@ RETENTION_TASK: Final = "ingest.remove_unnamed_blobs"
 WATCH_TASK: Final = "publisher.watch"
 
 
+KEPT: Final = 10_000
+"""Characters of what came in place of a message or record of ours that its dead letter keeps."""
+
+
 def sweep_task(stage: Stage) -> str:
     """Lets a stage's worker look for what was lost."""
     return f"{stage}.sweep"

@@ -18,12 +18,10 @@ from redis import Redis
 
 from shared.authentication import Authenticator
 from shared.events import STAGES, Stage, task_name
-from shared.tasks import arguments, bury_task
+from shared.tasks import KEPT, arguments, bury_task
 
 LONGEST: Final = 1_000_000
 """Bytes of a message. Events name things and carry none; the longest is a few kilobytes."""
-KEPT: Final = 10_000
-"""Characters of a foreign message that its dead letter keeps."""
 
 _PRIORITY: Final = b"\x06\x16"
 """Stands between a queue's name and a priority in the key of its list."""

@@ -17,9 +17,8 @@ from pymongo import ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from shared.authentication import Authenticator, Unauthentic
+from shared.authentication import Authenticator, Unauthentic, required
 from shared.events import Event, Stage, dump_event, parse_event
-from shared.settings import SettingsError
 
 log = structlog.get_logger(__name__)
 
@@ -81,10 +80,8 @@ class Work:
         return Lease(effect, owner, document["attempts"])
 
     def _kept_event(self, effect: str, stage: Stage, event: Event) -> dict[str, Any]:
-        if self._authenticator is None:
-            raise SettingsError("EVENT_KEY is not set: without it no work can be begun")
         kept = dump_event(event)
-        mac = self._authenticator.work_mac(effect, stage, kept)
+        mac = required(self._authenticator).work_mac(effect, stage, kept)
         return {"stage": stage, "event": kept, "mac": mac}
 
     def event_of(self, document: dict[str, Any]) -> tuple[Stage, Event]:

@@ -164,12 +164,12 @@ def upgrade(
 
     with opened(home) as found:
         for line in found.in_words():
-            console.print(line, markup=False, highlight=False)
+            console.print(line)
         if not found.is_needed:
             return
         if not yes:
             typer.confirm("Trust all of it as it stands?", abort=True)
-        console.print(found.carry_out(), markup=False, highlight=False)
+        console.print(found.carry_out())
 
 
 @app.command()

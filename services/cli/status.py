@@ -150,7 +150,7 @@ def _pipelines(resources: Resources) -> tuple[dict[str, Any], list[str]]:
     wrong: list[str] = []
     for name in resources.pipelines:
         try:
-            wrong += missing_models([name], resources.store)
+            wrong += missing_models(name, resources.store)
             found[name] = _pipeline(resources, name)
         except Unauthentic as error:
             wrong.append(f"{name}: {error}")

@@ -69,8 +69,7 @@ def opened(home: Path) -> Iterator[Upgrade]:
                 f"stop the workers and beat first: {', '.join(alive)} gave a sign of life "
                 f"less than {SILENT_AFTER.seconds} seconds ago"
             )
-        left = {name: number for name, number in resources.store.without_mac().items() if number}
-        yield Upgrade(resources, left)
+        yield Upgrade(resources, resources.store.without_mac())
 
 
 @contextmanager

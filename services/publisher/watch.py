@@ -19,7 +19,7 @@ from shared.failures import WillNotPass, WillPass
 from shared.pipeline import Pipeline
 from shared.plain_text import printable
 from shared.records import Alteration, ModelVersion, Publication
-from shared.stage import BROKER_ERRORS, Resources
+from shared.stage import Resources
 from shared.store import Store
 from shared.watch import PublicationWatch, forget_watch, keep_watch, watch_of
 
@@ -134,7 +134,7 @@ def _tell(
         model_version=publication.model_version,
         commit=publication.commit,
         branch=publication.branch,
-        reason=shortened(changes),
+        reason=in_one_text(changes),
         url=publication.url,
     )
     record = Alteration(
@@ -148,15 +148,10 @@ def _tell(
     if not resources.store.record(record, [event]):
         return
     log.error("somebody changed what was published", changes=changes)
-    try:
-        resources.broker.send(event)
-    except BROKER_ERRORS as error:
-        log.warning("not sent; the sweep will send it", error=type(error).__name__)
-    else:
-        resources.store.mark_sent(record)
+    resources.send(record, (event,))
 
 
-def shortened(changes: Iterable[str]) -> str:
+def in_one_text(changes: Iterable[str]) -> str:
     """The changes in one text of a bounded length."""
     listed = list(changes)
     more = len(listed) - _SHOWN

@@ -56,7 +56,8 @@ def train_model(
             MODEL_SIGNING_KEY is not set, or the champion cannot be trusted or cannot predict.
     """
     key = _signing_key(settings)
-    _require_recorded(event, store)
+    report = _report_of(event, store)
+    _require_recorded(event, report)
     number = _next_version(event, store)
     champion = store.champion(event.pipeline)
     pool = training_pool(event, pipeline, store)
@@ -95,7 +96,7 @@ def train_model(
         champion_version=_version_of(champion),
         window=window,
         sequence=event.sequence,
-        drift_report=_drift_report(event, store),
+        drift_report=report.id if report else "",
         lineage=_lineage(event, pool.batch[made_of], plan, pipeline),
         held_out=store.put_blob(packed(np.isin(made_of, parts.held_out))),
         held_out_losses=store.put_blob(trial.losses.to_bytes()),
@@ -111,11 +112,10 @@ def _signing_key(settings: Settings) -> SecretStr:
     return settings.model_signing_key
 
 
-def _require_recorded(event: RetrainRequested, store: Store) -> None:
+def _require_recorded(event: RetrainRequested, report: DriftReport | None) -> None:
     """A model on a reference that a person set meets no champion, so a record has to say it."""
     if event.reason != "reference_set":
         return
-    report = store.get(DriftReport, _drift_report(event, store))
     if report is None or report.verdict != "reference set":
         raise WillNotPass(
             f"the check of batch {event.sequence} of {event.pipeline} does not say that a person "
@@ -218,10 +218,10 @@ def _plots(
     return {name: store.put_blob(picture) for name, picture in pictures.items()}
 
 
-def _drift_report(event: RetrainRequested, store: Store) -> str:
+def _report_of(event: RetrainRequested, store: Store) -> DriftReport | None:
+    """The report of the check that asked for the model."""
     query = {"pipeline": event.pipeline, "sequence": event.sequence}
-    report = store.newest(DriftReport, query, "recorded_at")
-    return report.id if report else ""
+    return store.newest(DriftReport, query, "recorded_at")
 
 
 @cache

@@ -19,7 +19,7 @@ from services.notifier.message import altered, as_text
 from services.publisher import repository as module
 from services.publisher.isolated_git import Limits, _run_within
 from services.publisher.publish import publish_model
-from services.publisher.watch import shortened, watch_publications
+from services.publisher.watch import in_one_text, watch_publications
 from shared.celery_app import celery_app
 from shared.events import PublicationAltered
 from shared.failures import WillPass
@@ -359,6 +359,6 @@ def test_a_worker_looks_when_beat_asks_it_to(
 
 
 def test_many_changes_are_shortened() -> None:
-    text = shortened(f"file {number} on main is not the file." for number in range(40))
+    text = in_one_text(f"file {number} on main is not the file." for number in range(40))
     assert text.endswith("And 35 more.")
-    assert len(shortened("x" * 400 for _ in range(9))) == 500
+    assert len(in_one_text("x" * 400 for _ in range(9))) == 500

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.events import STAGES, Stage, first_event_fields
-from shared.tasks import arguments, bury_task
-from shared.transport import KEPT, Foreign, _checked, admitted, require_ours, with_mac
+from shared.tasks import KEPT, arguments, bury_task
+from shared.transport import Foreign, _checked, admitted, require_ours, with_mac
 from tests.keys import AUTHENTICATOR, STRANGER
 from tests.security.foreign_messages import encoded, foreign, message
 
