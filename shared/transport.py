@@ -12,9 +12,11 @@ from functools import partial
 from typing import Any, Final, Literal, cast
 from uuid import uuid4
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+import structlog
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from shared.authentication import Authenticator
 from shared.events import STAGES, Stage, task_name
@@ -26,6 +28,31 @@ LONGEST: Final = 1_000_000
 _PRIORITY: Final = b"\x06\x16"
 """Stands between a queue's name and a priority in the key of its list."""
 
+log = structlog.get_logger(__name__)
+
+
+class QoS(redis.QoS):
+    """The messages that a worker has taken, with copies in the broker; a full broker takes none.
+
+    The sweep sends a message again whose copy is missing, or which could not go back.
+    """
+
+    def append(self, message: virtual.Message, delivery_tag: str) -> None:
+        """Note a message that was taken."""
+        try:
+            super().append(message, delivery_tag)
+        except OutOfMemoryError:
+            log.warning("the broker is full: it keeps no copy of a message that was taken")
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give a message back, and be free for the next one in any case."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        except OutOfMemoryError:
+            log.warning("the broker is full: a message cannot go back into its queue")
+            virtual.QoS.ack(self, delivery_tag)
+
 
 class Channel(redis.Channel):
     """A channel whose messages are authenticated when they are sent, and checked when they come.
@@ -33,6 +60,8 @@ class Channel(redis.Channel):
     The transport option `authenticator` holds the key. Without it messages are sent that no worker
     admits, and none are admitted.
     """
+
+    QoS = QoS
 
     @property
     def _authenticator(self) -> Authenticator | None:

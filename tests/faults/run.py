@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from services.cli.dead_letters import dismiss, open_letters, replay
 from services.cli.embedded.addresses import connected
+from shared.watchdog import SILENT_SECONDS
 from tests.faults.injections import Fault, faults
 from tests.faults.invariants import (
     Decisions,
@@ -29,9 +30,9 @@ from tests.faults.push_hooks import disarm
 from tests.faults.world import History, World, running
 
 POLL_SECONDS = 0.1
-STUCK_SECONDS = 60.0
-"""Without a new record for so long the system does not work any more."""
-HOUR_SECONDS = 120.0
+STUCK_SECONDS = SILENT_SECONDS + 30.0
+"""Without a new record for so long the system does not work any more: no watchdog has helped."""
+HOUR_SECONDS = SILENT_SECONDS + 60.0
 LATEST_SECONDS = 2.0
 """A fault begins so long after its hour's rows at the latest."""
 REPLAYED = ("notifier", "publisher")
