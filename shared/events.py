@@ -102,6 +102,8 @@ class RollbackRequested(EventBase):
     """The version to restore."""
     champion_version: int = Field(ge=1)
     """The champion that the person saw."""
+    request: int | None = Field(None, ge=1)
+    """The entry of the audit log in which an operator signed for it."""
 
 
 class ModelPromoted(EventBase):

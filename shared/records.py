@@ -108,6 +108,8 @@ class Batch(Record):
     files_waiting: dict[str, WaitingFile] | None = None
     """Files that could not be read and are tried again, by their marks. None: not a folder."""
     as_reference: bool = False
+    request: int | None = None
+    """The entry of the audit log with which an operator took it in by hand."""
 
     def beside_new_rows(self) -> list[str]:
         """What became of the rows that are no new ones, each reason in words with its number."""
@@ -269,9 +271,25 @@ class ModelVersion(Record):
     """File name -> PNG, for the model card."""
     restores: int | None = None
     """The earlier version that a rollback made the champion again as this one."""
+    request: int | None = None
+    """The entry of the audit log with which an operator asked for it past the gate."""
 
     def facts(self) -> dict[str, Any]:
         return {"model": self.version, "decision": self.decision, "reason": self.reason}
+
+
+class AuditHead(BaseModel):
+    """The newest entry of the audit log at some time: with it, all entries before are known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    """0: there was none."""
+    digest: Sha256
+
+    def in_words(self) -> str:
+        """As the trailer of a tag has it."""
+        return f"{self.number} {self.digest}"
 
 
 class Publication(Record):
@@ -282,7 +300,9 @@ class Publication(Record):
     branch: str
     tag: str
     tag_object: str | None = None
-    """The signed tag's own object; None: the tag has no signature, or was there before."""
+    """The tag's own object; None: the tag was there before, or an earlier version made it."""
+    audit: AuditHead | None = None
+    """What the tag says of the audit log; None if the tag was there before."""
     repository: str
     url: str | None
     already_there: bool = False
@@ -330,6 +350,34 @@ class DeadLetter(Record):
     """The event, or whatever came in its place."""
     attempts: int
     state: Literal["open", "replayed", "dismissed"] = "open"
+    request: int | None = None
+    """The entry of the audit log with which an operator replayed or dismissed it."""
 
     def facts(self) -> dict[str, Any]:
         return {"reason": self.reason, "state": self.state}
+
+
+Action = Literal["rollback", "reference set", "ingest", "replay", "dismiss", "upgrade"]
+
+
+class AuditEntry(Record):
+    """What an operator asked for: one entry of the audit log (`shared.audit`)."""
+
+    number: int
+    """1, 2, 3, … over all pipelines."""
+    previous: Sha256
+    """The hash of the entry before."""
+    operator: str
+    """The name under which OPERATORS listed the key when the entry was written."""
+    key: str
+    """The fingerprint of the key, `SHA256:…`."""
+    action: Action
+    subject: dict[str, str]
+    """What it is about, so exactly that the entry serves for nothing else."""
+    because: str
+    """Why, in the operator's words; may be empty where the action says enough."""
+    signature: str = ""
+    """Ed25519, base64, over everything above."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"operator": self.operator, "action": self.action, "because": self.because}

@@ -237,6 +237,13 @@ class Settings(LogSettings):
     """Authenticates messages and records. All workers, beat and the commands need it; the broker,
     the store, Flower and the exporter do not have it. One key a line, as MODEL_SIGNING_KEY."""
 
+    operators: str | None = None
+    """Whose requests are carried out: `name ssh-ed25519 AAAA…` a line, public keys. The drift
+    worker, the trainer and the commands need it."""
+    operator_key: SecretStr | None = None
+    """The private SSH key (Ed25519) of the person at the command line; no worker has it. Commands
+    that ask for something need it, and ask for its passphrase if it has one."""
+
     model_signing_key: SigningKeys | None = None
     """Seals models; only the trainer and those who load models need it. One key a line: the first
     seals, and what any of them has sealed is loaded."""

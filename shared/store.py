@@ -34,6 +34,7 @@ from shared.failures import WillNotPass
 from shared.outcome import Handling
 from shared.records import (
     Alteration,
+    AuditEntry,
     Batch,
     ChunkCounts,
     DeadLetter,
@@ -62,6 +63,7 @@ COLLECTIONS: Final[dict[type[Record], str]] = {
     Alteration: "alterations",
     Notification: "notifications",
     DeadLetter: "dead_letters",
+    AuditEntry: "audit_log",
 }
 
 NUMBERED: Final = {"$gte": 1}
@@ -77,7 +79,7 @@ _WORK: Final = "work"
 _INSTALLATION: Final = {"_id": "installation"}
 _NEWEST = [("pipeline", ASCENDING), ("recorded_at", DESCENDING)]
 # What a champion's successors look back to, however long it was the champion.
-_KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters"}
+_KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters", "audit_log"}
 _DAY_SECONDS: Final = 86_400
 _PIECE_BYTES: Final = 1 << 22
 _MOST_IDS: Final = 10_000
@@ -493,8 +495,13 @@ class Store:
             {"_id": letter.id}, self._document(letter, events), upsert=True
         )
 
-    def mark_letter(self, letter: DeadLetter, state: Literal["replayed", "dismissed"]) -> bool:
+    def mark_letter(
+        self, letter: DeadLetter, state: Literal["replayed", "dismissed"], request: int
+    ) -> bool:
         """Note what a person did about a dead letter. False: its state is no longer the letter's.
+
+        Args:
+            request: the entry of the audit log with which the person asked for it.
 
         Raises:
             Unauthentic: it was not written by this system.
@@ -506,8 +513,9 @@ class Store:
             return False
         self._require_record(collection.name, document)
         authenticator = required(self._authenticator)
-        macs = authenticator.macs(collection.name, document | {"state": state})
-        return collection.update_one(query, {"$set": {"state": state} | macs}).matched_count > 0
+        marks = {"state": state, "request": request}
+        macs = authenticator.macs(collection.name, document | marks)
+        return collection.update_one(query, {"$set": marks | macs}).matched_count > 0
 
     def first_unsettled(self, stage: Stage, event: Event, follow: frozenset[Stage]) -> str | None:
         """The first effect of the chain from `stage` handling `event` that is not settled.
@@ -563,6 +571,13 @@ def _indexes(collection: str) -> list[IndexModel]:
     return every + _INDEXES_OF.get(collection, [])
 
 
+def _of_requests(field: str = "request") -> IndexModel:
+    """The newest entry of the audit log that a record names."""
+    return IndexModel(
+        [(field, DESCENDING)], name="request", partialFilterExpression={field: NUMBERED}
+    )
+
+
 def _of_pipeline(*fields: str, name: str, **options: Any) -> IndexModel:
     return IndexModel(
         [("pipeline", ASCENDING), *((field, ASCENDING) for field in fields)], name=name, **options
@@ -583,6 +598,7 @@ _INDEXES_OF: Final = {
             name="labels",
             partialFilterExpression={"labels_last_event_at": {"$exists": True}},
         ),
+        _of_requests(),
     ],
     "drift_reports": [
         _of_pipeline("sequence", name="number"),
@@ -606,7 +622,12 @@ _INDEXES_OF: Final = {
         ),
     ],
     "references": [_of_pipeline("version", name="number", unique=True)],
-    "models": [_of_pipeline("version", name="number", unique=True)],
-    "publications": [_of_pipeline("model_version", name="number")],
-    "dead_letters": [IndexModel([("state", ASCENDING)]), IndexModel([("recorded_at", ASCENDING)])],
+    "models": [_of_pipeline("version", name="number", unique=True), _of_requests()],
+    "publications": [_of_pipeline("model_version", name="number"), _of_requests("audit.number")],
+    "dead_letters": [
+        IndexModel([("state", ASCENDING)]),
+        IndexModel([("recorded_at", ASCENDING)]),
+        _of_requests(),
+    ],
+    "audit_log": [IndexModel([("number", DESCENDING)], name="number", unique=True)],
 }

@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
+from shared.audit import missing_entries
 from shared.authentication import Unauthentic
 from shared.events import ROUTES, STAGES, Event, Stage, effect_id, parse_event
 from shared.foreign import bury_foreign
@@ -58,7 +59,7 @@ def sweep(resources: Resources) -> int:
         if len(lost) > queued[stage]:
             sent += _send_again(resources, lost)
     sent += _send_due(resources)
-    _look_for_missing_models(resources)
+    _look_for_what_is_missing(resources)
     if sent:
         log.info("sweep", messages_sent=sent)
     return sent
@@ -208,10 +209,12 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
     yield from still_open.values()
 
 
-def _look_for_missing_models(resources: Resources) -> None:
-    for pipeline in resources.pipelines:
+def _look_for_what_is_missing(resources: Resources) -> None:
+    store = resources.store
+    looks = [missing_entries(store), *(missing_models(name, store) for name in resources.pipelines)]
+    for look in looks:
         try:
-            found = list(missing_models(pipeline, resources.store))
+            found = list(look)
         except Unauthentic as error:
             found = [str(error)]
         for sentence in found:

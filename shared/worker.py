@@ -16,6 +16,7 @@ from shared.events import EventBase, Stage, task_name
 from shared.heartbeat import note_progress
 from shared.installation import claim, settle_in
 from shared.logs import refuse_to_start
+from shared.operators import Operators
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
 from shared.settings import Settings, SettingsError, settings
 from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
@@ -99,6 +100,7 @@ class StageTasks:
                     f"{name.upper()} is not set; the {self._stage} worker needs it{for_what}"
                 )
         try:
+            Operators(current.operators or "")
             self._check(current)
             self._installation = settle_in(current, _broker())
         except SettingsError as error:

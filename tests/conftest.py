@@ -17,7 +17,7 @@ from shared.settings import Settings, read_settings
 from shared.stage import Resources
 from shared.store import Store
 from shared.work import Work
-from tests.keys import AUTHENTICATOR, EVENT_KEY
+from tests.keys import AUTHENTICATOR, EVENT_KEY, OPERATORS
 
 # The same examples in every run: what fails in CI fails at the desk.
 hypothesis_settings.register_profile("repeatable", derandomize=True)
@@ -88,6 +88,7 @@ def settings(mongo: Mongo, valkey: Valkey, store: Store, tmp_path: Path) -> Sett
         mongodb_uri=mongo.uri,
         mongodb_database=store.database.name,
         event_key=EVENT_KEY,
+        operators=OPERATORS,
         model_signing_key="a signing key for tests only",
         model_repository=str(tmp_path / "models.git"),
         git_cache=tmp_path / "git",

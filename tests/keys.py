@@ -2,6 +2,13 @@
 
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from pydantic import SecretStr
 
 from shared.authentication import Authenticator
@@ -9,6 +16,28 @@ from shared.store import COLLECTIONS, Store
 
 EVENT_KEY: Final = "an event key for tests only"
 AUTHENTICATOR: Final = Authenticator(SecretStr(EVENT_KEY))
+
+
+def _private(seed: int) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+
+
+def _text(key: Ed25519PrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def _line(key: Ed25519PrivateKey) -> str:
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return f"ada {public.decode()}"
+
+
+_ADA: Final = _private(1)
+_STRANGER: Final = _private(2)
+OPERATOR_KEY: Final = _text(_ADA)
+OPERATORS: Final = _line(_ADA)
+STRANGERS_OPERATOR_KEY: Final = _text(_STRANGER)
+LISTED_AS_ADA: Final = _line(_STRANGER)
+"""The stranger's key under the name of Ada, as OPERATORS never lists it."""
 STRANGER: Final = Authenticator(SecretStr("a key that nobody has given away"))
 
 

@@ -7,7 +7,7 @@ from services.cli.embedded.process import Process
 from services.cli.embedded.system import worker_command
 from shared.events import Stage
 from tests.conftest import AIR_QUALITY
-from tests.keys import EVENT_KEY
+from tests.keys import EVENT_KEY, OPERATORS
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[1]
 def environment(**settings: str) -> dict[str, str]:
     """What a process needs to run at all, the default pipeline and key, and further settings."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    ours = {"PIPELINES": str(AIR_QUALITY.parent), "EVENT_KEY": EVENT_KEY, "PYTHONPATH": str(ROOT)}
+    ours = {
+        "PIPELINES": str(AIR_QUALITY.parent),
+        "EVENT_KEY": EVENT_KEY,
+        "OPERATORS": OPERATORS,
+        "PYTHONPATH": str(ROOT),
+    }
     return kept | ours | settings
 
 

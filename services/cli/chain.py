@@ -16,7 +16,7 @@ from shared.events import (
     parse_event,
 )
 from shared.outcome import Handling
-from shared.records import Batch, DeadLetter, Record, RetiredReference
+from shared.records import AuditEntry, Batch, DeadLetter, Record, RetiredReference
 from shared.stage import Resources
 from shared.store import COLLECTIONS, Document
 from shared.wording import moment
@@ -35,7 +35,7 @@ State = Literal[
     "not kept",
 ]
 
-KINDS: Final = tuple(kind for kind in COLLECTIONS if kind is not RetiredReference)
+KINDS: Final = tuple(kind for kind in COLLECTIONS if kind not in (RetiredReference, AuditEntry))
 """What a chain is made of. A replaced reference has the id of the record with which it came."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.terminal import DEFAULT_HOME, AsJson, Home, connect, console, print_json
+from services.cli.terminal import DEFAULT_HOME, AsJson, Because, Home, connect, console, print_json
 
 letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_help=True)
 
@@ -33,9 +33,12 @@ def show_letter(letter: str, home: Home = DEFAULT_HOME) -> None:
 
 @letters_app.command("replay")
 def replay_letter(
-    letter: Annotated[str, typer.Argument(help="Its id, or 'all'.")], home: Home = DEFAULT_HOME
+    letter: Annotated[str, typer.Argument(help="Its id, or 'all'.")],
+    because: Because = "",
+    home: Home = DEFAULT_HOME,
 ) -> None:
     """Send the event of a dead letter to its stage again."""
+    from services.cli.asking import Asking
     from services.cli.dead_letters import find_letter, open_letters, replay
 
     with connect(home) as resources:
@@ -44,18 +47,24 @@ def replay_letter(
             if letter == "all"
             else [find_letter(resources.store, letter)]
         )
+        asking = Asking(resources)
         for found in chosen:
-            replay(resources, found)
+            replay(asking, found, because)
             console.print(f"sent again: {found.id}")
 
 
 @letters_app.command("dismiss")
 def dismiss_letter(
-    letter: Annotated[str, typer.Argument(help="Its id.")], home: Home = DEFAULT_HOME
+    letter: Annotated[str, typer.Argument(help="Its id.")],
+    because: Because,
+    home: Home = DEFAULT_HOME,
 ) -> None:
     """Leave the event of a dead letter undone; it can still be replayed."""
+    from services.cli.asking import Asking, require_reason
     from services.cli.dead_letters import dismiss, find_letter
 
+    require_reason(because)
     with connect(home) as resources:
-        dismiss(resources.store, find_letter(resources.store, letter))
+        found = find_letter(resources.store, letter)
+        dismiss(Asking(resources), found, because)
     console.print(f"dismissed: {letter}")

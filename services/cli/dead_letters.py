@@ -1,15 +1,16 @@
 """Dead letters: what they say, and how they are sent again or dismissed."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
+from services.cli.asking import Asking
 from services.cli.literal import Text
 from shared.events import parse_event
 from shared.failures import WillNotPass
-from shared.records import DeadLetter
-from shared.stage import Resources
+from shared.records import AuditEntry, DeadLetter
 from shared.store import Store
 from shared.wording import moment
 
@@ -31,7 +32,7 @@ def find_letter(store: Store, letter: str) -> DeadLetter:
     return found
 
 
-def replay(resources: Resources, letter: DeadLetter) -> None:
+def replay(asking: Asking, letter: DeadLetter, because: str) -> None:
     """Open the letter's event again and send it to its stage, with all its tries before it.
 
     Raises:
@@ -43,19 +44,31 @@ def replay(resources: Resources, letter: DeadLetter) -> None:
         raise WillNotPass(f"{letter.id} cannot be replayed: {error}") from None
     if letter.state == "replayed":
         raise WillNotPass(f"{letter.id} was replayed before")
+    resources = asking.resources
+    entry = _asked("replay", letter, asking, because)
     resources.work.reopen(letter.id, letter.stage, event)
-    resources.store.mark_letter(letter, "replayed")
+    resources.store.mark_letter(letter, "replayed", entry.number)
     resources.broker.send_to(letter.stage, event)
 
 
-def dismiss(store: Store, letter: DeadLetter) -> None:
+def dismiss(asking: Asking, letter: DeadLetter, because: str) -> None:
     """Leave the letter's event undone for good; the letter is kept.
 
     Raises:
         WillNotPass: it is not open.
     """
-    if letter.state != "open" or not store.mark_letter(letter, "dismissed"):
+    if letter.state != "open":
         raise WillNotPass(f"{letter.id} was {letter.state} before")
+    entry = _asked("dismiss", letter, asking, because)
+    if not asking.resources.store.mark_letter(letter, "dismissed", entry.number):
+        raise WillNotPass(f"{letter.id} is open no more")
+
+
+def _asked(
+    action: Literal["replay", "dismiss"], letter: DeadLetter, asking: Asking, because: str
+) -> AuditEntry:
+    subject = {"letter": letter.id, "recorded_at": letter.recorded_at.isoformat()}
+    return asking.ask(action, letter.pipeline, letter.trace_id, subject, because)
 
 
 def in_words(letters: list[DeadLetter]) -> Group:

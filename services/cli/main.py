@@ -17,7 +17,9 @@ from services.cli.replay.command import replay
 from services.cli.terminal import (
     DEFAULT_HOME,
     AsJson,
+    Because,
     Home,
+    Limit,
     NoWait,
     PipelineName,
     choose_pipeline,
@@ -156,6 +158,7 @@ def down(home: Home = DEFAULT_HOME) -> None:
 
 @app.command()
 def upgrade(
+    because: Because = "",
     home: Home = DEFAULT_HOME,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -169,7 +172,7 @@ def upgrade(
             return
         if not yes:
             typer.confirm("Trust all of it as it stands?", abort=True)
-        console.print(found.carry_out())
+        console.print(found.carry_out(because))
 
 
 @app.command()
@@ -240,6 +243,7 @@ def profile(
 @app.command()
 def ingest(
     file: TableFile,
+    because: Because = "",
     pipeline: PipelineName = None,
     no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
@@ -250,12 +254,13 @@ def ingest(
     Exits with 0 if the batch is checked (drift or not), 1 if the file is refused or a stage gave
     up, and 5 if the batch is stored but not done: after 300 s, or because no worker is running.
     """
-    _take_in(file, pipeline, home, no_wait, as_json, as_reference=False)
+    _take_in(file, pipeline, because, home, no_wait, as_json, as_reference=False)
 
 
 @reference_app.command("set")
 def set_reference(
     file: TableFile,
+    because: Because,
     pipeline: PipelineName = None,
     no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
@@ -267,25 +272,30 @@ def set_reference(
     reference (the file is refused, the model is rejected, or a stage gave up), and 5 if the file is
     stored but not done: after 300 s, or because no worker is running.
     """
-    _take_in(file, pipeline, home, no_wait, as_json, as_reference=True)
+    from services.cli.asking import require_reason
+
+    require_reason(because)
+    _take_in(file, pipeline, because, home, no_wait, as_json, as_reference=True)
 
 
 def _take_in(
     file: Path,
     pipeline: str | None,
+    because: str,
     home: Path,
     no_wait: bool,
     as_json: bool,
     *,
     as_reference: bool,
 ) -> None:
+    from services.cli.asking import Asking
     from services.cli.ingestion import take_in_file
     from services.cli.intake import Intake, follow, in_words
     from services.cli.waiting import LONGEST_WAIT_SECONDS, NOT_DONE
 
     with connect(home) as resources:
         name = choose_pipeline(resources.pipelines, pipeline)
-        batch = take_in_file(file, resources, name, as_reference=as_reference)
+        batch = take_in_file(file, Asking(resources), name, because, as_reference=as_reference)
         intake = Intake(batch)
         if batch.sequence and not no_wait:
             with console.status(f"batch {batch.sequence} is taken in; its check is under way"):
@@ -324,6 +334,27 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     else:
         print_status(console, state)
     raise typer.Exit(state["exit_code"])
+
+
+@app.command()
+def audit(limit: Limit = 24, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """What operators asked for, who, when and why. Exits with 1 if entries are missing or altered.
+
+    The log is one for all pipelines. Each published tag names its newest entry (Trimtab-Audit).
+    """
+    from services.cli.audit import read_log
+
+    with connect(home) as resources:
+        log = read_log(resources, limit)
+    if as_json:
+        print_json(log.as_json())
+    else:
+        if log.entries:
+            console.print(log.table(), "")
+        for sentence in log.in_words():
+            console.print(sentence)
+    if log.wrong:
+        raise typer.Exit(1)
 
 
 @app.command("exporter")

@@ -8,6 +8,7 @@ import typer
 from services.cli.terminal import (
     DEFAULT_HOME,
     AsJson,
+    Because,
     Home,
     Limit,
     NoWait,
@@ -162,6 +163,7 @@ def reproduce(
 
 def rollback(
     version: Version,
+    because: Because,
     pipeline: PipelineName = None,
     no_wait: NoWait = False,
     home: Home = DEFAULT_HOME,
@@ -174,14 +176,17 @@ def rollback(
     """
     from dataclasses import asdict
 
+    from services.cli.asking import Asking, require_reason
     from services.cli.rollback import in_words, roll_back
     from services.cli.waiting import LONGEST_WAIT_SECONDS, NOT_DONE
 
+    require_reason(because)
     with connect(home) as resources:
         name = choose_pipeline(resources.pipelines, pipeline)
+        asking = Asking(resources)
         with console.status(f"rolling back to v{version}"):
             seconds = 0.0 if no_wait else LONGEST_WAIT_SECONDS
-            reached = roll_back(resources, name, version, wait_seconds=seconds)
+            reached = roll_back(asking, name, version, because, wait_seconds=seconds)
     if as_json:
         print_json(asdict(reached))
     else:

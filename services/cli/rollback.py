@@ -4,11 +4,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from services.cli.asking import Asking
 from services.cli.waiting import wait_until_settled
 from services.trainer.rollback import is_in_force, original_of
+from shared.audit import subject_of_rollback
 from shared.events import RollbackRequested, Stage, effect_id, first_event_fields
 from shared.failures import WillNotPass
-from shared.records import DeadLetter, ModelVersion, Publication
+from shared.records import AuditEntry, DeadLetter, ModelVersion, Publication
 from shared.stage import BROKER_ERRORS, Resources
 from shared.status import parts
 from shared.store import Store
@@ -35,17 +37,17 @@ class Rollback:
 
 
 def roll_back(
-    resources: Resources, pipeline: str, version: int, *, wait_seconds: float
+    asking: Asking, pipeline: str, version: int, because: str, *, wait_seconds: float
 ) -> Rollback:
     """Ask for a version to be the champion again, and wait for it to be published.
 
-    What is asked for stands in the store before a message is sent. If this process dies in between,
-    the sweep sends it; asked for twice, it is the same event.
+    What is asked for is signed, and stands in the store before a message is sent. If this process
+    dies in between, the sweep sends it; asked for twice, it is the same event.
 
     Raises:
         WillNotPass: the version cannot be restored, or a stage has given up on it.
     """
-    store = resources.store
+    resources, store = asking.resources, asking.resources.store
     original = original_of(pipeline, version, store)
     champion = store.champion(pipeline)
     assert champion  # noqa: S101 - the original was promoted
@@ -63,7 +65,10 @@ def roll_back(
         model_version=original.version,
         champion_version=champion.version,
     )
-    _request(event, resources)
+    subject = subject_of_rollback(event)
+    entry = asking.ask("rollback", pipeline, event.trace_id, subject, because)
+    event = event.model_copy(update={"request": entry.number})
+    _request(event, entry, resources)
     pending = wait_until_settled([("trainer", event)], resources, _FOLLOWED, wait_seconds)
     restored = store.get(ModelVersion, effect_id("trainer", event.event_id))
     if pending is None:
@@ -82,13 +87,13 @@ def _require_kept(original: ModelVersion, store: Store) -> None:
         ) from None
 
 
-def _request(event: RollbackRequested, resources: Resources) -> None:
+def _request(event: RollbackRequested, entry: AuditEntry, resources: Resources) -> None:
     """Put the event into the store, then send it. One that a stage gave up on is tried again."""
     effect = effect_id("trainer", event.event_id)
     resources.work.reopen(effect, "trainer", event)
     letter = resources.store.get(DeadLetter, effect)
     if letter and letter.state != "replayed":
-        resources.store.mark_letter(letter, "replayed")
+        resources.store.mark_letter(letter, "replayed", entry.number)
     with suppress(*BROKER_ERRORS):  # the sweep will send it
         resources.broker.send(event)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from services.cli.journal import decision, remark
 from services.cli.pipeline_health import pipeline_health
 from services.ingest.waiting import waiting_files
+from shared.audit import faults
 from shared.authentication import Unauthentic
 from shared.events import Stage
 from shared.integrity import missing_models
@@ -44,6 +45,7 @@ def status(resources: Resources) -> dict[str, Any]:
     alive = parts(resources.broker, resources.settings.sweep_seconds)
     known, unreadable = unfinished(resources)
     pipelines, foreign = _pipelines(resources)
+    audit = list(faults(resources.store, resources.settings))
     state: dict[str, Any] = {
         "parts": {name: _part(part) for name, part in alive.items()},
         "queues": _queues(resources, known),
@@ -53,7 +55,7 @@ def status(resources: Resources) -> dict[str, Any]:
         "dead_letters": count_open_letters(resources.store).total(),
         "pipelines": pipelines,
     }
-    problems = [*_problems(state, resources), *foreign]
+    problems = [*_problems(state, resources), *foreign, *audit]
     attention = [
         f"{name}: {sentence}"
         for name, pipeline in state["pipelines"].items()

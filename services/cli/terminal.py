@@ -22,6 +22,7 @@ PipelineName = Annotated[
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Return when it is stored, not when it is done.")
 ]
+Because = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the audit log.")]
 Limit = Annotated[int, typer.Option(min=1, help="The newest so many.")]
 
 DEFAULT_HOME = Path(".trimtab")

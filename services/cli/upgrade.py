@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cli.asking import Asking
 from services.cli.embedded.addresses import connected, environment_file, is_set
 from services.cli.embedded.system import System
 from services.cli.up import only_one
+from shared.events import NO_PIPELINE, deterministic_id
 from shared.failures import WillNotPass
 from shared.stage import Resources
 from shared.status import SILENT_AFTER, parts
@@ -40,9 +42,13 @@ class Upgrade:
             "password could have written them. If you doubt that, restore a backup first."
         )
 
-    def carry_out(self) -> str:
+    def carry_out(self, because: str) -> str:
         """Authenticate everything, and remove the messages, which have no MAC either."""
+        asking = Asking(self.resources)
         done = self.resources.store.authenticate_all()
+        left = {name: str(number) for name, number in self.left.items()}
+        trace_id = deterministic_id("upgrade", *sorted(left.items()))
+        asking.ask("upgrade", NO_PIPELINE, trace_id, left, because)
         self.resources.store.make_installation()
         self.resources.store.require_authenticated()
         dropped = self.resources.broker.drop_all()

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import SecretStr
 
 from services.drift.cooldown import why_held_back
 from services.drift.counting import count_batch
@@ -19,6 +18,7 @@ from services.drift.report.model import DriftReport as FullReport
 from services.drift.report.picture import render_png
 from services.drift.stored_profile import profile_of
 from services.drift.windows import windows_due
+from shared.audit import require_asked_for
 from shared.drift import CellFinding, Drift, FeatureStats, PerformanceFinding, Verdict
 from shared.events import (
     BatchIngested,
@@ -32,6 +32,7 @@ from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, Reference, TargetsAwaited
+from shared.settings import Settings
 from shared.store import NUMBERED, Store
 from shared.training import rows_for_a_model
 
@@ -70,16 +71,15 @@ class _Checked:
 
 
 def check_batch(
-    event: BatchIngested, pipeline: Pipeline, store: Store, key: SecretStr | None
+    event: BatchIngested, pipeline: Pipeline, store: Store, settings: Settings
 ) -> Outcome:
     """Compare a batch with the reference, and the champion's error with that at its promotion.
 
     A new model is asked for when `drift.trigger` says so, unless the gate's cooldown holds it back.
 
-    Args:
-        key: that models are sealed with; no need of it where the trigger is the data alone.
-
     Raises:
+        WillNotPass: the batch is to be the reference, and no operator has signed for that; or it is
+            no longer in the store.
         NotYet: an earlier batch of the pipeline is not checked, or the retraining that it asked for
             is not decided. Checks in order against a settled reference give the same decisions
             however messages arrive, and a drift that is being answered is not reported again.
@@ -88,7 +88,7 @@ def check_batch(
     require_earlier_settled(event, store)
     reference = store.reference(event.pipeline)
     batch = _batch(event, store)
-    checked = _check(event, batch, pipeline, reference, store, key)
+    checked = _check(event, batch, pipeline, reference, store, settings)
     record = DriftReport(
         **record_fields(event, "drift"),
         **vars(checked),
@@ -120,13 +120,14 @@ def _check(
     pipeline: Pipeline,
     reference: Reference | None,
     store: Store,
-    key: SecretStr | None,
+    settings: Settings,
 ) -> _Checked:
     if batch.as_reference:
+        require_asked_for(batch, pipeline, store, settings)
         return _set_reference(event, batch, pipeline, reference, store)
     if reference is None:
         return _first_reference(event, pipeline, store)
-    return _compare(batch, event.sequence, pipeline, reference, store, key)
+    return _compare(batch, event.sequence, pipeline, reference, store, settings)
 
 
 def _set_reference(
@@ -192,7 +193,7 @@ def _compare(
     pipeline: Pipeline,
     reference: Reference,
     store: Store,
-    key: SecretStr | None,
+    settings: Settings,
 ) -> _Checked:
     stored = profile_of(reference, pipeline, store)
     own = count_batch(batch, stored, store)
@@ -205,7 +206,7 @@ def _compare(
         rows_set_aside=batch.set_aside.rows,
         is_promoted=True,
     )
-    champion = performance(batch, pipeline, store, key)
+    champion = performance(batch, pipeline, store, settings.model_signing_key)
     fires = _fires(pipeline.drift, data, champion)
     held_back = why_held_back(sequence, champion, pipeline, store) if fires else ""
     full = data.model_copy(

@@ -17,13 +17,12 @@ def _needs(pipeline: Pipeline) -> tuple[str, ...]:
     return ("model_signing_key",) if watches_performance(pipeline.drift) else ()
 
 
-tasks = StageTasks("drift", requires_for=_needs)
+tasks = StageTasks("drift", requires=("operators",), requires_for=_needs)
 
 
 @tasks.handles(BatchIngested)
 def on_batch_ingested(event: BatchIngested, resources: Resources) -> Outcome:
-    key = resources.settings.model_signing_key
-    return check_batch(event, resources.pipeline(event), resources.store, key)
+    return check_batch(event, resources.pipeline(event), resources.store, resources.settings)
 
 
 @tasks.handles(ChunkIngested)

@@ -10,6 +10,7 @@ from services.publisher.model_card import METRICS
 from services.publisher.repository import Commit, ModelRepository
 from services.publisher.signing import Signer, signer_of
 from shared.artifacts import TamperedArtifact, sha256, verify
+from shared.audit import digest, entry_of, head
 from shared.drift_report import read_report
 from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
 from shared.failures import WillNotPass
@@ -18,7 +19,7 @@ from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
 from shared.plain_text import printable, without_addresses, without_markup
 from shared.promotions import require_earlier_taken_up
-from shared.records import DriftReport, ModelVersion, Publication
+from shared.records import AuditHead, DriftReport, ModelVersion, Publication
 from shared.settings import Settings, SettingsError
 from shared.store import Store
 from shared.wording import measured, p_equals
@@ -46,9 +47,8 @@ def publish_model(
     if files is None:
         files = _bundled(model, data, pipeline, store, signer)
     report = store.get(DriftReport, model.drift_report)
-    commit = _commit(
-        event, model, report, files, pipeline, _successors(model, store), settings.committer
-    )
+    audit = head(store)
+    commit = _commit(event, model, report, files, pipeline, store, settings, audit)
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
     publication = Publication(
@@ -60,6 +60,7 @@ def publish_model(
         repository=repository.address,
         url=url,
         tag_object=published.tag_object,
+        audit=audit if published.tag_object else None,
         already_there=published.already_there,
     )
     told = ModelPublished(
@@ -168,8 +169,9 @@ def _commit(
     report: DriftReport | None,
     files: Files,
     pipeline: Pipeline,
-    successors: dict[str, str],
-    committer: str,
+    store: Store,
+    settings: Settings,
+    audit: AuditHead,
 ) -> Commit:
     return Commit(
         pipeline=model.pipeline,
@@ -179,10 +181,25 @@ def _commit(
         model_file=published_path(MODEL_FILE, pipeline),
         subject=f"{_deed(model)}: {few_words(model, report)}",
         body=f"{_quoted(model.reason)}\n\n{metrics_line(model)}",
+        trailers=_asked_by(model, store),
+        tag_trailers={"Trimtab-Audit": audit.in_words()},
         at=event.occurred_at,
-        committer=committer,
-        successors=successors,
+        committer=settings.committer,
+        successors=_successors(model, store),
     )
+
+
+def _asked_by(model: ModelVersion, store: Store) -> dict[str, str]:
+    """Who asked for a model past the gate, and why, for the commit's trailers."""
+    entry = entry_of(model.request, store) if model.request else None
+    if entry is None:
+        return {}
+    asked = {
+        "Trimtab-Asked-By": f"{_quoted(entry.operator)} ({entry.key})",
+        "Trimtab-Because": _quoted(entry.because),
+        "Trimtab-Audit": AuditHead(number=entry.number, digest=digest(entry)).in_words(),
+    }
+    return {name: value for name, value in asked.items() if value}
 
 
 def _quoted(text: str) -> str:

@@ -81,6 +81,11 @@ class Commit:
     """The models that took this one's place -> their runs. With one on the branch it is too late
     for this one: it would take the champion's place."""
 
+    trailers: Mapping[str, str] = field(default_factory=dict)
+    """Name -> value of those that say who asked for the model."""
+    tag_trailers: Mapping[str, str] = field(default_factory=dict)
+    """Of the tag's own message."""
+
     @property
     def tag(self) -> str:
         """The tag of the model."""
@@ -89,8 +94,13 @@ class Commit:
     @property
     def message(self) -> str:
         """Subject, body and trailers."""
-        trailers = f"{_MODEL_TRAILER}: {self.tag}\n{_RUN_TRAILER}: {self.run}"
-        return f"{self.subject}\n\n{self.body}\n\n{trailers}\n"
+        trailers = {**self.trailers, _MODEL_TRAILER: self.tag, _RUN_TRAILER: self.run}
+        return _message(f"{self.subject}\n\n{self.body}", trailers)
+
+    @property
+    def tag_message(self) -> str:
+        """The commit's subject, and the tag's own trailers."""
+        return _message(self.subject, self.tag_trailers)
 
     def entries(self) -> dict[str, str]:
         """Path -> mode, type and name of the file, as Git lists those that are to be there."""
@@ -108,7 +118,7 @@ class Published:
     commit: str
     already_there: bool
     tag_object: str | None = None
-    """The signed tag that was pushed; none if it has no signature or was there before."""
+    """The tag that was pushed; none if it was there before."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class Expected:
     commit: str
     tag: str
     tag_object: str | None
-    """None: not known, or the tag is the commit's without an object of its own."""
+    """None: not known, or an earlier version made the tag without an object of its own."""
     paths: tuple[str, ...]
     """All that a publication may consist of."""
     model_file: str
@@ -149,6 +159,11 @@ class PublishedModel:
         name, _, version = self.model.rpartition("/v")
         is_number = _VERSION.fullmatch(version) is not None
         return name == commit.pipeline and is_number and int(version) < commit.version
+
+
+def _message(text: str, trailers: Mapping[str, str]) -> str:
+    lines = [f"{name}: {value}" for name, value in trailers.items()]
+    return "\n".join([text, *(["", *lines] if lines else []), ""])
 
 
 class RemoteMoved(Exception):
@@ -332,10 +347,9 @@ class ModelRepository:
             )
         pushed = None
         if not (found and tagged):
-            tag_object = self._signed_tag(commit, wanted) if self._signer else wanted
-            self._push(wanted, commit.tag, tag_object, None if found else (head or ""))
+            pushed = self._tag(commit, wanted)
+            self._push(wanted, commit.tag, pushed, None if found else (head or ""))
             self._confirm(wanted, commit.tag)
-            pushed = tag_object if self._signer else None
             log.info("commit pushed", commit=wanted, branch=self._branch, tag=commit.tag)
         return Published(wanted, already_there=found is not None, tag_object=pushed)
 
@@ -461,16 +475,17 @@ class ModelRepository:
         """The same commit with a signature; Ed25519 gives the same one each time."""
         parents = ("-p", parent) if parent else ()
         arguments = ("commit-tree", "-S", *parents, "-F", "-", f"{made}^{{tree}}")
-        return self._sign(arguments, commit, commit.message)
+        return self._written(arguments, commit, commit.message)
 
-    def _signed_tag(self, commit: Commit, target: str) -> str:
-        """The tag as a signed object in the cache."""
-        arguments = ("tag", "--force", "--sign", "--cleanup=verbatim", "-F", "-")
-        self._sign((*arguments, "--", commit.tag, target), commit, f"{commit.subject}\n")
+    def _tag(self, commit: Commit, target: str) -> str:
+        """The tag as an object in the cache, signed if there is a signer."""
+        kind = "--sign" if self._signer else "--annotate"
+        arguments = ("tag", "--force", kind, "--cleanup=verbatim", "-F", "-")
+        self._written((*arguments, "--", commit.tag, target), commit, commit.tag_message)
         return self._git.local("rev-parse", f"refs/tags/{commit.tag}")
 
-    def _sign(self, arguments: tuple[str, ...], commit: Commit, message: str) -> str:
-        """Run a command of Git that signs.
+    def _written(self, arguments: tuple[str, ...], commit: Commit, message: str) -> str:
+        """Run a command of Git that writes a message, and may sign it.
 
         Raises:
             WillNotPass: it failed, as when somebody has changed the key's file.
@@ -481,9 +496,11 @@ class ModelRepository:
             identity = _identity(commit)
             answer = self._git.ask(*arguments, stdin=stream, identity=identity)
         if answer.status != 0:
+            says = f"Git says: {shown(self._git.words(answer))}"
+            if self._signer is None:
+                raise WillNotPass(f"git {arguments[0]} failed. {says}")
             raise WillNotPass(
-                f"GIT_SIGNING_KEY_FILE: git {arguments[0]} could not sign with it. "
-                f"Git says: {shown(self._git.words(answer))}"
+                f"GIT_SIGNING_KEY_FILE: git {arguments[0]} could not sign with it. {says}"
             )
         return answer.output
 

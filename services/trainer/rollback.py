@@ -3,6 +3,7 @@
 from pydantic import SecretStr
 
 from shared.artifacts import TamperedArtifact, sealed, verify
+from shared.audit import require_request, subject_of_rollback
 from shared.events import ModelPromoted, RollbackRequested, caused_fields
 from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
@@ -18,9 +19,11 @@ def restore_model(event: RollbackRequested, store: Store, settings: Settings) ->
     refused, and the next try sees the champion that came of it.
 
     Raises:
-        WillNotPass: the version cannot be restored, its bytes are not what was sealed, or the
-            champion is not the one that the person saw.
+        WillNotPass: no operator has signed for it, the version cannot be restored, its bytes are
+            not what was sealed, or the champion is not the one that the person saw.
     """
+    subject = subject_of_rollback(event)
+    asked = require_request(event.request, "rollback", event.pipeline, subject, store, settings)
     newest = store.newest(ModelVersion, {"pipeline": event.pipeline}, "version")
     champion = store.champion(event.pipeline)
     original = original_of(event.pipeline, event.model_version, store)
@@ -42,6 +45,7 @@ def restore_model(event: RollbackRequested, store: Store, settings: Settings) ->
             "sequence": _newest_sequence(event.pipeline, store) or original.sequence,
             "lineage": original.lineage | {"reason": "rollback"},
             "restores": original.version,
+            "request": asked.number,
             "handled_seconds": None,
         }
     )

@@ -8,7 +8,7 @@ from shared.outcome import Outcome
 from shared.stage import Resources
 from shared.worker import StageTasks
 
-tasks = StageTasks("trainer", requires=("model_signing_key",))
+tasks = StageTasks("trainer", requires=("model_signing_key", "operators"))
 
 
 @tasks.handles(RetrainRequested)

@@ -20,6 +20,7 @@ from services.trainer.plots import render_plots
 from services.trainer.trial import Trial, hold_trial
 from services.trainer.window import Split, hold_out, learnt_from, packed, training_pool
 from shared.artifacts import TamperedArtifact, sealed
+from shared.audit import require_asked_for
 from shared.events import (
     Event,
     ModelPromoted,
@@ -33,7 +34,7 @@ from shared.failures import WillNotPass
 from shared.frames import to_parquet
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.records import DriftReport, ModelVersion
+from shared.records import Batch, DriftReport, ModelVersion
 from shared.scoring import CANNOT_PREDICT, error_of, load_model
 from shared.settings import Settings
 from shared.store import Store
@@ -51,13 +52,13 @@ def train_model(
     record is refused and the challenger is judged anew.
 
     Raises:
-        WillNotPass: the rows are not there or too few, no record says that a person set the
-            reference though the event does, the estimator or a parameter is wrong,
+        WillNotPass: the rows are not there or too few, no record and no signed request say that a
+            person set the reference though the event does, the estimator or a parameter is wrong,
             MODEL_SIGNING_KEY is not set, or the champion cannot be trusted or cannot predict.
     """
     key = _signing_key(settings)
     report = _report_of(event, store)
-    _require_recorded(event, report)
+    request = _require_recorded(event, report, pipeline, store, settings)
     number = _next_version(event, store)
     champion = store.champion(event.pipeline)
     pool = training_pool(event, pipeline, store)
@@ -100,6 +101,7 @@ def train_model(
         lineage=_lineage(event, pool.batch[made_of], plan, pipeline),
         held_out=store.put_blob(packed(np.isin(made_of, parts.held_out))),
         held_out_losses=store.put_blob(trial.losses.to_bytes()),
+        request=request,
         plots=_plots(trial, held_out, metrics, pipeline, store) if promoted else {},
     )
     record = sealed(record, key)
@@ -112,15 +114,30 @@ def _signing_key(settings: Settings) -> SecretStr:
     return settings.model_signing_key
 
 
-def _require_recorded(event: RetrainRequested, report: DriftReport | None) -> None:
-    """A model on a reference that a person set meets no champion, so a record has to say it."""
+def _require_recorded(
+    event: RetrainRequested,
+    report: DriftReport | None,
+    pipeline: Pipeline,
+    store: Store,
+    settings: Settings,
+) -> int | None:
+    """A model on a reference that a person set meets no champion, so a record has to say it.
+
+    Returns: the entry of the audit log with which an operator asked for the reference, if any did.
+    """
     if event.reason != "reference_set":
-        return
+        return None
     if report is None or report.verdict != "reference set":
         raise WillNotPass(
             f"the check of batch {event.sequence} of {event.pipeline} does not say that a person "
             "set it as the reference"
         )
+    query = {"pipeline": event.pipeline, "sequence": event.sequence}
+    batch = store.newest(Batch, query, "sequence")
+    if batch is None:
+        raise WillNotPass(f"the store no longer holds batch {event.sequence} of {event.pipeline}")
+    require_asked_for(batch, pipeline, store, settings)
+    return batch.request
 
 
 def _next_version(event: RetrainRequested, store: Store) -> int:

@@ -56,7 +56,7 @@ def running(command: Command) -> Running:
 
 
 def test_reference_becomes_the_first_model(running: Running) -> None:
-    done = running("reference", "set", str(PARCELS / "reference.csv"))
+    done = running("reference", "set", str(PARCELS / "reference.csv"), "--because", "a test")
     assert done.returncode == 0, done.stdout
     for part in ("model v1 promoted", "reference v1: 800 rows", "tag parcels/v1"):
         assert part in done.stdout
@@ -126,7 +126,7 @@ def test_drift_after_all_that_goes_all_the_way_round(running: Running) -> None:
 
 def test_a_person_goes_back_to_the_first_model(running: Running) -> None:
     first = running.json("models", "show", "1")
-    reached = running.json("rollback", "1")
+    reached = running.json("rollback", "1", "--because", "a test")
     assert (reached["state"], reached["model_version"]) == ("done", 3)
     restored = running.json("models", "show", "3")
     assert restored["state"] == "champion, restores v1"
@@ -142,7 +142,7 @@ def test_a_person_goes_back_to_the_first_model(running: Running) -> None:
     ]
     assert trees[0] == trees[1]
     assert running.state()["reference"] == 3
-    assert "champion already" in running("rollback", "1").stdout
+    assert "champion already" in running("rollback", "1", "--because", "a test").stdout
 
 
 def test_a_version_is_trained_again(running: Running) -> None:
@@ -155,6 +155,30 @@ def test_status_is_healthy_and_lists_every_part(running: Running) -> None:
     assert done.returncode == 0, done.stdout
     for part in (*WORKERS, "beat"):
         assert part in done.stdout
+
+
+def test_no_worker_has_the_operators_key(running: Running) -> None:
+    """It could sign what a person asks for."""
+    assert (running.home / "secrets" / "operator_key").stat().st_mode & 0o777 == 0o600
+    for stage in (*WORKERS, "beat"):
+        name = f"services.{stage}.tasks worker" if stage in WORKERS else " beat "
+        pids = [pid for pid, line in running.command.processes().items() if name in line]
+        assert pids
+        for pid in pids:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            assert not [each for each in environment if each.startswith(b"OPERATOR_KEY")]
+
+
+def test_the_audit_log_tells_what_was_asked_for_and_why(running: Running) -> None:
+    done = running("audit")
+    assert done.returncode == 0, done.stdout
+    assert "each signed and chained to the one before" in " ".join(done.stdout.split())
+    log = running.json("audit")
+    assert log["problems"] == []
+    actions = [entry["action"] for entry in log["entries"]]
+    assert actions[0] == "reference set"
+    assert "rollback" in actions
+    assert log["head"]["number"] == len(actions)
 
 
 def test_no_dead_letters(running: Running) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
+from services.cli.asking import Asking
 from services.cli.dead_letters import dismiss, open_letters, replay
 from services.cli.embedded.addresses import connected
 from shared.watchdog import SILENT_SECONDS
@@ -240,14 +241,16 @@ class Run:
     def replay_dead_letters(self) -> None:
         """Do what a person does when the cause is gone."""
         with connected(self._world.home) as resources:
+            asking = Asking(resources)
             for letter in open_letters(resources.store):
                 if letter.stage in REPLAYED:
-                    replay(resources, letter)
+                    replay(asking, letter, "the cause is gone")
                     self.figures.replayed += 1
 
     def dismiss_what_is_too_late(self) -> None:
         """Close the letters of models that were replayed after their successors."""
         with connected(self._world.home) as resources:
+            asking = Asking(resources)
             for letter in open_letters(resources.store):
                 if "took the place of" in letter.reason:
-                    dismiss(resources.store, letter)
+                    dismiss(asking, letter, "too late")

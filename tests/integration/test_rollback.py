@@ -20,6 +20,7 @@ from services.notifier.tasks import on_event as notify
 from services.publisher.tasks import on_model_promoted as publish
 from services.trainer.rollback import restore_model
 from shared.artifacts import sealed
+from shared.audit import digest, subject_of_rollback
 from shared.events import (
     STAGES,
     Event,
@@ -35,6 +36,7 @@ from shared.frames import arrow_table, to_parquet
 from shared.outcome import Outcome
 from shared.pipeline import Publish
 from shared.records import (
+    AuditEntry,
     Batch,
     DeadLetter,
     DriftReport,
@@ -48,6 +50,7 @@ from shared.stage import Handler, Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep
 from tests.air_quality_rows import batch_rows, raw_rows
+from tests.asking import ada
 from tests.integration.publisher.bare import Bare
 from tests.integration.publisher.promotions import (
     drift_report,
@@ -114,7 +117,7 @@ class System:
 
     def ask(self, version: int) -> Rollback:
         """What the command does, without a wait."""
-        return roll_back(self.resources, "air_quality", version, wait_seconds=0)
+        return roll_back(ada(self.resources), "air_quality", version, "a test", wait_seconds=0)
 
     def work(self) -> int:
         """Handle every message that waits in a queue, and those that follow; returns how many."""
@@ -268,6 +271,7 @@ def test_the_commit_names_the_new_version_and_is_the_newest(system: System) -> N
     system.ask(2)
     system.work()
     message = system.bare.git("log", "-1", "--format=%B", "main").splitlines()
+    (entry,) = system.store.find(AuditEntry, {})
     assert message == [
         "Restore air_quality v2 as v5: a person rolled back",
         "",
@@ -275,9 +279,14 @@ def test_the_commit_names_the_new_version_and_is_the_newest(system: System) -> N
         "",
         "mae 6.457, mse 112.2, r2_score 0.8125",
         "",
+        f"Trimtab-Asked-By: ada ({entry.key})",
+        "Trimtab-Because: a test",
+        f"Trimtab-Audit: 1 {digest(entry)}",
         "Trimtab-Model: air_quality/v5",
         f"Trimtab-Run: {system.champion().trace_id}",
     ]
+    tag = system.bare.git("for-each-ref", "--format=%(contents)", "refs/tags/air_quality/v5")
+    assert tag.splitlines()[-1] == f"Trimtab-Audit: 1 {digest(entry)}"
     assert system.bare.refs()["refs/tags/air_quality/v5"] == system.published(5).commit
 
 
@@ -559,9 +568,19 @@ def test_a_model_that_was_not_sealed_with_this_key_is_not_restored(system: Syste
     other = system.resources.settings.model_copy(
         update={"model_signing_key": SecretStr("another key of 16 letters")}
     )
-    event = RollbackRequested(
-        **first_event_fields("air_quality", "rollback", 1, 3), model_version=1, champion_version=3
-    )
+    event = asked_for(system, 1, 3)
     with pytest.raises(WillNotPass, match="v1 is not restored: the seal"):
         restore_model(event, system.store, other)
     assert system.store.get(ModelVersion, effect_id("trainer", event.event_id)) is None
+
+
+def asked_for(system: System, model: int, champion: int) -> RollbackRequested:
+    """A rollback that an operator has signed for."""
+    event = RollbackRequested(
+        **first_event_fields("air_quality", "rollback", model, champion),
+        model_version=model,
+        champion_version=champion,
+    )
+    subject = subject_of_rollback(event)
+    entry = ada(system.resources).ask("rollback", "air_quality", event.trace_id, subject, "a test")
+    return event.model_copy(update={"request": entry.number})

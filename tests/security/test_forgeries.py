@@ -28,7 +28,7 @@ from shared.failures import WillNotPass
 from shared.outcome import Outcome
 from shared.pipeline import Pipeline
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Reference
-from shared.settings import read_settings
+from shared.settings import Settings, read_settings
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep
@@ -109,11 +109,11 @@ def test_a_message_that_this_system_sent_passes(resources: Resources, valkey: Va
 
 
 def test_the_flag_of_a_reference_is_read_from_the_batch(
-    store: Store, air_quality: Pipeline
+    store: Store, air_quality: Pipeline, settings: Settings
 ) -> None:
     event = BatchIngested(**FIELDS, sequence=1, rows=500, data=None, as_reference=True)
     store.record(batch(event, rows=5))
-    outcome = check_batch(event, air_quality, store, None)
+    outcome = check_batch(event, air_quality, store, settings)
     assert isinstance(outcome.record, DriftReport)
     assert outcome.record.verdict == "insufficient data"
     assert outcome.record.batch_rows == 5

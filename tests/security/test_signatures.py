@@ -150,7 +150,9 @@ def test_without_a_key_nothing_is_signed(bare: Bare, tmp_path: Path) -> None:
     assert signer_of(settings(None)) is None
     assert signer_of(settings(empty)) is None
     repository(bare, None).publish(commit_of())
-    assert bare.git("cat-file", "-t", "air_quality/v1") == "commit"
+    tag = bare.git("cat-file", "tag", "air_quality/v1")
+    assert "SIGNATURE" not in tag
+    assert "gpgsig" not in bare.git("cat-file", "commit", "main")
 
 
 # The card's lines, run as a reader runs them.

@@ -6,6 +6,7 @@ the one at that address is used.
 
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from getpass import getuser
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,7 @@ from shared.broker import Broker
 from shared.celery_app import celery_app
 from shared.events import STAGES
 from shared.installation import claim
+from shared.operators import make_key
 from shared.stage import BROKER_ERRORS
 
 FLOWER_PORT: Final = 5555
@@ -42,10 +45,14 @@ _START_SECONDS: Final = 60.0
 _CONCURRENCY: Final = {"ingest": 2}
 _PLACES: Final = ("MONGODB_DATABASE", "REDIS_KEY_PREFIX")
 """Where in the servers the records and messages are; the commands have to know it too."""
+_OPERATORS_OWN: Final = frozenset({"OPERATOR_KEY", "OPERATOR_KEY_FILE"})
+"""What a worker must not have: it could sign what a person asks for."""
 _NOT_FLOWERS: Final = ("EVENT_KEY", "EVENT_KEY_FILE", "MODEL_SIGNING_KEY", "MODEL_SIGNING_KEY_FILE")
 """Flower's user may look and not act, so the key that makes messages count is not for Flower."""
 _CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._@-]+")
 
 Progress = Callable[[str], None]
 
@@ -74,7 +81,8 @@ class System:
         """
         environment = self.start_servers(progress)
         self._claim_broker()
-        self._start_workers(os.environ | environment | dict(self.extra_environment), progress)
+        given = {name: os.environ[name] for name in os.environ.keys() - _OPERATORS_OWN}
+        self._start_workers(given | environment | dict(self.extra_environment), progress)
 
     def start_servers(self, progress: Progress) -> dict[str, str]:
         """Start the servers alone, and return the settings that lead to them."""
@@ -82,8 +90,14 @@ class System:
         for folder in ("logs", "secrets"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         environment = self._addresses(progress)
-        write_private(environment_file(self.home), json.dumps(environment, indent=2))
+        recorded = environment | self._of_commands()
+        write_private(environment_file(self.home), json.dumps(recorded, indent=2))
         return environment
+
+    def _of_commands(self) -> dict[str, str]:
+        """The settings that commands have and no worker has."""
+        key = self._secret("operator_key")
+        return {"OPERATOR_KEY_FILE": str(key)} if key.exists() else {}
 
     def _claim_broker(self) -> None:
         """Start no worker on a broker that another installation works on, or starts on just now."""
@@ -110,11 +124,22 @@ class System:
             if not is_set(name):
                 secret_file(self._secret(name.lower()))
                 environment[f"{name}_FILE"] = str(self._secret(name.lower()))
+        if not is_set("OPERATORS"):
+            environment["OPERATORS_FILE"] = self._operators()
         if not is_set("FEED_URL") and not is_set("DATA_GOV_IN_API_KEY"):
             progress("starting the feed")
             self.feed_url = self._start_feed()
             environment["FEED_URL"] = self.feed_url
         return environment
+
+    def _operators(self) -> str:
+        """The list of the one operator of a system on this machine, whose key is made with it."""
+        key, listed = self._secret("operator_key"), self._secret("operators")
+        if not key.exists():
+            private, line = make_key(_name_of_user())
+            write_private(listed, line)
+            write_private(key, private)
+        return str(listed)
 
     def _secret(self, name: str) -> Path:
         return self.home / "secrets" / name
@@ -265,3 +290,11 @@ def beat_command() -> list[str]:
         *(*_CELERY, "--quiet", "-A", "shared.celery_app", "beat"),
         *("-S", "services.ingest.schedule:PipelineScheduler", "--pidfile="),
     ]
+
+
+def _name_of_user() -> str:
+    """The name of whoever runs this process, as one word."""
+    try:
+        return _NOT_IN_A_NAME.sub("-", getuser())
+    except (KeyError, OSError):  # a number without a name, as in a container
+        return f"user-{os.getuid()}"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from services.cli.main import app
 from shared.settings import Settings
-from tests.keys import EVENT_KEY
+from tests.keys import EVENT_KEY, OPERATOR_KEY, OPERATORS
 
 PARCELS = Path(__file__).parents[3] / "examples" / "parcels"
 Run = Callable[..., Result]
@@ -22,6 +22,8 @@ def home(settings: Settings, tmp_path: Path) -> Path:
         "redis_url": settings.redis_url.get_secret_value(),
         "mongodb_uri": settings.mongodb_uri.get_secret_value(),
         "event_key": EVENT_KEY,
+        "operator_key": OPERATOR_KEY,
+        "operators": OPERATORS,
     }
     for name, value in secrets.items():
         (tmp_path / name).write_text(value)

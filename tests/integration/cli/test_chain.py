@@ -417,7 +417,7 @@ def test_an_event_that_was_given_up_and_replayed(
     assert f"given up: too few rows trimtab dead-letters show {effect}" in said
     alarm = [step for step in shown(run, effect)["steps"] if step["kind"] == "WorkFailed"]
     assert [(step["stage"], step["caused_by"]) for step in alarm] == [("notifier", effect)]
-    assert run("dead-letters", "dismiss", effect).exit_code == 0
+    assert run("dead-letters", "dismiss", effect, "--because", "a test").exit_code == 0
     assert state_of(run, asked)[:2] == ("given up", "dismissed")
     assert run("dead-letters", "replay", effect).exit_code == 0
     assert state_of(run, asked)[0] == "queued"

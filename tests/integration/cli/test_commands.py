@@ -37,7 +37,12 @@ def test_ingest_as_json(run: Run) -> None:
 
 def test_reference_set_marks_the_batch(run: Run) -> None:
     path = str(PARCELS / "reference.csv")
-    assert as_json(run("reference", "set", path, "--json", "--no-wait"))["as_reference"] is True
+    assert (
+        as_json(run("reference", "set", path, "--because", "a test", "--json", "--no-wait"))[
+            "as_reference"
+        ]
+        is True
+    )
 
 
 def test_ingest_of_a_missing_file_is_refused(run: Run) -> None:
@@ -115,9 +120,11 @@ def test_dead_letter_is_replayed_once(run: Run, letter: DeadLetter) -> None:
 
 
 def test_dismissed_dead_letter_is_closed_and_can_be_replayed(run: Run, letter: DeadLetter) -> None:
-    assert "dismissed" in run("dead-letters", "dismiss", letter.id).stdout
+    assert "dismissed" in run("dead-letters", "dismiss", letter.id, "--because", "a test").stdout
     assert as_json(run("dead-letters", "list", "--json")) == []
-    assert "was dismissed before" in str(run("dead-letters", "dismiss", letter.id).exception)
+    assert "was dismissed before" in str(
+        run("dead-letters", "dismiss", letter.id, "--because", "a test").exception
+    )
     assert run("dead-letters", "replay", letter.id).exit_code == 0
 
 

@@ -180,7 +180,7 @@ def test_reference_set_tells_the_model_its_reference_and_its_commit(
     run: Run, workers: Workers
 ) -> None:
     set_as_reference(workers, "promoted", "the first model")
-    told = said(run("reference", "set", REFERENCE), 0)
+    told = said(run("reference", "set", REFERENCE, "--because", "a test"), 0)
     assert "reference set" in told
     assert "model v1 promoted: the first model" in told
     assert "reference v1: 700 rows" in told
@@ -191,7 +191,7 @@ def test_reference_set_whose_model_is_rejected_exits_with_1_and_says_why(
     run: Run, workers: Workers
 ) -> None:
     set_as_reference(workers, "rejected", "not better than the baseline")
-    told = said(run("reference", "set", REFERENCE), 1)
+    told = said(run("reference", "set", REFERENCE, "--because", "a test"), 1)
     assert "model v1 rejected: not better than the baseline" in told
 
 
@@ -201,7 +201,7 @@ def test_reference_set_that_is_too_small_exits_with_1_and_says_why(
     workers.plays["drift", "BatchIngested"] = lambda event: check(
         event, "insufficient data", retrain=False, reason="a reference needs 100 rows"
     )
-    told = said(run("reference", "set", REFERENCE), 1)
+    told = said(run("reference", "set", REFERENCE, "--because", "a test"), 1)
     assert "insufficient data" in told
     assert "a reference needs 100 rows" in told
 
@@ -214,7 +214,7 @@ def test_a_stage_that_gives_up_is_told_with_the_command_to_look_at_it(
 
     set_as_reference(workers, "promoted", "")
     workers.plays["trainer", "RetrainRequested"] = refuse
-    told = said(run("reference", "set", REFERENCE), 1)
+    told = said(run("reference", "set", REFERENCE, "--because", "a test"), 1)
     assert "The trainer stage gave up: no row has a target" in told
     assert "trimtab dead-letters show trainer:" in told
 
@@ -233,7 +233,7 @@ def test_the_stage_that_is_silent_is_the_one_that_is_named(
     redis.hdel("trimtab:heartbeats", "trainer@a")
     workers.down.add("trainer")
     set_as_reference(workers, "promoted", "")
-    told = said(run("reference", "set", REFERENCE), 5)
+    told = said(run("reference", "set", REFERENCE, "--because", "a test"), 5)
     assert "reference set" in told
     assert "No worker of the trainer stage is running" in told
 
@@ -250,12 +250,12 @@ def test_no_wait_returns_at_once(run: Run, workers: Workers) -> None:
     assert "batch 1: 400 rows received: 400 new" in told
     assert "Not done" not in told
     assert workers.sleeps == 0
-    assert said(run("reference", "set", REFERENCE, "--no-wait"), 0)
+    assert said(run("reference", "set", REFERENCE, "--because", "a test", "--no-wait"), 0)
 
 
 def test_json_has_the_batch_and_beside_it_what_followed(run: Run, workers: Workers) -> None:
     set_as_reference(workers, "promoted", "the first model")
-    done = run("reference", "set", REFERENCE, "--json")
+    done = run("reference", "set", REFERENCE, "--because", "a test", "--json")
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     assert (found["sequence"], found["as_reference"]) == (1, True)

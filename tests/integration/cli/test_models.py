@@ -261,20 +261,20 @@ def test_a_folder_that_is_not_there(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("versions")
 def test_a_rollback_without_workers_is_stored(run: Run, store: Store) -> None:
-    asked = run("rollback", "1")
+    asked = run("rollback", "1", "--because", "a test")
     assert asked.exit_code == 5
     assert "is stored, and will be done when the workers run" in " ".join(asked.stdout.split())
     (under_way,) = Work(store.database, 30, AUTHENTICATOR).all()
     assert under_way["event"]["type"] == "RollbackRequested"
     assert (under_way["event"]["model_version"], under_way["event"]["champion_version"]) == (1, 5)
-    reached = as_json(run("rollback", "1", "--json", "--no-wait"))
+    reached = as_json(run("rollback", "1", "--because", "a test", "--json", "--no-wait"))
     assert (reached["state"], reached["restores"]) == ("stored", 1)
     assert len(Work(store.database, 30, AUTHENTICATOR).all()) == 1
 
 
 @pytest.mark.usefixtures("versions")
 def test_a_rollback_to_the_champion_does_nothing(run: Run, store: Store) -> None:
-    said = words(run("rollback", "2"))
+    said = words(run("rollback", "2", "--because", "a test"))
     assert said.startswith("v2 of parcels is the champion already as v5: commit 0000")
     assert said.endswith("nothing was done")
     assert Work(store.database, 30, AUTHENTICATOR).all() == []
@@ -282,19 +282,29 @@ def test_a_rollback_to_the_champion_does_nothing(run: Run, store: Store) -> None
 
 @pytest.mark.usefixtures("versions")
 def test_a_rollback_to_a_rejected_version_is_refused(run: Run) -> None:
-    done = run("rollback", "3")
+    done = run("rollback", "3", "--because", "a test")
     assert isinstance(done.exception, WillNotPass)
     assert "worse than v2 in PM2.5" in str(done.exception)
 
 
 def test_a_rollback_of_a_pipeline_without_models(run: Run) -> None:
-    assert "parcels has no model v1" in str(run("rollback", "1").exception)
+    assert "parcels has no model v1" in str(run("rollback", "1", "--because", "a test").exception)
 
 
 @pytest.fixture
 def trained(run: Run, store: Store, settings: Settings) -> ModelVersion:
     """v1 of the example's parcels, trained on its reference."""
-    as_json(run("reference", "set", str(PARCELS / "reference.csv"), "--json", "--no-wait"))
+    as_json(
+        run(
+            "reference",
+            "set",
+            str(PARCELS / "reference.csv"),
+            "--because",
+            "a test",
+            "--json",
+            "--no-wait",
+        )
+    )
     batch = store.newest(Batch, {}, "sequence")
     assert batch
     assert batch.sequence

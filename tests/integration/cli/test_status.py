@@ -250,7 +250,12 @@ def test_open_dead_letters_are_a_problem(
     event = due(timedelta(0))
     StageRuntime(stage, resources).handle(dump_event(event), refuse)
     assert state(run, 1)["problems"] == ["dead letters: 1; see `trimtab dead-letters list`"]
-    assert run("dead-letters", settled_by, effect_id(stage, event.event_id)).exit_code == 0
+    assert (
+        run(
+            "dead-letters", settled_by, effect_id(stage, event.event_id), "--because", "a test"
+        ).exit_code
+        == 0
+    )
     assert state(run, 0)["dead_letters"] == 0
 
 

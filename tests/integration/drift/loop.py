@@ -36,11 +36,14 @@ from shared.events import (
 from shared.frames import from_parquet
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.records import DriftReport, ModelVersion
+from shared.records import Batch, DriftReport, ModelVersion
 from shared.scoring import GroupLosses, groups_of, predict, row_losses
+from shared.settings import read_settings
 from shared.store import Store
 from shared.training import Gate
 from tests.air_quality_rows import raw_rows
+from tests.asking import signed_reference
+from tests.keys import OPERATORS
 
 SMALL_STATIONS = 20
 """They give 120 rows an hour."""
@@ -67,6 +70,11 @@ class Loop:
         self.store = store
         self.pipeline = pipeline
         self.rejects = rejects
+        self.settings = read_settings(
+            redis_url="redis://unused",
+            model_signing_key=KEY.get_secret_value(),
+            operators=OPERATORS,
+        )
         self._hours = self._answers = 0
 
     def ingest(
@@ -131,12 +139,14 @@ class Loop:
         due = IngestionDue(**first_event_fields("air_quality", "slot", self._answers), slot=slot)
         answer = Answer(table, "a test")
         outcome = ingest_batch(due, answer, self.pipeline, self.store, as_reference=as_reference)
-        assert self.store.record(outcome.record, outcome.events)
+        assert isinstance(outcome.record, Batch)
+        signed = signed_reference(outcome.record, self.store) if as_reference else outcome.record
+        assert self.store.record(signed, outcome.events)
         return outcome.events
 
     def check(self, event: BatchIngested) -> DriftReport:
         """The report on a batch."""
-        report = self._keep(check_batch(event, self.pipeline, self.store, KEY))
+        report = self._keep(check_batch(event, self.pipeline, self.store, self.settings))
         assert isinstance(report, DriftReport)
         return report
 

@@ -19,7 +19,7 @@ from shared.stage import Resources, StageRuntime
 from shared.store import Store
 from shared.sweep import sweep
 from tests.integration.drift.loop import KEY, Loop, with_drift
-from tests.keys import EVENT_KEY, authenticate
+from tests.keys import EVENT_KEY, OPERATORS, authenticate
 
 ROOT = Path(__file__).parents[3]
 CHUNK_ROWS = 50
@@ -119,6 +119,7 @@ def start_worker(
         "MONGODB_DATABASE": store.database.name,
         "PIPELINES": str(tmp_path),
         "EVENT_KEY": EVENT_KEY,
+        "OPERATORS": OPERATORS,
         "MODEL_SIGNING_KEY": KEY.get_secret_value(),
         "LEASE_SECONDS": "1",
     }

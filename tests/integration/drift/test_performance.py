@@ -21,9 +21,12 @@ from shared.events import BatchIngested, DriftFound, RetrainRequested
 from shared.failures import WillNotPass
 from shared.pipeline import Pipeline
 from shared.records import Batch, DriftReport, ModelVersion
+from shared.settings import read_settings
 from shared.store import Store
 from tests.integration.drift.loop import KEY, Loop, with_drift, with_gate
 from tests.keys import authenticate
+
+WITHOUT_KEY = read_settings(redis_url="redis://unused")
 
 STATIONS = 60
 WORSE = 0.9
@@ -286,7 +289,7 @@ def test_champion_of_other_columns_is_told_and_the_check_goes_on(watched: Loop) 
 
 def test_without_a_key_no_model_is_loaded(watched: Loop) -> None:
     event = watched.ingest(stations=STATIONS, lean=WORSE)
-    outcome = check_batch(event, watched.pipeline, watched.store, None)
+    outcome = check_batch(event, watched.pipeline, watched.store, WITHOUT_KEY)
     assert isinstance(outcome.record, DriftReport)
     assert "MODEL_SIGNING_KEY is not set" in finding(outcome.record).reason
 
@@ -377,7 +380,7 @@ def test_watching_the_data_alone_takes_no_key_and_no_scikit_learn(
     store: Store, air_quality: Pipeline
 ) -> None:
     loop = loop_with(store, air_quality, trigger="data")
-    outcome = check_batch(loop.ingest(stations=STATIONS), loop.pipeline, store, None)
+    outcome = check_batch(loop.ingest(stations=STATIONS), loop.pipeline, store, WITHOUT_KEY)
     assert isinstance(outcome.record, DriftReport)
     assert outcome.record.performance is None
     assert all(name != "model_signing_key" for name, _ in tasks._required([loop.pipeline]))

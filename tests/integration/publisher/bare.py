@@ -53,8 +53,9 @@ class Bare:
         return git(self.path, *arguments).decode().strip()
 
     def refs(self) -> dict[str, str]:
-        """Ref -> commit."""
-        rows = self.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+        """Ref -> commit, which may be behind a tag's own object."""
+        commit = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
+        rows = self.git("for-each-ref", f"--format=%(refname) {commit}").splitlines()
         return {ref: commit for ref, _, commit in (row.partition(" ") for row in rows)}
 
     def subjects(self, branch: str = "main") -> list[str]:

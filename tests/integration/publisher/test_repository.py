@@ -42,6 +42,11 @@ def publish(bare: Bare, commit: Commit, cache: str = "cache", branch: str = "mai
     return ModelRepository(str(bare.path), branch, folder, None, None).publish(commit)
 
 
+def said(published: Published) -> tuple[str, bool]:
+    """The commit, and whether it was there before; its tag may be new."""
+    return published.commit, published.already_there
+
+
 def cache_of(bare: Bare, cache: str = "cache") -> Path:
     (folder,) = (path for path in (bare.path.parent / cache).iterdir() if path.is_dir())
     return folder
@@ -151,7 +156,7 @@ class TestForgedTrailers:
     def test_on_top_of_the_model_it_hides_nothing(self, bare: Bare) -> None:
         first = publish(bare, commit_of())
         bare.commit({"model.joblib": b"theirs"}, message=commit_of().message)
-        assert publish(bare, commit_of()) == Published(first.commit, already_there=True)
+        assert said(publish(bare, commit_of())) == (first.commit, True)
 
     def test_an_earlier_version_on_top_does_not_hide_a_model_that_is_further_back(
         self, bare: Bare
@@ -159,7 +164,7 @@ class TestForgedTrailers:
         second = publish(bare, commit_of(2))
         bare.commit({"other": b"1"}, times=60)
         bare.commit({"other": b"2"}, message=commit_of(1).message)
-        assert publish(bare, commit_of(2), cache="new") == Published(second.commit, True)
+        assert said(publish(bare, commit_of(2), cache="new")) == (second.commit, True)
 
     @pytest.mark.parametrize("version", ["\u00b2", "9" * 5_000, "\u0661", "-1", "0x1"])
     def test_a_version_that_is_no_number_means_nothing(self, bare: Bare, version: str) -> None:
@@ -171,7 +176,7 @@ class TestForgedTrailers:
         """As after an upgrade between a push and the publisher's record of it."""
         first = publish(bare, commit_of())
         reworded = replace(commit_of(), files={**commit_of().files, "README.md": b"# New card\n"})
-        assert publish(bare, reworded) == Published(first.commit, already_there=True)
+        assert said(publish(bare, reworded)) == (first.commit, True)
 
 
 def test_the_cache_is_kept_and_fetches_only_what_is_new(bare: Bare) -> None:
@@ -205,14 +210,14 @@ class TestOlderThanTheCache:
     def test_a_model_that_is_there_is_found(self, bare: Bare) -> None:
         first = publish(bare, commit_of())
         bare.commit({"other": b"1"}, times=60)
-        assert publish(bare, commit_of(), cache="new") == Published(first.commit, True)
+        assert said(publish(bare, commit_of(), cache="new")) == (first.commit, True)
         assert len(bare.subjects()) == 61
 
     def test_without_its_tag_too(self, bare: Bare) -> None:
         first = publish(bare, commit_of())
         bare.commit({"other": b"1"}, times=60)
         bare.git("tag", "--delete", "air_quality/v1")
-        assert publish(bare, commit_of(), cache="new") == Published(first.commit, True)
+        assert said(publish(bare, commit_of(), cache="new")) == (first.commit, True)
         assert bare.refs()["refs/tags/air_quality/v1"] == first.commit
         assert len(bare.subjects()) == 61
 
@@ -235,7 +240,7 @@ class TestOlderThanTheCache:
         bare.commit({"other": b"1"}, times=60)
         publish(bare, commit_of(3))
         bare.git("tag", "--delete", "air_quality/v2")
-        assert publish(bare, commit_of(2), cache="new") == Published(second.commit, True)
+        assert said(publish(bare, commit_of(2), cache="new")) == (second.commit, True)
 
 
 class TestTooLate:
@@ -358,7 +363,7 @@ class TestTags:
         first = publish(bare, commit_of())
         bare.commit({"other": b"1"})
         bare.git("tag", "--delete", "air_quality/v1")
-        assert publish(bare, commit_of()) == Published(first.commit, already_there=True)
+        assert said(publish(bare, commit_of())) == (first.commit, True)
         assert bare.refs()["refs/tags/air_quality/v1"] == first.commit
         assert len(bare.subjects()) == 2
 
@@ -379,7 +384,7 @@ class TestTags:
     def test_a_tag_with_words_of_its_own_is_fine(self, bare: Bare) -> None:
         first = publish(bare, commit_of())
         bare.git("tag", "--force", "-m", "Approved", "air_quality/v1", first.commit)
-        assert publish(bare, commit_of()) == Published(first.commit, already_there=True)
+        assert said(publish(bare, commit_of())) == (first.commit, True)
 
 
 class TestRefusals:
@@ -534,7 +539,7 @@ def test_a_publisher_killed_during_its_push_leaves_no_second_commit(
     assert bare.refs() == {}
     made = git(cache_of(bare), "rev-parse", "refs/trimtab/made").decode().strip()
     (bare.path / "hooks" / "pre-receive").unlink()
-    assert publish(bare, commit_of()) == Published(made, already_there=False)
+    assert said(publish(bare, commit_of())) == (made, False)
     assert bare.subjects() == ["Publish air_quality v1: why"]
     assert bare.files() == commit_of().files
 

@@ -44,6 +44,7 @@ from shared.scoring import GroupLosses
 from shared.settings import Settings
 from shared.store import Store
 from tests.air_quality_rows import RECORDED, batch_rows, raw_rows, recorded_rows, with_training
+from tests.asking import set_as_reference
 from tests.integration.plain_records import check_of
 from tests.keys import authenticate
 
@@ -540,10 +541,7 @@ def test_of_a_longer_pool_the_newest_rows_are_kept(loop: Loop, hour: Hour) -> No
 
 def _set_reference(loop: Loop, sequence: int, rows: pd.DataFrame) -> RetrainRequested:
     batch = loop.ingest(sequence, rows)
-    loop.store.collection(Batch).update_one(
-        {"sequence": sequence}, {"$set": {"as_reference": True}}
-    )
-    authenticate(loop.store)
+    set_as_reference(sequence, loop.store)
     loop.store.record(check_of(batch, verdict="reference set", sequence=sequence))
     return loop.request(batch, "reference_set")
 
@@ -935,8 +933,7 @@ def test_a_champion_that_cannot_predict_the_new_rows_is_an_error_that_says_so(
         WillNotPass, match=r"v1, cannot predict .*latitude.*trimtab reference set FILE"
     ):
         loop.train(compared, _without_latitude(loop.pipeline))
-    loop.store.collection(Batch).update_one({"sequence": 3}, {"$set": {"as_reference": True}})
-    authenticate(loop.store)
+    set_as_reference(3, loop.store)
     loop.store.record(check_of(batch, verdict="reference set", sequence=3))
     model, _ = loop.train(request, _without_latitude(loop.pipeline))
     assert model.decision == "promoted"
