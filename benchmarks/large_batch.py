@@ -40,6 +40,7 @@ from shared.events import (
     effect_id,
     first_event_fields,
 )
+from shared.operators import make_key
 from shared.outcome import record_fields
 from shared.records import Batch, DriftReport
 from shared.settings import read_settings
@@ -147,6 +148,7 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
             "REDIS_URL": valkey.url,
             "PIPELINES": str(folder / "pipelines"),
             "EVENT_KEY": "a key of this benchmark alone",
+            "OPERATORS": make_key("nobody")[1],
         }
     finally:
         for server in (mongo, valkey):

@@ -34,6 +34,7 @@ from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import worker_command
 from shared.celery_app import celery_app
 from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
+from shared.operators import make_key
 from shared.records import Batch, DriftReport, Record
 from shared.settings import Settings, read_settings
 from shared.stage import Resources
@@ -237,6 +238,7 @@ def _servers(folder: Path) -> Iterator[tuple[dict[str, str], list[Process]]]:
             "REDIS_URL": valkey.url,
             "PIPELINES": str(folder / "pipelines"),
             "EVENT_KEY": "another key of this benchmark",
+            "OPERATORS": make_key("nobody")[1],
             "MODEL_SIGNING_KEY": "a key of this benchmark alone",
             "MODEL_REPOSITORY": str(folder / "models.git"),
             "GIT_CACHE": str(folder / "git"),

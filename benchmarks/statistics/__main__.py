@@ -23,7 +23,8 @@ SIZES = [10, 50, 100, 300, 1000, 3000]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("false-alarms", "power", "monitoring", "segments", "recorded", "small-samples")
-    parser.add_argument("name", choices=(*names, "performance", "categories"))
+    parser.add_argument("name", choices=(*names, "performance", "categories", "cell"))
+    parser.add_argument("--kind", choices=categories.kinds(), help="of column, for `cell`")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--references", type=int, default=10)
     parser.add_argument("--rows", type=int, default=10_000, help="of the reference")
@@ -40,6 +41,7 @@ def main() -> None:
         "small-samples": _small_samples,
         "performance": _performance,
         "categories": _categories,
+        "cell": _cell,
     }[options.name](options)
 
 
@@ -134,6 +136,17 @@ def _performance(options: argparse.Namespace) -> None:
     )
 
 
+def _cell(options: argparse.Namespace) -> None:
+    for size in options.sizes:
+        p = categories.cell(
+            options.kind, options.rows, size, options.references, options.batches, options.seed
+        )
+        found = [(p <= level).mean(1) for level in categories.LEVELS]
+        errors = [rate.std() / np.sqrt(len(rate)) for rate in found]
+        rates = (f"{r.mean():.4f} ± {e:.4f}" for r, e in zip(found, errors, strict=True))
+        _say(f"{options.kind}, reference {options.rows:,}, {size:,} rows: {' / '.join(rates)}")
+
+
 def _categories(options: argparse.Namespace) -> None:
     _print(
         ["what is drawn", "reference", *(f"{size:,} rows" for size in categories.BATCHES)],
@@ -161,6 +174,10 @@ def _categories(options: argparse.Namespace) -> None:
             ),
         )
         _say("")
+    _print(
+        ["each value tested by itself", *(f"@{x}" for x in categories.LEVELS)],
+        ([change, *map(_rate, rates)] for change, rates in categories.best_of_single_values(300)),
+    )
 
 
 def _rates(rates: list[float]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
 from benchmarks.statistics.recorded import snapshots, whole_stations
 from benchmarks.statistics.stacks import checked, encoded, stacked
@@ -23,6 +24,18 @@ EXPONENTS: Final = (1.05, 1.2, 1.5)
 NUMBERS_OF_VALUES: Final = (40, 300, 2_000, 20_000)
 FLAGS: Final = (1, 3, 10)
 SHARES: Final = (0.001, 0.003, 0.01)
+
+
+def _zipf_shares(exponent: float, values: int) -> np.ndarray:
+    shares = np.arange(1, values + 1) ** -exponent
+    return shares / shares.sum()
+
+
+COLUMNS: Final = {
+    "5 values": np.array([0.4, 0.3, 0.18, 0.1, 0.02]),
+    **{f"Zipf 1.2, {values} values": _zipf_shares(1.2, values) for values in (40, 300)},
+}
+"""Columns in which changes are looked for -> the shares of their values."""
 
 Draw = Callable[[int, np.random.Generator], pd.DataFrame]
 """Makes a table with a given number of rows."""
@@ -79,13 +92,22 @@ def rates_of(kind: str, rows: int, references: int, seed: int) -> Rates:
     return {size: rates(np.concatenate(found)) for size, found in p.items()}
 
 
+def cell(kind: str, rows: int, size: int, references: int, checks: int, seed: int) -> np.ndarray:
+    """The p-values of checks against each of some references, of shape (references, checks)."""
+    draw = kinds()[kind]
+    generator = np.random.default_rng([seed, rows, size, *kind.encode()])
+    p = []
+    for _ in range(references):
+        reference = draw(rows, generator)
+        profile = Profile.fit(reference, columns=tuple(reference.columns))
+        p.append(_p_values(profile, draw, size, checks, generator))
+    return np.array(p)
+
+
 def power(rows: int, size: int, references: int, seed: int) -> Iterator[tuple[str, list[float]]]:
     """How often a new value, and one that becomes frequent, is found at LEVELS."""
-    columns = {
-        "5 values": partial(_shares, np.array([0.4, 0.3, 0.18, 0.1, 0.02])),
-        **{f"Zipf 1.2, {n} values": partial(_shares, _zipf_shares(1.2, n)) for n in (40, 300)},
-    }
-    for name, draw in columns.items():
+    for name, shares in COLUMNS.items():
+        draw = partial(_shares, shares)
         for change, changed in (("new value, 2 %", _with_new), ("2 % to 6 %", _with_grown)):
             generator = np.random.default_rng(seed)
             found = []
@@ -95,6 +117,23 @@ def power(rows: int, size: int, references: int, seed: int) -> Iterator[tuple[st
                 other = partial(changed, draw)
                 found.append(_p_values(profile, other, size, -(-CHECKS // references), generator))
             yield f"{name}: {change}", rates(np.concatenate(found))
+
+
+def best_of_single_values(size: int) -> Iterator[tuple[str, list[float]]]:
+    """How often a value that grows from 2 to 6 % is found at LEVELS by a test of each value.
+
+    The test knows the shares that the values have: an exact binomial test each, two-sided, the
+    level divided among the values (Bonferroni). Nothing is drawn.
+    """
+    for name, shares in COLUMNS.items():
+        before = float(shares[np.abs(shares - 0.02).argmin()])
+        found = []
+        for level in LEVELS:
+            counts = np.arange(size + 1)
+            significant = binom.sf(counts - 1, size, before) <= level / len(shares) / 2
+            least = int(counts[significant].min())
+            found.append(float(binom.sf(least - 1, size, before + 0.04)))
+        yield f"{name}: 2 % to 6 %", found
 
 
 def recorded_false_alarms(folder: Path, references: int, seed: int) -> dict[int, list[float]]:
@@ -131,11 +170,6 @@ def _p_values(
     codes = encoded(profile, draw(size * checks, generator))
     batches = np.arange(size * checks).reshape(checks, size)
     return checked(profile, stacked(profile, codes, batches), size).p
-
-
-def _zipf_shares(exponent: float, values: int) -> np.ndarray:
-    shares = np.arange(1, values + 1) ** -exponent
-    return shares / shares.sum()
 
 
 def _zipf(exponent: float, values: int, rows: int, random: np.random.Generator) -> pd.DataFrame:
