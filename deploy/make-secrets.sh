@@ -57,6 +57,18 @@ for name in data_gov_in_api_key github_token git_signing_key discord_webhook_url
     given $name
 done
 
+# The first operator, and the list of operators. The folder's owner has the key; no worker gets it.
+if [ ! -s "$folder/operators" ]; then
+    command -v ssh-keygen >/dev/null ||
+        { echo "ssh-keygen is missing, which makes the operator's key: install OpenSSH's client" >&2 && exit 1; }
+    rm -f "$folder/operator_key.new" "$folder/operator_key.new.pub"
+    ssh-keygen -q -t ed25519 -N '' -C operator -f "$folder/operator_key.new"
+    write operator_key <"$folder/operator_key.new"
+    { printf '%s ' "$(id -un)" && cut -d ' ' -f 1,2 <"$folder/operator_key.new.pub"; } | write operators
+    rm "$folder/operator_key.new" "$folder/operator_key.new.pub"
+fi
+given operator_key
+
 require_plain redis_password
 require_plain redis_admin_password
 

@@ -1,7 +1,7 @@
 """What nobody of this system has written: kept as a dead letter, and told to people."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
@@ -14,6 +14,8 @@ from shared.tasks import KEPT
 log = structlog.get_logger(__name__)
 
 Kind = Literal["foreign message", "foreign record"]
+KINDS: Final[tuple[Kind, ...]] = ("foreign message", "foreign record")
+"""The second stands for what is missing, too."""
 
 
 def bury_foreign(

@@ -12,6 +12,7 @@ from typing import Final
 
 from shared.broker import Broker
 from shared.events import STAGES, Event, Stage
+from shared.foreign import KINDS, Kind
 from shared.records import DeadLetter
 from shared.stage import Resources
 from shared.store import COLLECTIONS, Store
@@ -104,6 +105,12 @@ def unsent(store: Store) -> Waiting:
         for document in store.database[name].find(query, {"recorded_at": 1})
     ]
     return Waiting(len(found), min(found, default=None))
+
+
+def count_foreign(store: Store) -> dict[Kind, int]:
+    """The open dead letters of what this system has not written, or of what it misses."""
+    letters = store.collection(DeadLetter)
+    return {kind: letters.count_documents({"state": "open", "kind": kind}) for kind in KINDS}
 
 
 def count_open_letters(store: Store) -> Counter[tuple[str, str]]:

@@ -18,6 +18,7 @@ from shared.events import STAGES, Stage
 from shared.stage import Resources
 from shared.status import (
     Waiting,
+    count_foreign,
     count_open_letters,
     parts,
     queued,
@@ -78,6 +79,10 @@ class SystemCollector(Collector):
             waiting, unreadable = unfinished(resources)
             figures = self._pipelines.read() | {
                 metrics.OPEN_LETTERS: self._open_letters(),
+                metrics.FOREIGN: {
+                    (kind.removeprefix("foreign "),): count
+                    for kind, count in count_foreign(resources.store).items()
+                },
                 metrics.UNFINISHED: {(stage,): each.number for stage, each in waiting.items()},
                 metrics.QUEUE_AGE: _ages(waiting),
                 metrics.UNDER_WAY: {

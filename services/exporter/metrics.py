@@ -265,6 +265,13 @@ OPEN_LETTERS: Final = Family(
     "Dead letters that nobody has replayed or dismissed; those of no known pipeline are of "
     "pipeline unknown.",
 )
+FOREIGN: Final = Family(
+    "trimtab_foreign_open",
+    "gauge",
+    ("kind",),
+    "Open dead letters of a message or a record that this system has not written, or of records "
+    "that were removed.",
+)
 UNFINISHED: Final = Family(
     "trimtab_unfinished_events", "gauge", ("stage",), "Events that the stage has not settled."
 )

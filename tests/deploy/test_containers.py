@@ -20,15 +20,15 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LONG_RUNNING = sorted(set(SERVICES) - {"cli"})
 OF_IMAGES = {
-    *("pipelines", "git_cache", "git_signing_key_file"),
+    *("pipelines", "git_cache", "git_signing_key_file", "operators"),
     *("heartbeat_file", "exporter_address", "exporter_port"),
 }
 SECRETS = {
     "redis": {"redis_users", "redis_admin_password"},
     "mongo": {"mongo_root_password", "mongo_password"},
     "ingest": {"redis_url", "mongodb_uri", "event_key", "data_gov_in_api_key"},
-    "drift": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
-    "trainer": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
+    "drift": {"redis_url", "mongodb_uri", "event_key", "model_signing_key", "operators"},
+    "trainer": {"redis_url", "mongodb_uri", "event_key", "model_signing_key", "operators"},
     "publisher": {
         *("redis_url", "mongodb_uri", "event_key", "model_signing_key", "github_token"),
         "git_signing_key",
@@ -37,7 +37,10 @@ SECRETS = {
     "beat": {"redis_url", "event_key"},
     "flower": {"redis_url", "flower_password"},
     "exporter": {"redis_url", "mongodb_uri"},
-    "cli": {"redis_url", "mongodb_uri", "event_key", "model_signing_key"},
+    "cli": {
+        *("redis_url", "mongodb_uri", "event_key", "model_signing_key"),
+        *("operators", "operator_key"),
+    },
     "grafana": {"grafana_password"},
 }
 OUTSIDE = {"ingest", "publisher", "notifier"}

@@ -7,8 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from shared.operators import OperatorKey, Operators
 from shared.settings import read_settings
+from tests.asking import never_asked
+from tests.keys import OPERATORS
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "make-secrets.sh"
 
@@ -26,9 +30,23 @@ def test_every_start_is_with_other_passwords(tmp_path: Path) -> None:
         *("redis_password", "redis_admin_password", "redis_users", "redis_url"),
         *("mongo_password", "mongo_root_password", "mongodb_uri"),
         *("event_key", "model_signing_key", "flower_password", "grafana_password"),
+        *("operators", "operator_key"),
     }
     assert all(first[name] != second[name] for name in made)
     assert all(re.fullmatch("[0-9a-f]{48}", first[name]) for name in made if "password" in name)
+
+
+def test_the_first_operator_is_listed_with_the_key_that_is_made(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    key = OperatorKey.read(SecretStr(made["operator_key"].strip()), never_asked)
+    name = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    assert Operators(made["operators"]).of(key.fingerprint).name == name
+
+
+def test_a_list_of_operators_that_a_person_wrote_stays(tmp_path: Path) -> None:
+    (tmp_path / "operators").write_text(OPERATORS)
+    made = make(tmp_path)
+    assert (made["operators"], made["operator_key"]) == (OPERATORS, "")
 
 
 def test_what_is_there_stays(tmp_path: Path) -> None:
