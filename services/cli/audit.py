@@ -1,7 +1,7 @@
 """`trimtab audit`: what operators asked for, and whether all of it is there."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from services.cli.listing import Listing, right
 from services.cli.literal import Text
@@ -11,8 +11,10 @@ from shared.records import AuditEntry, AuditHead
 from shared.stage import Resources
 from shared.wording import moment
 
-_DIGITS: int = 12
+_DIGITS: Final = 12
 """Of a hash, as a person compares it."""
+_NOT_TOLD: Final = frozenset({"event", "batch", "data", "recorded_at"})
+"""What makes a subject unique, and tells a person nothing; `--json` has it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Log:
         return listing
 
     def _notes(self, entry: AuditEntry) -> list[str]:
-        about = ", ".join(f"{name} {value}" for name, value in entry.subject.items())
+        told = {name: value for name, value in entry.subject.items() if name not in _NOT_TOLD}
+        about = ", ".join(f"{name} {value}" for name, value in told.items())
         listed = "" if is_listed(entry, self.operators) else "; OPERATORS does not list it any more"
         return [
             *([f"because: {entry.because}"] if entry.because else []),
