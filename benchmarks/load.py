@@ -35,7 +35,7 @@ from services.cli.embedded.system import worker_command
 from shared.celery_app import celery_app
 from shared.events import STAGES, IngestionDue, dump_event, first_event_fields
 from shared.operators import make_key
-from shared.records import Batch, DriftReport, Record
+from shared.records import Batch, DriftReport, Record, Reference
 from shared.settings import Settings, read_settings
 from shared.stage import Resources
 from shared.store import NUMBERED
@@ -138,8 +138,9 @@ class Load:
         """Let every pipeline have its first model, and every worker be warm."""
         self.play(len(self._pipelines))
         deadline = time.monotonic() + 120
+        references = self._resources.store.collection(Reference)
         for pipeline in self._pipelines:
-            while not self._resources.store.reference(pipeline):
+            while not references.find_one({"pipeline": pipeline}):  # of any version, with MAC or not
                 if time.monotonic() > deadline:
                     raise SystemExit("no first model after two minutes; see the trainer's log")
                 time.sleep(0.1)
@@ -213,9 +214,9 @@ def _read_all(process: Process, file: str) -> Iterator[str]:
             continue
 
 
-def _prepare(folder: Path, url: str, pipelines: int) -> None:
-    """The default pipeline so many times, with the feed as its source, and no clock."""
-    definition = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))
+def _prepare(folder: Path, url: str, pipelines: int, checkout: Path) -> None:
+    """A checkout's default pipeline so many times, with the feed as its source, and no clock."""
+    definition = yaml.safe_load((checkout / PIPELINE).read_text(encoding="utf-8"))
     definition["schedule"] = "0 0 1 1 *"
     definition["source"] = {"kind": "http", "url": url, "format": "csv"}
     Repo.init(folder / "models.git", bare=True, initial_branch="main").close()
@@ -283,7 +284,7 @@ def running_system(
     """
     elsewhere = ["env", "-C", str(checkout)] if checkout else []
     with ExitStack() as stack:
-        _prepare(folder, url, pipelines)
+        _prepare(folder, url, pipelines, checkout or Path())
         environment, servers = stack.enter_context(_servers(folder))
         settings = _settings(environment)
         resources = Resources.connect(settings, celery_app(lambda: settings))
