@@ -140,7 +140,8 @@ class Load:
         deadline = time.monotonic() + 120
         references = self._resources.store.collection(Reference)
         for pipeline in self._pipelines:
-            while not references.find_one({"pipeline": pipeline}):  # of any version, with MAC or not
+            # Of another version it may have no MAC.
+            while not references.find_one({"pipeline": pipeline}):
                 if time.monotonic() > deadline:
                     raise SystemExit("no first model after two minutes; see the trainer's log")
                 time.sleep(0.1)
