@@ -14,6 +14,8 @@ from shared.tasks import KEPT
 log = structlog.get_logger(__name__)
 
 Kind = Literal["foreign message", "foreign record"]
+MOST: Final = 1_000
+"""Dead letters of a kind that a stage keeps. Who can write to the broker could fill the store."""
 KINDS: Final[tuple[Kind, ...]] = ("foreign message", "foreign record")
 """The second stands for what is missing, too."""
 
@@ -26,7 +28,8 @@ def bury_foreign(
     Whoever can write to the broker can write much, so people hear of each stage once an hour: the
     events of one hour have one id, and the notifier settles it once.
 
-    Returns: the dead letter and its event, to be sent. None: the same is kept already.
+    Returns: the dead letter and its event, to be sent. None: the same is kept already, or there are
+    `MOST` open ones of this kind at the stage.
     """
     kept = received[:KEPT]
     identity = deterministic_id("foreign", stage, kept)
@@ -43,10 +46,18 @@ def bury_foreign(
     )
     if (earlier := store.get(DeadLetter, letter.id)) and earlier.state == "open":
         return None
+    if _are_many(letter, store):
+        log.error(f"a {kind}, of which too many are kept to keep it", stage=stage)
+        return None
     log.error(f"a {kind}", stage=stage, trace_id=identity, reason=letter.reason)
     told = _told(letter)
     store.bury(letter, [told])
     return letter, told
+
+
+def _are_many(letter: DeadLetter, store: Store) -> bool:
+    query = {"state": "open", "stage": letter.stage, "kind": letter.kind}
+    return store.collection(DeadLetter).count_documents(query, limit=MOST) >= MOST
 
 
 def _told(letter: DeadLetter) -> WorkFailed:

@@ -346,6 +346,24 @@ class Store:
             return False
         return True
 
+    def keep(self, collection: str, name: str, content: Document) -> None:
+        """Keep a document under a name, in place of the one before. It is no record."""
+        document = {"_id": name, **content}
+        macs = required(self._authenticator).macs(collection, document)
+        place = {"_id": name}
+        self.database[collection].replace_one(place, document | macs, upsert=True)
+
+    def kept(self, collection: str, name: str) -> Document | None:
+        """The document under a name, or none.
+
+        Raises:
+            Unauthentic: it was not written by this system.
+        """
+        document = self.database[collection].find_one({"_id": name})
+        if document:
+            self._require_record(collection, document)
+        return document
+
     def _model(self, model: type[R], document: Document) -> R:
         self._require_record(COLLECTIONS[model], document)
         return model.model_validate(document)

@@ -34,8 +34,12 @@ class PublicationWatch(BaseModel):
 
 
 def watch_of(store: Store, pipeline: str) -> PublicationWatch | None:
-    """The newest look at a pipeline's published model; none before the first."""
-    found = store.database[_COLLECTION].find_one({"_id": pipeline})
+    """The newest look at a pipeline's published model; none before the first.
+
+    Raises:
+        Unauthentic: it was not written by this system.
+    """
+    found = store.kept(_COLLECTION, pipeline)
     return PublicationWatch.model_validate(found) if found else None
 
 
@@ -46,5 +50,4 @@ def forget_watch(store: Store, pipeline: str) -> None:
 
 def keep_watch(store: Store, watch: PublicationWatch) -> None:
     """Keep a look in place of the one before."""
-    place = {"_id": watch.pipeline}
-    store.database[_COLLECTION].replace_one(place, watch.model_dump(), upsert=True)
+    store.keep(_COLLECTION, watch.pipeline, watch.model_dump())

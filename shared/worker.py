@@ -49,7 +49,7 @@ class StageTasks:
 
     `requires` names the settings without which the stage's worker does not start, `requires_for`
     those that it needs on account of a pipeline. `check` raises SettingsError for a setting that
-    the stage cannot work with.
+    the stage cannot work with, or not with these pipelines.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class StageTasks:
         *,
         requires: tuple[str, ...] = (),
         requires_for: Callable[[Pipeline], tuple[str, ...]] = lambda _: (),
-        check: Callable[[Settings], object] = lambda _: None,
+        check: Callable[[Settings, Iterable[Pipeline]], object] = lambda *_: None,
     ) -> None:
         self._stage = stage
         self._requires = requires
@@ -101,7 +101,7 @@ class StageTasks:
                 )
         try:
             Operators(current.operators or "")
-            self._check(current)
+            self._check(current, pipelines.values())
             self._installation = settle_in(current, _broker())
         except SettingsError as error:
             refuse_to_start(error)

@@ -1,7 +1,7 @@
 """The headers that a request for a source carries; some hold secrets, for that host alone."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -10,12 +10,37 @@ import httpx
 from pydantic import SecretStr
 
 from services.ingest.redirects import is_at_home
+from shared.addresses import is_exposed
 from shared.failures import WillNotPass
-from shared.pipeline import FromEnvironment, HeaderValue
+from shared.pipeline import DataGovInSource, FromEnvironment, HeaderValue, HttpSource, Pipeline
+from shared.settings import Settings, SettingsError
 
 USER_AGENT: Final = f"trimtab/{version('trimtab')}"
 
 OnRequest = Callable[[httpx.Request], Awaitable[None]]
+
+
+def require_secrets_over_tls(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
+    """Let pipelines pass whose secret headers nobody reads on the way.
+
+    Raises:
+        SettingsError: a header with a value of the environment would be sent over http:// to
+            another machine, which PLAIN_HTTP_HOSTS does not name.
+    """
+    for pipeline in pipelines:
+        source = pipeline.source
+        if isinstance(source, HttpSource):
+            address = source.url
+        elif isinstance(source, DataGovInSource):
+            address = settings.feed_url
+        else:
+            continue
+        secret = [name for name, value in source.headers.items() if not isinstance(value, str)]
+        if secret and is_exposed(address, settings.plain_http_hosts):
+            raise SettingsError(
+                f"pipeline {pipeline.name}: its source begins with http://, so {secret[0]} can be "
+                "read on the way. Use https://, or name the host in PLAIN_HTTP_HOSTS"
+            )
 
 
 def headers_of(stated: Mapping[str, HeaderValue]) -> dict[str, SecretStr]:

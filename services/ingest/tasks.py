@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from services.ingest.batch import ingest
+from services.ingest.headers import require_secrets_over_tls
 from shared.celery_app import app as app
 from shared.events import IngestionDue
 from shared.outcome import Outcome
@@ -11,7 +12,7 @@ from shared.stage import Resources
 from shared.tasks import RETENTION_TASK
 from shared.worker import StageTasks, resources
 
-tasks = StageTasks("ingest")
+tasks = StageTasks("ingest", check=require_secrets_over_tls)
 
 
 @tasks.handles(IngestionDue)

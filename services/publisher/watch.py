@@ -14,6 +14,7 @@ from services.publisher.bundle import FILE_NAMES, MODEL_FILE
 from services.publisher.isolated_git import checked_address
 from services.publisher.publish import published_path
 from services.publisher.repository import Expected, ModelRepository
+from shared.authentication import Unauthentic
 from shared.events import PublicationAltered, deterministic_id
 from shared.failures import WillNotPass, WillPass
 from shared.pipeline import Pipeline
@@ -58,7 +59,7 @@ def _is_publishing(publication: Publication, store: Store) -> bool:
 
 def _look_at(publication: Publication, pipeline: Pipeline, resources: Resources) -> None:
     now = datetime.now(UTC)
-    before = watch_of(resources.store, pipeline.name)
+    before = _before(pipeline.name, resources.store)
     if before and before.model_version != publication.model_version:
         before = None
     watch = PublicationWatch(
@@ -83,6 +84,14 @@ def _look_at(publication: Publication, pipeline: Pipeline, resources: Resources)
     else:
         seen["as_published_at"] = now
     keep_watch(resources.store, watch.model_copy(update=seen))
+
+
+def _before(pipeline: str, store: Store) -> PublicationWatch | None:
+    try:
+        return watch_of(store, pipeline)
+    except Unauthentic as error:
+        log.error("what was seen last is not known", reason=str(error))
+        return None
 
 
 def _changes(publication: Publication, pipeline: Pipeline, resources: Resources) -> list[str]:

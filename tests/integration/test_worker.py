@@ -10,7 +10,7 @@ from redis import Redis
 
 from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import beat_command, worker_command
-from tests.keys import EVENT_KEY
+from tests.keys import EVENT_KEY, OPERATORS
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +45,8 @@ def start(command: list[str], environment: dict[str, str]) -> "subprocess.Comple
             "MODEL_SIGNING_KEY is not set; the trainer worker needs it",
         ),
         ("publisher", "MODEL_REPOSITORY", "MODEL_REPOSITORY is not set"),
+        ("drift", "OPERATORS", "OPERATORS is not set; the drift worker needs it"),
+        ("trainer", "OPERATORS", "OPERATORS is not set; the trainer worker needs it"),
     ],
 )
 def test_worker_does_not_start_without_what_it_needs(
@@ -54,6 +56,7 @@ def test_worker_does_not_start_without_what_it_needs(
         "REDIS_URL": valkey.url,
         "MONGODB_URI": mongo.uri,
         "EVENT_KEY": EVENT_KEY,
+        "OPERATORS": OPERATORS,
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "MODEL_REPOSITORY": "models.git",
     }
@@ -72,6 +75,16 @@ def test_worker_does_not_start_on_a_bad_pipeline(
     done = start(worker_command("drift"), environment)
     assert done.returncode != 0
     assert "bad.yaml:2: sorce: unknown key; did you mean 'source'?" in done.stderr
+
+
+def test_worker_does_not_start_on_a_list_of_operators_that_cannot_be_read(
+    valkey: Valkey, mongo: Mongo
+) -> None:
+    servers = {"REDIS_URL": valkey.url, "MONGODB_URI": mongo.uri, "EVENT_KEY": EVENT_KEY}
+    keys = {"OPERATORS": "ada AAAA", "MODEL_SIGNING_KEY": "a signing key for tests only"}
+    done = start(worker_command("trainer"), servers | keys)
+    assert done.returncode != 0
+    assert "OPERATORS: line 1 is not `name ssh-ed25519 AAAA…`" in done.stderr
 
 
 def test_beat_does_not_start_without_its_settings() -> None:

@@ -96,6 +96,18 @@ def test_a_foreign_message_is_told_once_an_hour(resources: Resources) -> None:
     assert {event.pipeline for event in told(resources)} == {NO_PIPELINE}
 
 
+def test_foreign_messages_do_not_fill_the_store(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.foreign.MOST", 3)
+    for stage in ("trainer", "drift"):
+        runtime = StageRuntime(stage, resources)
+        for number in range(5):
+            runtime.bury_foreign(f"forged {number}", "a test")
+        kept = list(resources.store.find(DeadLetter, {"stage": stage}))
+        assert len(kept) == 3
+
+
 def test_a_message_that_this_system_sent_passes(resources: Resources, valkey: Valkey) -> None:
     event = FORGED_EVENTS["a batch as the reference"]
     resources.broker.send(event)

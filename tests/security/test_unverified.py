@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pymongo.common
 import pytest
+import yaml
 
+from services.ingest.headers import require_secrets_over_tls
+from shared.pipeline import Pipeline
 from shared.settings import Settings, SettingsError, read_settings
+from tests.conftest import AIR_QUALITY
 
 CANARY = "canaryOfAPassword"
 STORE = f"mongodb://u:{CANARY}@store/"
@@ -125,6 +130,35 @@ def test_this_machine_may_be_spoken_to_in_the_clear(host: str) -> None:
         feed_url=f"http://{host}",
         data_gov_in_api_key=CANARY,
     )
+
+
+def with_a_secret_header(source: dict[str, Any]) -> Pipeline:
+    definition = yaml.safe_load(AIR_QUALITY.read_text())
+    headers = {"Accept": "text/csv", "Authorization": {"environment": "FEED_LOGIN"}}
+    definition["source"] = {**source, "headers": headers}
+    return Pipeline.model_validate(definition)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"kind": "http", "url": "http://feed.example/rows.csv"},
+        {"kind": "data_gov_in", "resource": "3b01bcb8-0b14-4abf-b6f2-c1bfd384ba69"},
+    ],
+    ids=["http", "data.gov.in"],
+)
+def test_a_secret_header_is_not_sent_in_the_clear(source: dict[str, Any]) -> None:
+    pipelines = [with_a_secret_header(source)]
+    with pytest.raises(SettingsError, match="Authorization can be read on the way"):
+        require_secrets_over_tls(settings(feed_url="http://feed.example"), pipelines)
+    allowed = settings(feed_url="http://feed.example", plain_http_hosts="feed.example")
+    require_secrets_over_tls(allowed, pipelines)
+    without = pipelines[0].model_copy(
+        update={
+            "source": pipelines[0].source.model_copy(update={"headers": {"Accept": "text/csv"}})
+        }
+    )
+    require_secrets_over_tls(settings(feed_url="http://feed.example"), [without])
 
 
 def test_no_word_of_an_address_that_cannot_be_read_is_told() -> None:

@@ -20,6 +20,7 @@ from services.publisher import repository as module
 from services.publisher.isolated_git import Limits, _run_within
 from services.publisher.publish import publish_model
 from services.publisher.watch import in_one_text, watch_publications
+from shared.authentication import Unauthentic
 from shared.celery_app import celery_app
 from shared.events import PublicationAltered
 from shared.failures import WillPass
@@ -240,6 +241,18 @@ def test_a_change_is_not_forgotten_while_the_repository_does_not_answer(
     bare.path.rename(tmp_path / "moved.git")
     watch_publications(resources)
     assert problems(resources)
+
+
+def test_who_can_write_to_the_store_cannot_hide_a_change(bare: Bare, resources: Resources) -> None:
+    published(resources)
+    bare.commit({"model.joblib": b"theirs"})
+    seen(resources)
+    hide = {"$set": {"changes": []}}
+    resources.store.database["publication_watch"].update_one({}, hide)
+    with pytest.raises(Unauthentic, match="publication_watch: the record air_quality was not"):
+        watch_of(resources.store, "air_quality")
+    assert "publication_watch: the record air_quality" in " ".join(status(resources)["problems"])
+    assert seen(resources) != []
 
 
 def test_a_look_brings_no_more_bytes_than_it_may(
