@@ -37,8 +37,9 @@ SEASONS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def one_process() -> Iterator[None]:
-    """That a model loads in a fresh process is for the trainer's tests to show."""
+    """That a model loads in a fresh process, and its plots, are for the trainer's tests to show."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.trainer.train.render_plots", lambda *_: {})
         patch.setattr("services.trainer.train.why_not_usable", lambda *_: None)
         yield
 
