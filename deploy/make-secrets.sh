@@ -64,7 +64,8 @@ if [ ! -s "$folder/operators" ]; then
     rm -f "$folder/operator_key.new" "$folder/operator_key.new.pub"
     ssh-keygen -q -t ed25519 -N '' -C operator -f "$folder/operator_key.new"
     write operator_key <"$folder/operator_key.new"
-    { printf '%s ' "$(id -un)" && cut -d ' ' -f 1,2 <"$folder/operator_key.new.pub"; } | write operators
+    name=$(id -un 2>/dev/null | tr -c 'A-Za-z0-9._@\n-' '-') # one word
+    { printf '%s ' "${name:-operator}" && cut -d ' ' -f 1,2 <"$folder/operator_key.new.pub"; } | write operators
     rm "$folder/operator_key.new" "$folder/operator_key.new.pub"
 fi
 given operator_key

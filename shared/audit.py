@@ -6,9 +6,13 @@ no more. Nobody without an operator's key can make one, and none can be taken ou
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Final
+
+from pydantic import ValidationError
 
 from shared.artifacts import sha256
 from shared.authentication import Unauthentic
@@ -28,12 +32,13 @@ from shared.records import (
     Record,
 )
 from shared.settings import Settings
-from shared.store import NUMBERED, Store
+from shared.store import NUMBERED, Conflict, Store
 
 ORIGIN: Final[Sha256] = "0" * 64
 """What the first entry has in place of the hash of the one before."""
 LONGEST_BECAUSE: Final = 500
 _TRIES: Final = 20
+_LONGEST_SOURCE: Final = 1_000
 _REMOVED: Final = "entries were removed; restore the store from a backup"
 _NAMING: Final[tuple[tuple[type[Record], str], ...]] = (
     (Batch, "request"),
@@ -60,29 +65,40 @@ def append(request: Request, store: Store, key: OperatorKey, operators: Operator
     """Sign a request and write it at the end of the log.
 
     Raises:
-        NotSigned: OPERATORS does not list the key, so no worker would carry the request out.
+        NotSigned: OPERATORS does not list the key, so no worker would carry the request out; or the
+            newest entry is not what an operator signed.
         WillNotPass: others write all the time.
     """
-    name = operators.of(key.fingerprint).name
+    name = operators.require_active(key.fingerprint)
     for _ in range(_TRIES):
-        before = head(store)
+        before = newest_entry(store)
+        if before:
+            require_genuine(before, operators)
+        number = before.number + 1 if before else 1
         unsigned = AuditEntry(
-            id=_identity(before.number + 1),
+            id=_identity(number),
             pipeline=request.pipeline,
             trace_id=request.trace_id,
             recorded_at=_now(),
-            number=before.number + 1,
-            previous=before.digest,
+            number=number,
+            previous=digest(before) if before else ORIGIN,
+            installation=store.installations()[0],
             operator=name,
             key=key.fingerprint,
             action=request.action,
             subject=dict(request.subject),
-            because=printable(" ".join(request.because.split()))[:LONGEST_BECAUSE],
+            because=in_words_of_one_line(request.because),
         )
         entry = unsigned.model_copy(update={"signature": key.sign(_said(unsigned))})
-        if store.record(entry):
-            return entry
+        with suppress(Conflict):
+            if store.record(entry):
+                return entry
     raise WillNotPass(f"others wrote to the audit log {_TRIES} times meanwhile; try again")
+
+
+def in_words_of_one_line(because: str) -> str:
+    """A reason as it is kept: on one line, without what cannot be shown, and not too long."""
+    return printable(" ".join(because.split()))[:LONGEST_BECAUSE].strip()
 
 
 def _identity(number: int) -> str:
@@ -95,16 +111,28 @@ def _now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def head(store: Store) -> AuditHead:
-    """The newest entry.
+def newest_entry(store: Store) -> AuditEntry | None:
+    """The entry with the highest number; None if there is none.
 
     Raises:
         Unauthentic: it was not written by this system.
     """
-    newest = store.newest(AuditEntry, {}, "number")
-    return AuditHead(
-        number=newest.number if newest else 0, digest=digest(newest) if newest else ORIGIN
-    )
+    return store.newest(AuditEntry, {}, "number")
+
+
+def head(store: Store) -> AuditHead:
+    """What tells the newest entry from any other.
+
+    Raises:
+        Unauthentic: it was not written by this system.
+    """
+    newest = newest_entry(store)
+    return head_at(newest) if newest else AuditHead(number=0, digest=ORIGIN)
+
+
+def head_at(entry: AuditEntry) -> AuditHead:
+    """What tells an entry from any other."""
+    return AuditHead(number=entry.number, digest=digest(entry))
 
 
 def entry_of(number: int, store: Store) -> AuditEntry | None:
@@ -130,6 +158,22 @@ def _said(entry: AuditEntry) -> bytes:
     return f"Trimtab audit entry\n{json.dumps(said, sort_keys=True)}\n".encode()
 
 
+def require_genuine(entry: AuditEntry, operators: Operators) -> None:
+    """Let an entry pass that an operator, or a former one, has signed under the name that it says.
+
+    Raises:
+        NotSigned: nobody has.
+    """
+    _require_signed(operators, _said(entry), entry.signature, entry.key)
+    if operators.of(entry.key).name != entry.operator:
+        raise NotSigned(f"OPERATORS does not list the key {entry.key} as that of {entry.operator}")
+
+
+@lru_cache(maxsize=100_000)
+def _require_signed(operators: Operators, said: bytes, signature: str, key: str) -> None:
+    operators.require_signed(said, signature, key)
+
+
 # What workers ask before they carry a request out.
 
 
@@ -142,7 +186,13 @@ def required_operators(settings: Settings) -> Operators:
     """
     if settings.operators is None:
         raise WillNotPass("OPERATORS is not set: without it no request of a person can be trusted")
-    return Operators(settings.operators)
+    return listed_operators(settings.operators)
+
+
+@cache
+def listed_operators(listed: str) -> Operators:
+    """Those of a list; the same object for the same list."""
+    return Operators(listed)
 
 
 def require_request(
@@ -160,11 +210,18 @@ def require_request(
     """
     entry = entry_of(number, store) if number else None
     if entry is None:
-        raise WillNotPass(f"{action}: no operator has signed a request for this")
+        raise WillNotPass(
+            f"{action}: no operator has signed a request for this. If somebody asked for it before "
+            "an upgrade, ask again"
+        )
+    operators = required_operators(settings)
     try:
-        required_operators(settings).require_signed(_said(entry), entry.signature, entry.key)
+        operators.require_active(entry.key)
+        require_genuine(entry, operators)
     except NotSigned as error:
         raise WillNotPass(f"{action}: entry {entry.number} of the audit log: {error}") from None
+    if entry.installation not in store.installations():
+        raise WillNotPass(f"{action}: entry {entry.number} was signed for another system")
     if (entry.action, entry.pipeline, entry.subject) != (action, pipeline, dict(subject)):
         raise WillNotPass(
             f"{action}: entry {entry.number} of the audit log asks for something else "
@@ -173,23 +230,41 @@ def require_request(
     return entry
 
 
-def require_asked_for(batch: Batch, pipeline: Pipeline, store: Store, settings: Settings) -> None:
-    """Let a batch pass that may be the reference.
+def require_asked_for(
+    batch: Batch, pipeline: Pipeline, store: Store, settings: Settings
+) -> AuditEntry | None:
+    """The entry with which an operator made a batch the reference.
 
-    An operator has signed it, or it is the file that the pipeline begins with.
+    None: it is the file that the pipeline begins with, which its own file names.
 
     Raises:
-        WillNotPass: neither.
+        WillNotPass: nobody may have done that, or what was asked for is done.
     """
-    if pipeline.reference and batch.sequence == 1 and batch.request is None:
-        return
+    is_first = pipeline.reference and batch.sequence == 1 and batch.request is None
+    if is_first and store.newest(ModelVersion, {"pipeline": batch.pipeline}, "version") is None:
+        return None
     subject = subject_of_batch(batch)
-    require_request(batch.request, "reference set", batch.pipeline, subject, store, settings)
+    entry = require_request(
+        batch.request, "reference set", batch.pipeline, subject, store, settings
+    )
+    done = {"pipeline": batch.pipeline, "request": {"$gte": entry.number}}
+    if model := store.newest(ModelVersion, done, "version"):
+        raise WillNotPass(
+            f"reference set: entry {entry.number} of the audit log has served, or a later one has: "
+            f"v{model.version} came of entry {model.request}"
+        )
+    return entry
 
 
 def subject_of_batch(batch: Batch) -> dict[str, str]:
-    """What a request to take in a batch names: its record, which is one, and its rows."""
-    return {"batch": batch.id, "data": batch.data or "", "source": batch.source}
+    """What a request to take in a batch names: its record, its place, and its rows and targets."""
+    return {
+        "batch": batch.id,
+        "sequence": str(batch.sequence),
+        "data": batch.data or "",
+        "labels": batch.labels or "",
+        "source": batch.source[:_LONGEST_SOURCE],
+    }
 
 
 def subject_of_rollback(event: RollbackRequested) -> dict[str, str]:
@@ -204,71 +279,79 @@ def subject_of_rollback(event: RollbackRequested) -> dict[str, str]:
 # Whether all entries are there.
 
 
-def missing_entries(store: Store) -> Iterator[str]:
-    """What shows that entries were removed, in sentences, without reading all of them.
+def _unmatched_names(store: Store, digests: Mapping[int, Sha256]) -> Iterator[str]:
+    """Records that name entries which are not there, or are others.
 
-    Raises:
-        Unauthentic: a record that is looked at was not written by this system.
+    Of each kind the newest is enough: the entry that it names has all hashes before in its own.
     """
-    last = head(store).number
-    kept = store.collection(AuditEntry).count_documents({})
-    if kept != last:
-        yield f"the audit log has {kept} entries, and the newest is number {last}: {_REMOVED}"
+    last = max(digests)
     for kind, field in _NAMING:
         newest = store.newest(kind, {field: NUMBERED}, field)
-        named = _named(newest) if newest else 0
-        if newest and named > last:
+        if newest is None:
+            continue
+        named, known_as = _named(newest)
+        if named > last:
             yield (
                 f"the record {newest.id} names entry {named} of the audit log, and the newest is "
                 f"number {last}: {_REMOVED}"
             )
+        elif known_as and known_as != digests.get(named):
+            yield (
+                f"the record {newest.id} names another entry {named} of the audit log than there is"
+            )
 
 
-def _named(record: Record) -> int:
-    """The entry that a record names."""
-    if isinstance(record, Publication):
-        return record.audit.number if record.audit else 0
-    return getattr(record, "request", None) or 0
+def _named(record: Record) -> tuple[int, Sha256 | None]:
+    """The entry that a record names, and the hash by which it does so, if any."""
+    match record:
+        case Publication(audit=AuditHead(number=number, digest=known_as)):
+            return number, known_as
+        case ModelVersion(request=int(number), request_digest=known_as):
+            return number, known_as
+        case Batch(request=int(number)) | DeadLetter(request=int(number)):
+            return number, None
+    return 0, None
 
 
 def faults(store: Store, settings: Settings) -> Iterator[str]:
-    """What is wrong with the log, in sentences: each entry is read, and each head in a commit."""
+    """What is wrong with the log, in sentences: each entry is read, and each record that names one.
+
+    Signatures are checked once a process, and not at all where OPERATORS is not set. There are as
+    many entries as people have asked for something.
+    """
+    digests = {0: ORIGIN}
     try:
-        yield from missing_entries(store)
-        digests = {0: ORIGIN}
         yield from _broken_links(store, settings, digests)
-        query = {"audit.number": NUMBERED}
-        for published in store.find(Publication, query, oldest_by="recorded_at"):
-            if published.audit and digests.get(published.audit.number) != published.audit.digest:
-                yield (
-                    f"the tag {published.tag} names another entry {published.audit.number} of the "
-                    "audit log than there is"
-                )
+        yield from _unmatched_names(store, digests)
     except Unauthentic as error:
         yield str(error)
+    except ValidationError as error:
+        yield f"the audit log, or a record that names an entry, cannot be read: {_words(error)}"
+
+
+def _words(error: ValidationError) -> str:
+    fault = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def _broken_links(store: Store, settings: Settings, digests: dict[int, Sha256]) -> Iterator[str]:
-    operators, last = Operators(settings.operators or ""), 0
+    operators, last = listed_operators(settings.operators) if settings.operators else None, 0
     for entry in store.find(AuditEntry, {}, oldest_by="number"):
         if entry.number != last + 1 or entry.previous != digests[last]:
             yield (
                 f"entry {entry.number} of the audit log does not follow entry {last}: entries were "
-                "removed or altered"
+                "removed, added or altered; restore the store from a backup"
             )
-        if is_listed(entry, operators):
-            try:
-                operators.require_signed(_said(entry), entry.signature, entry.key)
-            except NotSigned as error:
-                yield f"entry {entry.number} of the audit log: {error}"
+        if operators and (fault := _not_genuine(entry, operators)):
+            yield f"entry {entry.number} of the audit log: {fault}"
         last = entry.number
         digests[last] = digest(entry)
 
 
-def is_listed(entry: AuditEntry, operators: Operators) -> bool:
-    """Whether the key of an entry still is an operator's; else its signature is not checked."""
+def _not_genuine(entry: AuditEntry, operators: Operators) -> str:
+    """Why an entry is not; empty if it is."""
     try:
-        operators.of(entry.key)
-    except NotSigned:
-        return False
-    return True
+        require_genuine(entry, operators)
+    except NotSigned as error:
+        return str(error)
+    return ""

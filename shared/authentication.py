@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from shared.failures import WillNotPass
 from shared.settings import Settings, SettingsError
 
-Purpose = Literal["message", "record", "outbox", "work"]
+Purpose = Literal["message", "record", "outbox", "work", "installation"]
 """What a MAC is for. A MAC for one purpose fits no other."""
 
 _UNSAID: Final = frozenset({"mac", "outbox_mac", "outbox", "outbox_open", "outbox_sent_at"})
@@ -46,6 +46,13 @@ class Authenticator:
             return False
         made = (_mac(key, purpose, parts) for key in self._keys)
         return any(hmac.compare_digest(mac.encode(), each.encode()) for each in made)
+
+    def installations(self) -> list[str]:
+        """What tells this system from others with other keys, by each of its keys.
+
+        Whoever writes to the store can give two systems one name, and not one key.
+        """
+        return [_mac(key, "installation", ()) for key in self._keys]
 
     # Documents of the store.
 

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import structlog
 
+from shared.authentication import Unauthentic
 from shared.events import NO_PIPELINE, Stage, WorkFailed, deterministic_id
 from shared.failures import shortened
 from shared.records import DeadLetter
@@ -44,7 +45,7 @@ def bury_foreign(
         message=kept,
         attempts=0,
     )
-    if (earlier := store.get(DeadLetter, letter.id)) and earlier.state == "open":
+    if _is_open(letter.id, store):
         return None
     if _are_many(letter, store):
         log.error(f"a {kind}, of which too many are kept to keep it", stage=stage)
@@ -53,6 +54,15 @@ def bury_foreign(
     told = _told(letter)
     store.bury(letter, [told])
     return letter, told
+
+
+def _is_open(letter: str, store: Store) -> bool:
+    """Whether a dead letter of ours is open; one that somebody has put in its place is none."""
+    try:
+        earlier = store.get(DeadLetter, letter)
+    except Unauthentic:
+        return False
+    return earlier is not None and earlier.state == "open"
 
 
 def _are_many(letter: DeadLetter, store: Store) -> bool:

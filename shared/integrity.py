@@ -18,13 +18,14 @@ def missing_models(pipeline: str, store: Store) -> Iterator[str]:
         Unauthentic: a record that is looked at was not written by this system.
     """
     query = {"pipeline": pipeline}
+    store.champion(pipeline)  # reads the later versions too
     newest = store.newest(ModelVersion, query, "version")
     last = newest.version if newest else 0
-    kept = store.collection(ModelVersion).count_documents(query)
-    if kept != last:
+    documents = store.collection(ModelVersion).find(query, {"_id": 0, "version": 1}).sort("version")
+    if [document["version"] for document in documents] != list(range(1, last + 1)):
         yield (
-            f"{pipeline}: the store has {kept} model records, and the newest is v{last}. Records "
-            "were removed; restore the store from a backup"
+            f"{pipeline}: the store's model records are not v1 to v{last}, each once. Records were "
+            "removed or added; restore the store from a backup"
         )
     reference = store.reference(pipeline)
     published = store.newest(Publication, query, "model_version")

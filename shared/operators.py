@@ -5,13 +5,12 @@ broker and no store has it. Workers have the public keys (OPERATORS).
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import SecretStr
@@ -27,10 +26,12 @@ class NotSigned(ValueError):
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody whose requests are carried out."""
+    """Somebody whose requests are carried out, or were."""
 
     name: str
     public_key: Ed25519PublicKey
+    is_former: bool
+    """What they signed is known as theirs, and nothing more is carried out."""
 
 
 class Operators:
@@ -39,17 +40,24 @@ class Operators:
     def __init__(self, listed: str) -> None:
         """Read the list: `name ssh-ed25519 AAAA…` a line, as in Git's file of allowed signers.
 
+        A minus sign before the name says that the person is no operator any more.
+
         Raises:
-            SettingsError: a line is something else. The text has its number.
+            SettingsError: a line is something else, or has a key that stands above. The text has
+                its number.
         """
         self._by_fingerprint: dict[str, Operator] = {}
-        for number, line in enumerate(listed.splitlines(), start=1):
-            if line.strip() and not line.startswith("#"):
-                operator = _operator(line.split(), number)
-                self._by_fingerprint[fingerprint(operator.public_key)] = operator
+        for number, line in enumerate(listed.removeprefix("\ufeff").splitlines(), start=1):
+            words = line.split()
+            if words and not words[0].startswith("#"):
+                operator = _operator(words, number)
+                key = fingerprint(operator.public_key)
+                if key in self._by_fingerprint:
+                    raise SettingsError(f"OPERATORS: the key in line {number} stands above already")
+                self._by_fingerprint[key] = operator
 
     def of(self, key: str) -> Operator:
-        """The operator whose key has a fingerprint.
+        """The operator, or former one, whose key has a fingerprint.
 
         Raises:
             NotSigned: nobody's has.
@@ -58,6 +66,17 @@ class Operators:
             return self._by_fingerprint[key]
         except KeyError:
             raise NotSigned(f"OPERATORS lists no key {key}") from None
+
+    def require_active(self, key: str) -> str:
+        """The name of the operator who has a key and may ask for something.
+
+        Raises:
+            NotSigned: nobody has it, or who has it is no operator any more.
+        """
+        operator = self.of(key)
+        if operator.is_former:
+            raise NotSigned(f"OPERATORS lists the key {key} as that of a former operator")
+        return operator.name
 
     def require_signed(self, said: bytes, signature: str, key: str) -> None:
         """Let pass what the operator with a key has signed.
@@ -71,23 +90,26 @@ class Operators:
         """
         public_key = self.of(key).public_key
         try:
-            public_key.verify(base64.b64decode(signature, validate=True), said)
+            signed = base64.b64decode(signature, validate=True)
+            public_key.verify(signed, said)
         except (InvalidSignature, ValueError):  # the second: it is no base64
             raise NotSigned(f"the signature is not that of the key {key}") from None
+        if base64.b64encode(signed).decode() != signature:  # spare bits would change its hash
+            raise NotSigned("the signature is written in another way than we write it")
 
 
 def _operator(words: list[str], number: int) -> Operator:
     try:
         name, kind, key, *_ = words
         public = serialization.load_ssh_public_key(f"{kind} {key}".encode())
-    except (ValueError, binascii.Error):  # also of cryptography, for what is no key
+    except (ValueError, UnsupportedAlgorithm):
         raise SettingsError(f"OPERATORS: line {number} is not {_FORM}") from None
     if not isinstance(public, Ed25519PublicKey):
         raise SettingsError(
             f"OPERATORS: the key in line {number} is not of the kind Ed25519; "
             "`ssh-keygen -t ed25519` makes one"
         )
-    return Operator(name, public)
+    return Operator(name.removeprefix("-"), public, is_former=name.startswith("-"))
 
 
 class OperatorKey:
@@ -108,17 +130,25 @@ class OperatorKey:
         """
         text = key.get_secret_value().encode()
         try:
-            return cls._loaded(text, None)
+            return cls._loaded(text, b"")
         except TypeError:  # it has a passphrase
-            return cls._loaded(text, passphrase().encode())
+            given = passphrase().encode()
+        if not given:
+            raise SettingsError("OPERATOR_KEY: the key has a passphrase, and none was given")
+        return cls._loaded(text, given)
 
     @classmethod
-    def _loaded(cls, text: bytes, passphrase: bytes | None) -> "OperatorKey":
+    def _loaded(cls, text: bytes, passphrase: bytes) -> "OperatorKey":
         try:
-            loaded = serialization.load_ssh_private_key(text, passphrase)
-        except (ValueError, binascii.Error):  # whose text may quote the key
+            loaded = serialization.load_ssh_private_key(text, passphrase or None)
+        except ValueError:  # whose text may quote the key
             what = "the passphrase is wrong" if passphrase else "this is no private SSH key"
             raise SettingsError(f"OPERATOR_KEY: {what}") from None
+        except UnsupportedAlgorithm:
+            raise SettingsError(
+                "OPERATOR_KEY: the key is encrypted in a way that is not known here; "
+                "`ssh-keygen -p -Z aes256-ctr` encrypts it anew"
+            ) from None
         if not isinstance(loaded, Ed25519PrivateKey):
             raise SettingsError(
                 "OPERATOR_KEY: the key is not of the kind Ed25519; `ssh-keygen -t ed25519` makes "

@@ -4,7 +4,7 @@ A record is one document in the collection that `events.ROUTES` names. Its `_id`
 The stage runtime adds the outbox to the document; these models are what the stages mean.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -273,6 +273,8 @@ class ModelVersion(Record):
     """The earlier version that a rollback made the champion again as this one."""
     request: int | None = None
     """The entry of the audit log with which an operator asked for it past the gate."""
+    request_digest: Sha256 | None = None
+    """The hash of that entry."""
 
     def facts(self) -> dict[str, Any]:
         return {"model": self.version, "decision": self.decision, "reason": self.reason}
@@ -363,20 +365,22 @@ Action = Literal["rollback", "reference set", "ingest", "replay", "dismiss", "up
 class AuditEntry(Record):
     """What an operator asked for: one entry of the audit log (`shared.audit`)."""
 
-    number: int
+    number: Annotated[int, Field(ge=1, strict=True)]
     """1, 2, 3, … over all pipelines."""
     previous: Sha256
     """The hash of the entry before."""
-    operator: str
+    installation: Sha256
+    """Of which system something is asked (`Authenticator.installations`)."""
+    operator: Annotated[str, Field(max_length=200)]
     """The name under which OPERATORS listed the key when the entry was written."""
-    key: str
+    key: Annotated[str, Field(max_length=100)]
     """The fingerprint of the key, `SHA256:…`."""
     action: Action
-    subject: dict[str, str]
+    subject: dict[str, Annotated[str, Field(max_length=2_000)]] = Field(max_length=20)
     """What it is about, so exactly that the entry serves for nothing else."""
-    because: str
+    because: Annotated[str, Field(max_length=500)]
     """Why, in the operator's words; may be empty where the action says enough."""
-    signature: str = ""
+    signature: Annotated[str, Field(max_length=200)] = ""
     """Ed25519, base64, over everything above."""
 
     def facts(self) -> dict[str, Any]:

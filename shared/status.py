@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from bson.raw_bson import RawBSONDocument
+
+from shared.authentication import Unauthentic
 from shared.broker import Broker
+from shared.documents import RAW, as_written
 from shared.events import STAGES, Event, Stage
 from shared.foreign import KINDS, Kind
 from shared.records import DeadLetter
@@ -100,11 +104,20 @@ def unsent(store: Store) -> Waiting:
     """The records whose events are not with the broker, and the time of the oldest."""
     query = {"outbox_open": True, "outbox_sent_at": None}
     found = [
-        document["recorded_at"]
+        raw
         for name in COLLECTIONS.values()
-        for document in store.database[name].find(query, {"recorded_at": 1})
+        for raw in store.database[name].with_options(RAW).find(query, {"recorded_at": 1})
     ]
-    return Waiting(len(found), min(found, default=None))
+    return Waiting(len(found), min(filter(None, map(_recorded_at, found)), default=None))
+
+
+def _recorded_at(raw: RawBSONDocument) -> datetime | None:
+    """None: somebody else made the document, without a time or with one that is none."""
+    try:
+        found = as_written("a record", raw).get("recorded_at")
+    except Unauthentic:
+        return None
+    return found if isinstance(found, datetime) else None
 
 
 def count_foreign(store: Store) -> dict[Kind, int]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar, cast
 from uuid import uuid4
 
 import gridfs
+from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -21,6 +22,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from shared.artifacts import sha256
 from shared.authentication import Authenticator, Unauthentic, authenticator_of, required
+from shared.documents import RAW, Document, as_written, name_of
 from shared.events import (
     ROUTES,
     Event,
@@ -49,7 +51,6 @@ from shared.records import (
 )
 from shared.settings import Settings, SettingsError
 
-Document = dict[str, Any]
 R = TypeVar("R", bound=Record)
 
 COLLECTIONS: Final[dict[type[Record], str]] = {
@@ -166,6 +167,14 @@ class Store:
                 _INSTALLATION, {"$setOnInsert": made}, upsert=True
             )
         return self.installation() or made["id"]
+
+    def installations(self) -> list[str]:
+        """What tells the system of this store from others (`Authenticator.installations`).
+
+        Raises:
+            SettingsError: EVENT_KEY is not set.
+        """
+        return required(self._authenticator).installations()
 
     # Records of versions before EVENT_KEY.
 
@@ -303,8 +312,8 @@ class Store:
         try:
             collection.insert_one(self._document(record, events, handling))
         except DuplicateKeyError:
-            if found := collection.find_one({"_id": record.id}):
-                self._require_record(collection.name, found)
+            if found := self._raw(collection.name).find_one({"_id": record.id}):
+                self._require_record(collection.name, as_written(collection.name, found))
                 return False
             raise Conflict(f"{record.pipeline}: the number of this record is taken") from None
         return True
@@ -339,12 +348,32 @@ class Store:
         if self._authenticator:
             self._authenticator.require_outbox(collection, document)
 
-    def _has_authentic_outbox(self, collection: str, document: Document) -> bool:
+    def _authentic_outbox(self, collection: str, raw: RawBSONDocument) -> Document | None:
         try:
+            document = as_written(collection, raw)
             self.require_outbox(collection, document)
         except Unauthentic:
-            return False
-        return True
+            return None
+        return document
+
+    def outboxes(self, collection: str, query: Document) -> Iterator[tuple[str, RawBSONDocument]]:
+        """The ids of the records that match a query, each with its fields of OUTBOX as they are.
+
+        `read_outbox` reads the latter. An id that is no text is told as a text.
+        """
+        for raw in self._raw(collection).find(query, OUTBOX):
+            yield name_of(raw), raw
+
+    def read_outbox(self, collection: str, raw: RawBSONDocument) -> list[Event]:
+        """The events of such a record.
+
+        Raises:
+            Unauthentic: they were not written by this system.
+            ValueError, LookupError, TypeError: an earlier or later version wrote them.
+        """
+        document = as_written(collection, raw)
+        self.require_outbox(collection, document)
+        return [parse_event(event) for event in document["outbox"]]
 
     def keep(self, collection: str, name: str, content: Document) -> None:
         """Keep a document under a name, in place of the one before. It is no record."""
@@ -359,14 +388,20 @@ class Store:
         Raises:
             Unauthentic: it was not written by this system.
         """
-        document = self.database[collection].find_one({"_id": name})
-        if document:
-            self._require_record(collection, document)
+        raw = self._raw(collection).find_one({"_id": name})
+        if raw is None:
+            return None
+        document = as_written(collection, raw)
+        self._require_record(collection, document)
         return document
 
-    def _model(self, model: type[R], document: Document) -> R:
+    def _model(self, model: type[R], raw: RawBSONDocument) -> R:
+        document = as_written(COLLECTIONS[model], raw)
         self._require_record(COLLECTIONS[model], document)
         return model.model_validate(document)
+
+    def _raw(self, collection: str) -> Collection[RawBSONDocument]:
+        return self.database[collection].with_options(RAW)
 
     def mark_sent(self, record: Record) -> None:
         """Note that the events of a record are with the broker."""
@@ -380,7 +415,7 @@ class Store:
         Raises:
             Unauthentic: it was not written by this system.
         """
-        document = self.collection(model).find_one({"_id": record_id})
+        document = self._raw(COLLECTIONS[model]).find_one({"_id": record_id})
         return self._model(model, document) if document else None
 
     def find(
@@ -397,7 +432,7 @@ class Store:
         Raises:
             Unauthentic: one of them was not written by this system.
         """
-        cursor = self.collection(model).find(query).limit(limit)
+        cursor = self._raw(COLLECTIONS[model]).find(query).limit(limit)
         if newest_by:
             cursor = cursor.sort(newest_by, DESCENDING)
         if oldest_by:
@@ -413,8 +448,18 @@ class Store:
         return self.newest(Reference, {"pipeline": pipeline}, "version")
 
     def champion(self, pipeline: str) -> ModelVersion | None:
-        """The model in force."""
-        return self.newest(ModelVersion, {"pipeline": pipeline, "decision": "promoted"}, "version")
+        """The model in force.
+
+        Raises:
+            Unauthentic: its record was not written by this system, or that of a later version,
+                which somebody may have made to look rejected.
+        """
+        below: Document = {}
+        while model := self.newest(ModelVersion, {"pipeline": pipeline} | below, "version"):
+            if model.decision == "promoted":
+                return model
+            below = {"version": {"$lt": model.version}}
+        return None
 
     def batches_between(self, pipeline: str, after: int, up_to: int) -> list[Batch]:
         """The batches with after < sequence <= up_to, in order."""
@@ -460,9 +505,10 @@ class Store:
         return self._outbox(model, query, sort=[(by, DESCENDING)])
 
     def _outbox(self, model: type[Record], query: Document, **order: Any) -> list[Event]:
-        document = self.collection(model).find_one(query, OUTBOX, **order)
-        if document is None:
+        raw = self._raw(COLLECTIONS[model]).find_one(query, OUTBOX, **order)
+        if raw is None:
             return []
+        document = as_written(COLLECTIONS[model], raw)
         self.require_outbox(COLLECTIONS[model], document)
         return [parse_event(event) for event in document["outbox"]]
 
@@ -475,8 +521,8 @@ class Store:
         """
         for collection in _places(effect, kind):
             query = {"_id": effect} | _settling(collection)
-            document = self.database[collection].find_one(query, OUTBOX)
-            if document and self._has_authentic_outbox(collection, document):
+            raw = self._raw(collection).find_one(query, OUTBOX)
+            if raw and (document := self._authentic_outbox(collection, raw)):
                 return [parse_event(event) for event in document["outbox"]]
         return None
 
@@ -494,10 +540,10 @@ class Store:
             document["_id"]
             for collection, ids in sought.items()
             for some in _slices(ids)
-            for document in self.database[collection].find(
+            for raw in self._raw(collection).find(
                 {"_id": {"$in": some}} | _settling(collection), OUTBOX
             )
-            if self._has_authentic_outbox(collection, document)
+            if (document := self._authentic_outbox(collection, raw))
         }
 
     def close_outboxes(self, collection: str, records: list[str]) -> None:
@@ -526,9 +572,10 @@ class Store:
         """
         collection = self.collection(DeadLetter)
         query = {"_id": letter.id, "state": letter.state}
-        document = collection.find_one(query)
-        if document is None:
+        raw = self._raw(collection.name).find_one(query)
+        if raw is None:
             return False
+        document = as_written(collection.name, raw)
         self._require_record(collection.name, document)
         authenticator = required(self._authenticator)
         marks = {"state": state, "request": request}

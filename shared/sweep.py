@@ -12,17 +12,20 @@ from itertools import chain
 from typing import Final, Generic, TypeVar
 
 import structlog
+from bson.raw_bson import RawBSONDocument
 
-from shared.audit import missing_entries
+from shared.audit import faults
 from shared.authentication import Unauthentic
-from shared.events import ROUTES, STAGES, Event, Stage, effect_id, parse_event
+from shared.documents import Document
+from shared.events import ROUTES, STAGES, Event, Stage, effect_id
 from shared.foreign import bury_foreign
 from shared.integrity import missing_models
 from shared.stage import Resources
-from shared.store import COLLECTIONS, OUTBOX, Document, Store
+from shared.store import COLLECTIONS, Store
 from shared.work import Work
 
 log = structlog.get_logger(__name__)
+D = TypeVar("D")
 Found = TypeVar("Found")
 
 SWEEP: Final = "sweep"
@@ -107,15 +110,15 @@ class _Read(Generic[Found]):
     """Those that this system did not write, and what that shows."""
 
 
-def _read(documents: Iterable[Document], reader: Callable[[Document], Found]) -> _Read[Found]:
+def _read(named: Iterable[tuple[str, D]], reader: Callable[[D], Found]) -> _Read[Found]:
     read: _Read[Found] = _Read()
-    for document in documents:
+    for name, document in named:
         try:
-            read.found[document["_id"]] = reader(document)
+            read.found[name] = reader(document)
         except Unauthentic as error:
-            read.foreign[str(document["_id"])] = str(error)
+            read.foreign[name] = str(error)
         except (ValueError, LookupError, TypeError) as error:  # of another version
-            read.unreadable[document["_id"]] = str(error)
+            read.unreadable[name] = str(error)
     return read
 
 
@@ -140,20 +143,20 @@ def _tell(identity: str, reason: str, resources: Resources) -> None:
 def _outboxes(store: Store, collection: str, query: Document) -> _Read[list[Outstanding]]:
     """Record -> what its events are to lead to, for the records that match a query."""
 
-    def events(document: Document) -> list[Outstanding]:
-        store.require_outbox(collection, document)
+    def events(raw: RawBSONDocument) -> list[Outstanding]:
         return [
             Outstanding(stage, event)
-            for event in map(parse_event, document["outbox"])
+            for event in store.read_outbox(collection, raw)
             for stage in ROUTES[event.type]
         ]
 
-    return _read(store.database[collection].find(query, OUTBOX), events)
+    return _read(store.outboxes(collection, query), events)
 
 
 def _begun(work: Work, documents: Iterable[Document]) -> _Read[Outstanding]:
     """Effect -> the event of work that was begun."""
-    return _read(documents, lambda document: Outstanding(*work.event_of(document)))
+    named = ((str(document["_id"]), document) for document in documents)
+    return _read(named, lambda document: Outstanding(*work.event_of(document)))
 
 
 def _send_unsent(resources: Resources) -> int:
@@ -211,7 +214,10 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
 
 def _look_for_what_is_missing(resources: Resources) -> None:
     store = resources.store
-    looks = [missing_entries(store), *(missing_models(name, store) for name in resources.pipelines)]
+    looks = [
+        faults(store, resources.settings),
+        *(missing_models(name, store) for name in resources.pipelines),
+    ]
     for look in looks:
         try:
             found = list(look)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 import structlog
@@ -18,9 +18,12 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from shared.authentication import Authenticator, Unauthentic, required
+from shared.documents import RAW, Document, as_written, name_of
 from shared.events import Event, Stage, dump_event, parse_event
 
 log = structlog.get_logger(__name__)
+
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 WorkState = Literal["leases", "waiting", "later", "left"]
 """In hand; waiting for another effect; for a later try; left by a worker, for the sweep."""
@@ -169,9 +172,24 @@ class Work:
                 waiting.append(self.event_of(found))
         return waiting
 
-    def all(self) -> list[dict[str, Any]]:
-        """Every document of work that is not settled."""
-        return list(self._documents.find())
+    def all(self) -> list[Document]:
+        """Every document of work that is not settled.
+
+        One that somebody else made may lack its time, and counts as old then. What cannot be read
+        at all is left out.
+        """
+        return list(self._readable())
+
+    def _readable(self) -> Iterator[Document]:
+        for raw in self._documents.with_options(RAW).find():
+            try:
+                document = as_written(self._documents.name, raw)
+            except Unauthentic as error:
+                log.error("a document of work cannot be read", reason=str(error))
+                continue
+            if not isinstance(document.get("updated_at"), datetime):
+                document["updated_at"] = _LONG_AGO
+            yield document | {"_id": name_of(raw)}
 
     def touch(self, effects: list[str]) -> None:
         """Note that the messages of these effects were sent again just now."""

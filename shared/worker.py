@@ -105,6 +105,9 @@ class StageTasks:
             self._installation = settle_in(current, _broker())
         except SettingsError as error:
             refuse_to_start(error)
+        except Exception as error:  # Celery would only log it, and let the worker work
+            log.exception("the settings could not be checked")
+            refuse_to_start(f"{type(error).__name__}: {error}")
 
     def _on_heartbeat(self, sender: Any, **_: object) -> None:
         """Sent from the loop that consumes messages, so a worker that hangs there falls silent."""

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from getpass import getpass
 
-from shared.audit import Request, append, required_operators
+from shared.audit import Request, append, in_words_of_one_line, required_operators
 from shared.failures import WillNotPass
 from shared.operators import NotSigned, OperatorKey
 from shared.records import Action, AuditEntry
@@ -31,7 +31,7 @@ class Asking:
         self._operators = required_operators(settings)
         self._key = OperatorKey.read(settings.operator_key, _passphrase)
         try:
-            self._operators.of(self._key.fingerprint)
+            self._operators.require_active(self._key.fingerprint)
         except NotSigned as error:
             raise WillNotPass(
                 f"{error}, which is your OPERATOR_KEY, so no worker would do what you ask for"
@@ -47,7 +47,12 @@ class Asking:
     ) -> AuditEntry:
         """Sign a request, and write it into the audit log; the workers look there."""
         request = Request(action, pipeline, trace_id, subject, because)
-        return append(request, self.resources.store, self._key, self._operators)
+        try:
+            return append(request, self.resources.store, self._key, self._operators)
+        except NotSigned as error:
+            raise WillNotPass(
+                f"the newest entry of the audit log is not genuine: {error}. Nothing is added to it"
+            ) from None
 
 
 def require_reason(because: str) -> None:
@@ -56,7 +61,7 @@ def require_reason(because: str) -> None:
     Raises:
         WillNotPass: it does not.
     """
-    if not because.strip():
+    if not in_words_of_one_line(because):
         raise WillNotPass('say why, for the audit log: --because "…"')
 
 

@@ -1,13 +1,17 @@
 """`trimtab audit`: what operators asked for, and whether all of it is there."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from services.cli.listing import Listing, right
 from services.cli.literal import Text
-from shared.audit import digest, faults, head, is_listed
-from shared.operators import Operators
+from shared.audit import ORIGIN, digest, faults, head_at
+from shared.authentication import Unauthentic
 from shared.records import AuditEntry, AuditHead
+from shared.settings import Settings
 from shared.stage import Resources
 from shared.wording import moment
 
@@ -24,30 +28,31 @@ class Log:
     entries: list[AuditEntry]
     head: AuditHead
     wrong: list[str]
-    operators: Operators
+    unchecked: list[str]
+    """What could not be checked without a setting."""
 
     def as_json(self) -> dict[str, Any]:
         """Each entry with its hash, the newest one's, and what is wrong."""
         return {
             "entries": [
-                entry.model_dump(mode="json")
-                | {"sha256": digest(entry), "key_listed": is_listed(entry, self.operators)}
-                for entry in self.entries
+                entry.model_dump(mode="json") | {"sha256": digest(entry)} for entry in self.entries
             ],
             "head": self.head.model_dump(mode="json"),
             "problems": self.wrong,
+            "unchecked": self.unchecked,
         }
 
     def in_words(self) -> list[str]:
         """Whether the log is whole."""
         if self.wrong:
-            return self.wrong
+            return [*self.wrong, *self.unchecked]
         if not self.head.number:
             return ["no entries: nobody has asked for anything"]
-        return [
+        whole = (
             f"{self.head.number:,} entries, each signed and chained to the one before; the newest "
             f"has the SHA-256 {self.head.digest}"
-        ]
+        )
+        return [*self.unchecked] or [whole]
 
     def table(self) -> Listing:
         """Who asked for what and when, and why."""
@@ -65,17 +70,26 @@ class Log:
     def _notes(self, entry: AuditEntry) -> list[str]:
         told = {name: value for name, value in entry.subject.items() if name not in _NOT_TOLD}
         about = ", ".join(f"{name} {value}" for name, value in told.items())
-        listed = "" if is_listed(entry, self.operators) else "; OPERATORS does not list it any more"
         return [
             *([f"because: {entry.because}"] if entry.because else []),
             about,
-            f"key {entry.key}{listed}; SHA-256 {digest(entry)[:_DIGITS]}",
+            f"key {entry.key}; SHA-256 {digest(entry)[:_DIGITS]}",
         ]
 
 
 def read_log(resources: Resources, limit: int) -> Log:
-    """The log with its newest entries. All of it is looked through for what is wrong."""
-    store, settings = resources.store, resources.settings
-    wrong = list(faults(store, settings))
-    newest = [] if wrong else list(store.find(AuditEntry, {}, newest_by="number", limit=limit))
-    return Log(newest[::-1], head(store), wrong, Operators(settings.operators or ""))
+    """The newest entries, and what is wrong with the log, all of which is looked through."""
+    store = resources.store
+    wrong = list(faults(store, resources.settings))
+    newest: list[AuditEntry] = []
+    with suppress(Unauthentic, ValidationError):  # which is told as what is wrong
+        newest.extend(store.find(AuditEntry, {}, newest_by="number", limit=limit))
+    last = head_at(newest[0]) if newest else AuditHead(number=0, digest=ORIGIN)
+    return Log(newest[::-1], last, wrong, _unchecked(resources.settings))
+
+
+def _unchecked(settings: Settings) -> list[str]:
+    """What could not be checked without a setting."""
+    what = {"EVENT_KEY": settings.event_key, "OPERATORS": settings.operators}
+    of = {"EVENT_KEY": "MAC", "OPERATORS": "signature"}
+    return [f"{name} is not set, so no {of[name]} was checked" for name in what if not what[name]]

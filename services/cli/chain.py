@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
+from shared.documents import Document
 from shared.events import (
     ROUTES,
     Event,
@@ -18,7 +19,7 @@ from shared.events import (
 from shared.outcome import Handling
 from shared.records import AuditEntry, Batch, DeadLetter, Record, RetiredReference
 from shared.stage import Resources
-from shared.store import COLLECTIONS, Document
+from shared.store import COLLECTIONS
 from shared.wording import moment
 from shared.work import state_of
 

@@ -5,11 +5,12 @@ from typing import Final
 
 from services.cli.chain import KINDS
 from services.cli.terminal import choose_pipeline
+from shared.documents import Document
 from shared.events import STAGES
 from shared.failures import WillNotPass
 from shared.records import Batch, ModelVersion, Publication, Record
 from shared.stage import Resources
-from shared.store import Document, Store
+from shared.store import Store
 
 FEWEST_DIGITS: Final = 6
 _DIGITS: Final = re.compile(rf"[0-9a-f]{{{FEWEST_DIGITS},64}}")

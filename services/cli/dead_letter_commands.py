@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.terminal import DEFAULT_HOME, AsJson, Because, Home, connect, console, print_json
+from shared.failures import WillNotPass
 
 letters_app = typer.Typer(help="Events that a stage gave up on.", no_args_is_help=True)
 
@@ -47,10 +48,19 @@ def replay_letter(
             if letter == "all"
             else [find_letter(resources.store, letter)]
         )
-        asking = Asking(resources)
+        asking, refused = Asking(resources), 0
         for found in chosen:
-            replay(asking, found, because)
-            console.print(f"sent again: {found.id}")
+            try:
+                replay(asking, found, because)
+            except WillNotPass as error:
+                if letter != "all":
+                    raise
+                console.print(f"not sent: {error}")
+                refused += 1
+            else:
+                console.print(f"sent again: {found.id}")
+    if refused:
+        raise typer.Exit(1)
 
 
 @letters_app.command("dismiss")

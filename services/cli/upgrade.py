@@ -44,11 +44,10 @@ class Upgrade:
 
     def carry_out(self, because: str) -> str:
         """Authenticate everything, and remove the messages, which have no MAC either."""
-        asking = Asking(self.resources)
-        done = self.resources.store.authenticate_all()
         left = {name: str(number) for name, number in self.left.items()}
         trace_id = deterministic_id("upgrade", *sorted(left.items()))
-        asking.ask("upgrade", NO_PIPELINE, trace_id, left, because)
+        Asking(self.resources).ask("upgrade", NO_PIPELINE, trace_id, left, because)
+        done = self.resources.store.authenticate_all()
         self.resources.store.make_installation()
         self.resources.store.require_authenticated()
         dropped = self.resources.broker.drop_all()

@@ -10,13 +10,14 @@ from typing import Final, get_args
 from services.exporter import metrics
 from services.exporter.failures import NOT_AS_WRITTEN, FailureLog, reason_of
 from services.exporter.metrics import Family, Samples, label
+from shared.documents import Document
 from shared.drift import P_VALUES, CellFinding, PerformanceFinding, Verdict
 from shared.drift_report import read_report
 from shared.events import Sha256
 from shared.failures import WillNotPass
 from shared.pipeline import FilesSource, ManualSource, Pipeline, parse_schedule, slots_between
 from shared.records import Batch, DriftReport, ModelVersion, Publication
-from shared.store import MEASURED, NUMBERED, Document, Store
+from shared.store import MEASURED, NUMBERED, Store
 from shared.watch import watch_of
 
 _TESTS_LOOKED_AT: Final = 10

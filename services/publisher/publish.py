@@ -4,16 +4,18 @@ import posixpath
 from urllib.parse import urlsplit
 
 import structlog
+from pydantic import ValidationError
 
 from services.publisher.bundle import FILE_NAMES, MODEL_FILE, Files, bundle
 from services.publisher.model_card import METRICS
 from services.publisher.repository import Commit, ModelRepository
 from services.publisher.signing import Signer, signer_of
 from shared.artifacts import TamperedArtifact, sha256, verify
-from shared.audit import digest, entry_of, head
+from shared.audit import digest, entry_of, head, head_at
+from shared.authentication import Unauthentic
 from shared.drift_report import read_report
 from shared.events import ModelPromoted, ModelPublished, Sha256, caused_fields
-from shared.failures import WillNotPass
+from shared.failures import WillNotPass, WillPass
 from shared.git_names import model_tag
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
@@ -47,7 +49,7 @@ def publish_model(
     if files is None:
         files = _bundled(model, data, pipeline, store, signer)
     report = store.get(DriftReport, model.drift_report)
-    audit = head(store)
+    audit = _audit_head(store)
     commit = _commit(event, model, report, files, pipeline, store, settings, audit)
     published = repository.publish(commit)
     url = commit_url(repository.address, published.commit)
@@ -189,15 +191,24 @@ def _commit(
     )
 
 
+def _audit_head(store: Store) -> AuditHead:
+    try:
+        return head(store)
+    except (Unauthentic, ValidationError) as error:  # somebody may put it right
+        raise WillPass(f"the newest entry of the audit log cannot be read: {error}") from None
+
+
 def _asked_by(model: ModelVersion, store: Store) -> dict[str, str]:
     """Who asked for a model past the gate, and why, for the commit's trailers."""
-    entry = entry_of(model.request, store) if model.request else None
-    if entry is None:
+    if model.request is None:
         return {}
+    entry = entry_of(model.request, store)
+    if entry is None or digest(entry) != model.request_digest:
+        raise WillPass(f"the audit log has no entry {model.request} as v{model.version} names it")
     asked = {
         "Trimtab-Asked-By": f"{_quoted(entry.operator)} ({entry.key})",
         "Trimtab-Because": _quoted(entry.because),
-        "Trimtab-Audit": AuditHead(number=entry.number, digest=digest(entry)).in_words(),
+        "Trimtab-Audit": head_at(entry).in_words(),
     }
     return {name: value for name, value in asked.items() if value}
 

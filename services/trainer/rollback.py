@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 
 from shared.artifacts import TamperedArtifact, sealed, verify
-from shared.audit import require_request, subject_of_rollback
+from shared.audit import digest, require_request, subject_of_rollback
 from shared.events import ModelPromoted, RollbackRequested, caused_fields
 from shared.failures import WillNotPass
 from shared.outcome import Outcome, record_fields
@@ -46,6 +46,7 @@ def restore_model(event: RollbackRequested, store: Store, settings: Settings) ->
             "lineage": original.lineage | {"reason": "rollback"},
             "restores": original.version,
             "request": asked.number,
+            "request_digest": digest(asked),
             "handled_seconds": None,
         }
     )

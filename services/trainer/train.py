@@ -20,7 +20,7 @@ from services.trainer.plots import render_plots
 from services.trainer.trial import Trial, hold_trial
 from services.trainer.window import Split, hold_out, learnt_from, packed, training_pool
 from shared.artifacts import TamperedArtifact, sealed
-from shared.audit import require_asked_for
+from shared.audit import digest, require_asked_for
 from shared.events import (
     Event,
     ModelPromoted,
@@ -34,7 +34,7 @@ from shared.failures import WillNotPass
 from shared.frames import to_parquet
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.records import Batch, DriftReport, ModelVersion
+from shared.records import AuditEntry, Batch, DriftReport, ModelVersion
 from shared.scoring import CANNOT_PREDICT, error_of, load_model
 from shared.settings import Settings
 from shared.store import Store
@@ -101,7 +101,8 @@ def train_model(
         lineage=_lineage(event, pool.batch[made_of], plan, pipeline),
         held_out=store.put_blob(packed(np.isin(made_of, parts.held_out))),
         held_out_losses=store.put_blob(trial.losses.to_bytes()),
-        request=request,
+        request=request.number if request else None,
+        request_digest=digest(request) if request else None,
         plots=_plots(trial, held_out, metrics, pipeline, store) if promoted else {},
     )
     record = sealed(record, key)
@@ -120,7 +121,7 @@ def _require_recorded(
     pipeline: Pipeline,
     store: Store,
     settings: Settings,
-) -> int | None:
+) -> AuditEntry | None:
     """A model on a reference that a person set meets no champion, so a record has to say it.
 
     Returns: the entry of the audit log with which an operator asked for the reference, if any did.
@@ -136,8 +137,10 @@ def _require_recorded(
     batch = store.newest(Batch, query, "sequence")
     if batch is None:
         raise WillNotPass(f"the store no longer holds batch {event.sequence} of {event.pipeline}")
-    require_asked_for(batch, pipeline, store, settings)
-    return batch.request
+    alone = store.window_batches(event.pipeline, event.sequence, pipeline.training.max_window_rows)
+    if [each.id for each in alone] != [batch.id]:
+        raise WillNotPass(f"batch {event.sequence} of {event.pipeline} does not stand alone")
+    return require_asked_for(batch, pipeline, store, settings)
 
 
 def _next_version(event: RetrainRequested, store: Store) -> int:

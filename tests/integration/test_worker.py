@@ -77,11 +77,12 @@ def test_worker_does_not_start_on_a_bad_pipeline(
     assert "bad.yaml:2: sorce: unknown key; did you mean 'source'?" in done.stderr
 
 
+@pytest.mark.parametrize("line", ["ada AAAA", "ada garbage line", "ssh-ed25519 AAAAC3Nz ada@host"])
 def test_worker_does_not_start_on_a_list_of_operators_that_cannot_be_read(
-    valkey: Valkey, mongo: Mongo
+    valkey: Valkey, mongo: Mongo, line: str
 ) -> None:
     servers = {"REDIS_URL": valkey.url, "MONGODB_URI": mongo.uri, "EVENT_KEY": EVENT_KEY}
-    keys = {"OPERATORS": "ada AAAA", "MODEL_SIGNING_KEY": "a signing key for tests only"}
+    keys = {"OPERATORS": line, "MODEL_SIGNING_KEY": "a signing key for tests only"}
     done = start(worker_command("trainer"), servers | keys)
     assert done.returncode != 0
     assert "OPERATORS: line 1 is not `name ssh-ed25519 AAAA…`" in done.stderr

@@ -288,6 +288,8 @@ def test_flower_wants_a_login(run: Run) -> None:
 def test_the_store_has_no_port_and_its_socket_is_its_owners(run: Run) -> None:
     assert listening(run.world.process("mongod").pid or 0) == set()
     assert (run.world.home / "mongo" / "mongodb.sock").stat().st_mode & 0o777 == 0o600
+    log = (run.world.home / "mongo" / "mongod.log").read_text()
+    assert log.count('"msg":"Listening on"') == 1  # and none in /tmp, as is its custom
 
 
 def test_every_port_is_on_loopback_alone(run: Run) -> None:

@@ -3,18 +3,25 @@
 Each attack is carried out with the servers' own means, as somebody would who has read our code.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bson
 import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import DuplicateKeyError
 from redis import Redis
 
 from services.cli.embedded.servers import Valkey
+from services.cli.status import status
 from services.drift.ingested import check_batch
 from services.drift.reference import adopt_reference
 from services.publisher.publish import publish_model
 from services.trainer.train import train_model
 from shared.authentication import Unauthentic
+from shared.documents import RAW
 from shared.events import (
     NO_PIPELINE,
     BatchIngested,
@@ -30,7 +37,7 @@ from shared.pipeline import Pipeline
 from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Reference
 from shared.settings import Settings, read_settings
 from shared.stage import Resources, StageRuntime
-from shared.store import Store
+from shared.store import COLLECTIONS, Store
 from shared.sweep import sweep
 from shared.transport import admitted
 from tests.integration.plain_records import check_of, dead_letter
@@ -284,7 +291,7 @@ def test_removed_models_are_missed(resources: Resources) -> None:
     resources.store.collection(ModelVersion).delete_one({"version": 2})
     sweep(resources)
     (letter,) = letters(resources.store)
-    assert "air_quality: the store has 2 model records, and the newest is v3" in letter.reason
+    assert "air_quality: the store's model records are not v1 to v3, each once" in letter.reason
 
 
 def test_an_older_champion_is_not_brought_back_by_removing_the_newer(resources: Resources) -> None:
@@ -342,3 +349,92 @@ def test_nothing_is_written_without_the_key(store: Store) -> None:
     assert reader.champion("air_quality")
     with pytest.raises(ValueError, match="EVENT_KEY is not set"):
         reader.record(model_version(2))
+
+
+# Documents that the server reads in another way than we do, or that nobody can read.
+
+
+def with_a_field_twice(collection: Any, query: dict[str, Any], first: dict[str, Any]) -> None:
+    """Put fields before those of the same name, whose values the MAC is of."""
+    raw = bytes(collection.with_options(RAW).find_one(query).raw)
+    identity = bson.encode({"_id": bson.decode(raw)["_id"]})[4:-1]
+    added = bson.encode(first)[4:-1]
+    body = raw[4:-1]
+    assert body.startswith(identity)
+    made = identity + added + body[len(identity) :]
+    document = (len(made) + 5).to_bytes(4, "little") + made + b"\0"
+    collection.delete_one(query)
+    collection.insert_one(RawBSONDocument(document))
+
+
+def problems(resources: Resources) -> str:
+    return " ".join(status(resources)["problems"])
+
+
+def test_a_field_that_stands_twice_brings_no_older_champion_back(resources: Resources) -> None:
+    store = resources.store
+    for version in (1, 2):
+        promoted(store, version)
+    with_a_field_twice(store.collection(ModelVersion), {"version": 2}, {"decision": "rejected"})
+    with pytest.raises(Unauthentic, match="is not as this system writes it; a field may stand"):
+        store.champion("air_quality")
+    sweep(resources)
+    assert "a field may stand twice" in problems(resources)
+    assert any("a field may stand twice" in letter.reason for letter in letters(store))
+
+
+def test_removed_models_are_missed_although_others_are_planted(resources: Resources) -> None:
+    store = resources.store
+    for version in (1, 2, 3):
+        promoted(store, version)
+    store.collection(ModelVersion).delete_one({"version": 2})
+    planted = {"_id": "planted", "pipeline": "air_quality", "version": 0.5}
+    store.collection(ModelVersion).insert_one(planted)
+    sweep(resources)
+    assert "are not v1 to v3, each once" in problems(resources)
+    assert letters(store)
+
+
+UNREADABLE = {
+    "a date that Python has not": {"recorded_at": DatetimeMS(2**53)},
+    "a field twice": RawBSONDocument(bson.encode({"_id": "x", "ab": 1}).replace(b"ab", b"_a")),
+    "no text": RawBSONDocument(bson.encode({"_id": "x", "a": "AB"}).replace(b"AB", b"\xff\xfe")),
+    "an id that is a document": {"_id": {"a": 1}},
+    "nothing": {"_id": "nothing"},
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("collection", [*COLLECTIONS.values(), "work"])
+def test_what_cannot_be_read_stops_nothing(
+    name: str, collection: str, resources: Resources
+) -> None:
+    """The sweep goes on and sends what is ours, and `status` says that something is wrong."""
+    store = resources.store
+    event = FORGED_EVENTS["a batch as the reference"].model_copy(update={"as_reference": False})
+    store.record(batch(event), [event])
+    document: Any = UNREADABLE[name]
+    if not isinstance(document, RawBSONDocument):
+        document = {
+            "outbox_open": True,
+            "outbox_sent_at": None,
+            "pipeline": "air_quality",
+        } | document
+    with suppress(DuplicateKeyError):  # of an index that refuses it
+        store.database[collection].insert_one(document)
+    sweep(resources)
+    assert resources.broker.queue_lengths()["drift"] == 1
+    assert status(resources)["problems"]
+
+
+def test_a_letter_in_the_place_of_an_alarm_stops_nothing(
+    resources: Resources, stranger: Store
+) -> None:
+    """Its id can be known in advance."""
+    event = FORGED_EVENTS["a batch as the reference"]
+    stranger.record(batch(event), [event])
+    sweep(resources)
+    (letter,) = letters(resources.store)
+    resources.store.collection(DeadLetter).update_one({}, {"$set": {"state": "dismissed"}})
+    sweep(resources)
+    assert [each.id for each in letters(resources.store)] == [letter.id]

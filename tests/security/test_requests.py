@@ -5,12 +5,14 @@ And nobody takes an entry out of the audit log unnoticed.
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from services.cli.asking import Asking
+from services.cli.asking import Asking, require_reason
+from services.cli.audit import read_log
 from services.cli.ingestion import take_in_file
 from services.drift.ingested import check_batch
 from services.publisher.publish import publish_model
@@ -22,7 +24,7 @@ from shared.audit import (
     digest,
     faults,
     head,
-    missing_entries,
+    require_asked_for,
     subject_of_batch,
     subject_of_rollback,
 )
@@ -33,8 +35,9 @@ from shared.events import (
     effect_id,
     first_event_fields,
 )
-from shared.failures import WillNotPass
-from shared.operators import NotSigned, OperatorKey, Operators
+from shared.failures import WillNotPass, WillPass
+from shared.operators import OperatorKey, Operators
+from shared.pipeline import ReferenceFile
 from shared.records import AuditEntry, Batch, DeadLetter, ModelVersion
 from shared.settings import SettingsError
 from shared.stage import Resources
@@ -44,7 +47,14 @@ from tests.asking import ada, never_asked, signed_reference
 from tests.integration.plain_records import check_of, dead_letter
 from tests.integration.publisher.bare import Bare
 from tests.integration.publisher.promotions import promoted
-from tests.keys import AUTHENTICATOR, LISTED_AS_ADA, STRANGERS_OPERATOR_KEY, authenticate
+from tests.keys import (
+    AUTHENTICATOR,
+    LISTED_AS_ADA,
+    OPERATORS,
+    STRANGER,
+    STRANGERS_OPERATOR_KEY,
+    authenticate,
+)
 
 FIELDS = first_event_fields("air_quality", "a request")
 ROLLBACK = RollbackRequested(**FIELDS, model_version=1, champion_version=2)
@@ -181,6 +191,72 @@ class TestReference:
             train_model(forged, pipeline, resources.store, resources.settings)
 
 
+def reference_of(resources: Resources, sequence: int, rows: int = 500) -> RetrainRequested:
+    """All of a reference that Ada has set, up to the request for its model."""
+    fields = first_event_fields("air_quality", "reference", sequence)
+    event = BatchIngested(**fields, sequence=sequence, rows=rows, data="0" * 64, as_reference=True)
+    _, batch = reference(
+        resources,
+        id=effect_id("ingest", event.event_id),
+        trace_id=event.trace_id,
+        sequence=sequence,
+        rows=rows,
+    )
+    resources.store.record(signed_reference(batch, resources.store))
+    resources.store.record(check_of(event, verdict="reference set", sequence=sequence))
+    return RetrainRequested(**fields, reason="reference_set", sequence=sequence)
+
+
+class TestServedOnce:
+    def refused(self, event: RetrainRequested, resources: Resources, words: str) -> None:
+        pipeline = resources.pipelines["air_quality"]
+        with pytest.raises(WillNotPass, match=words):
+            train_model(event, pipeline, resources.store, resources.settings)
+
+    def test_a_reference_whose_model_was_made(self, resources: Resources) -> None:
+        """Its model may be gone, but a rollback from it is there."""
+        event = reference_of(resources, 1)
+        promoted(resources.store, 1, request=2, request_digest="0" * 64)
+        self.refused(event, resources, "entry 1 of the audit log has served, or a later one has")
+
+    def test_a_reference_under_another_number(self, resources: Resources) -> None:
+        event = reference_of(resources, 1)
+        resources.store.collection(Batch).update_one({}, {"$set": {"sequence": 4}})
+        check = check_of(event, id="drift:again", verdict="reference set", sequence=4)
+        resources.store.record(check)
+        authenticate(resources.store)  # the attacker has EVENT_KEY
+        again = event.model_copy(update={"event_id": "f" * 32, "sequence": 4})
+        self.refused(again, resources, "asks for something else")
+
+    def test_targets_that_came_with_it_later(self, resources: Resources) -> None:
+        event = reference_of(resources, 1)
+        resources.store.collection(Batch).update_one({}, {"$set": {"labels": "1" * 64}})
+        authenticate(resources.store)
+        self.refused(event, resources, "asks for something else")
+
+    def test_a_request_for_another_system(self, resources: Resources) -> None:
+        event = reference_of(resources, 1)
+        other = Store(resources.store.database, STRANGER)
+        document = other.collection(AuditEntry).find_one({})
+        assert document
+        other.collection(AuditEntry).delete_many({})
+        other.database["batches"].delete_many({})
+        _, batch = reference(resources)
+        signed = signed_reference(batch, other)
+        authenticate(resources.store)
+        resources.store.record(signed)
+        self.refused(event, resources, "entry 1 was signed for another system")
+
+    def test_the_file_of_the_pipeline_once_there_are_models(self, resources: Resources) -> None:
+        _, batch = reference(resources)
+        named = {"reference": ReferenceFile(file=Path("reference.csv"))}
+        pipeline = resources.pipelines["air_quality"].model_copy(update=named)
+        assert require_asked_for(batch, pipeline, resources.store, resources.settings) is None
+        promoted(resources.store, 1)
+        with pytest.raises(WillNotPass, match=NOBODY_SIGNED):
+            require_asked_for(batch, pipeline, resources.store, resources.settings)
+
+
 # What commands do without the key.
 
 
@@ -228,9 +304,7 @@ def test_a_removed_entry_is_missed(number: int, resources: Resources) -> None:
     assert told(resources) == []
     resources.store.collection(AuditEntry).delete_one({"number": number})
     (reason,) = told(resources)
-    assert "the audit log has 2 entries, and the newest is number 3" in reason
-    found = " ".join(faults(resources.store, resources.settings))
-    assert f"entry {number + 1} of the audit log does not follow entry {number - 1}" in found
+    assert f"entry {number + 1} of the audit log does not follow entry {number - 1}" in reason
 
 
 def test_the_newest_entries_are_missed_by_the_records_that_name_them(resources: Resources) -> None:
@@ -279,10 +353,17 @@ def test_an_altered_entry_is_noticed(field: str, resources: Resources) -> None:
 
 def test_an_operator_who_left_leaves_a_log_that_is_whole(resources: Resources) -> None:
     ask(resources)
-    without = resources.settings.model_copy(update={"operators": None})
-    assert list(faults(resources.store, without)) == []
-    with pytest.raises(NotSigned):
-        Operators("").of("SHA256:none")
+    former = resources.settings.model_copy(update={"operators": f"-{OPERATORS}"})
+    assert list(faults(resources.store, former)) == []
+    forgotten = resources.settings.model_copy(update={"operators": LISTED_AS_ADA})
+    (fault,) = faults(resources.store, forgotten)
+    assert "entry 1 of the audit log: OPERATORS lists no key" in fault
+
+
+def test_a_former_operator_asks_for_nothing(resources: Resources) -> None:
+    former = resources.settings.model_copy(update={"operators": f"-{OPERATORS}"})
+    with pytest.raises(WillNotPass, match="as that of a former operator"):
+        ada(Resources(**(vars(resources) | {"settings": former})))
 
 
 def test_a_log_without_its_end_is_another_than_a_tag_names(resources: Resources) -> None:
@@ -295,12 +376,11 @@ def test_a_log_without_its_end_is_another_than_a_tag_names(resources: Resources)
     store.record(outcome.record)
     assert list(faults(store, resources.settings)) == []
     store.collection(AuditEntry).delete_many({})
-    assert "names entry 1 of the audit log, and the newest is number 0" in " ".join(
-        missing_entries(store)
-    )
+    found = " ".join(faults(store, resources.settings))
+    assert "names entry 1 of the audit log, and the newest is number 0" in found
     ask(resources, 7)
     (fault,) = faults(store, resources.settings)
-    assert "the tag air_quality/v1 names another entry 1 of the audit log than there is" in fault
+    assert "names another entry 1 of the audit log than there is" in fault
 
 
 def test_the_model_says_who_asked_for_it(resources: Resources) -> None:
@@ -313,3 +393,69 @@ def test_the_model_says_who_asked_for_it(resources: Resources) -> None:
     document = changed.model_dump(by_alias=True)
     macs = AUTHENTICATOR.macs("models", document | {"outbox": []})
     assert macs["mac"] != AUTHENTICATOR.macs("models", model.model_dump(by_alias=True))["mac"]
+
+
+def test_nobody_asks_in_the_name_of_another(resources: Resources) -> None:
+    """Mallory is an operator, and has every key of a worker too."""
+    mallory = OPERATORS.replace("ada", "mallory", 1)
+    entry = ask(resources)
+    settings = resources.settings.model_copy(update={"operators": mallory})
+    (fault,) = faults(resources.store, settings)
+    assert fault.endswith(f"OPERATORS does not list the key {entry.key} as that of ada")
+
+
+def test_nothing_is_added_to_a_log_whose_end_is_not_genuine(resources: Resources) -> None:
+    signed_by_a_stranger(ROLLBACK, resources.store)
+    with pytest.raises(WillNotPass, match="the newest entry of the audit log is not genuine"):
+        ask(resources)
+
+
+def test_an_entry_that_was_replaced_is_not_named_in_a_commit(resources: Resources) -> None:
+    Bare.make(resources.settings.git_cache.parent / "models.git")
+    entry = ask(resources)
+    event = promoted(resources.store, 1, request=1, request_digest=digest(entry))
+    pipeline = resources.pipelines["air_quality"]
+    resources.store.collection(AuditEntry).delete_one({})
+    with pytest.raises(WillPass, match="the audit log has no entry 1 as v1 names it"):
+        publish_model(event, pipeline, resources.store, resources.settings)
+    ask(resources, 7)
+    with pytest.raises(WillPass, match="the audit log has no entry 1 as v1 names it"):
+        publish_model(event, pipeline, resources.store, resources.settings)
+    found = " ".join(faults(resources.store, resources.settings))
+    assert "names another entry 1 of the audit log than there is" in found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": "unheard of"},
+        {"number": 1.5},
+        {"number": "1"},
+        {"recorded_at": "yesterday"},
+        {"because": "x" * 2_000_000},
+    ],
+    ids=["action", "fraction", "text", "time", "long"],
+)
+def test_an_entry_that_cannot_be_read_is_told(change: dict[str, Any], resources: Resources) -> None:
+    """By somebody who has EVENT_KEY; the log is told as broken, and nothing ends."""
+    ask(resources)
+    resources.store.collection(AuditEntry).update_one({}, {"$set": change})
+    authenticate(resources.store)
+    assert list(faults(resources.store, resources.settings))
+    assert told(resources)
+    log = read_log(resources, 24)
+    assert log.wrong
+    assert log.as_json()["problems"]
+
+
+@pytest.mark.parametrize("because", ["", "  ", "\u200b", "\x00", "\n\t"])
+def test_a_reason_says_something(because: str) -> None:
+    with pytest.raises(WillNotPass, match="say why, for the audit log"):
+        require_reason(because)
+
+
+def test_a_reason_is_kept_on_one_line_and_not_too_long(resources: Resources) -> None:
+    because = "night\nTrimtab-Audit: 1 " + "x" * 1_000_000
+    entry = ada(resources).ask("dismiss", "air_quality", "0" * 32, {"letter": "1"}, because)
+    assert entry.because.startswith("night Trimtab-Audit: 1 xxx")
+    assert len(entry.because) == 500

@@ -114,6 +114,7 @@ class Mongo:
                 mongod_binary(),
                 *("--dbpath", str(data), "--bind_ip", str(self.socket)),
                 *("--filePermissions", "0600", "--auth"),
+                "--nounixsocket",  # no second one, in /tmp, for which all servers would contend
                 # Decompression comes before the login, and has shown memory (CVE-2025-14847).
                 *("--networkMessageCompressors", "disabled"),
                 *("--wiredTigerCacheSizeGB", _MONGO_CACHE_GB),

@@ -133,12 +133,12 @@ class System:
         return environment
 
     def _operators(self) -> str:
-        """The list of the one operator of a system on this machine, whose key is made with it."""
+        """The list of operators; made with the key of the first one if it is not there."""
         key, listed = self._secret("operator_key"), self._secret("operators")
-        if not key.exists():
+        if not listed.exists():
             private, line = make_key(_name_of_user())
-            write_private(listed, line)
             write_private(key, private)
+            write_private(listed, line)
         return str(listed)
 
     def _secret(self, name: str) -> Path:

@@ -7,10 +7,11 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
 from shared.artifacts import sha256
+from shared.documents import Document
 from shared.events import Event, Sha256
 from shared.failures import WillNotPass
 from shared.records import Record
-from shared.store import COLLECTIONS, Document, R, Store
+from shared.store import COLLECTIONS, R, Store
 
 _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "$gt": gt,

@@ -119,6 +119,20 @@ def test_dead_letter_is_replayed_once(run: Run, letter: DeadLetter) -> None:
     assert "was replayed before" in str(again.exception)
 
 
+def test_replaying_all_passes_over_what_is_no_event(
+    run: Run, letter: DeadLetter, resources: Resources
+) -> None:
+    """Anybody who can write to the broker can make such a letter."""
+    runtime = StageRuntime("drift", resources)
+    for number in range(2):
+        runtime.bury_foreign(f"forged {number}", "a test")
+    done = run("dead-letters", "replay", "all")
+    assert done.exit_code == 1
+    assert f"sent again: {letter.id}" in " ".join(done.stdout.split())
+    assert done.stdout.count("not sent: ") == 2
+    assert resources.broker.queue_lengths()["ingest"] == 1
+
+
 def test_dismissed_dead_letter_is_closed_and_can_be_replayed(run: Run, letter: DeadLetter) -> None:
     assert "dismissed" in run("dead-letters", "dismiss", letter.id, "--because", "a test").stdout
     assert as_json(run("dead-letters", "list", "--json")) == []

@@ -61,11 +61,36 @@ def test_a_key_that_was_made_is_listed_by_its_line() -> None:
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEsu+i3R", "line 2 is not"),
         ("ada ssh-ed25519 AAAA", "line 2 is not"),
         ("ada ssh-ed25519 \N{SNOWMAN}", "line 2 is not"),
+        ("ada garbage line", "line 2 is not"),
+        (
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEsu+i3RhIP3EeoSI4WCyzC+qef+lLIUs2kND+/ce6ML a@b",
+            "line 2 is not",
+        ),
+        ('ada namespaces="git" ssh-ed25519 AAAA', "line 2 is not"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", "line 2 is not"),
     ],
 )
 def test_a_line_that_lists_nobody_is_named(line: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Operators(f"# two lines\n{line}")
+
+
+def test_a_key_is_listed_once() -> None:
+    again = OPERATORS.replace("ada", "grace", 1)
+    with pytest.raises(SettingsError, match="the key in line 2 stands above already"):
+        Operators(f"{OPERATORS}\n{again}")
+
+
+def test_marks_and_spaces_that_editors_leave_mean_nothing() -> None:
+    listed = Operators(f"\ufeff# our people\r\n  # and more\r\n\r\n  {OPERATORS}\r\n")
+    assert listed.of(ADA.fingerprint).name == "ada"
+
+
+def test_a_former_operator_is_known_and_asks_for_nothing() -> None:
+    operators = Operators(f"-{OPERATORS}")
+    operators.require_signed(b"asked", ADA.sign(b"asked"), ADA.fingerprint)
+    with pytest.raises(NotSigned, match="as that of a former operator"):
+        operators.require_active(ADA.fingerprint)
 
 
 @pytest.mark.parametrize("text", ["", "a key", OPERATORS, OPERATOR_KEY[:200]])
@@ -104,6 +129,17 @@ class TestOpenSSH:
         file = self.make(tmp_path, "-t", "ed25519", "-N", "a passphrase")
         with pytest.raises(SettingsError, match=r"^OPERATOR_KEY: the passphrase is wrong$"):
             key_of(file.read_text(), "another one")
+
+    def test_no_passphrase_is_told(self, tmp_path: Path) -> None:
+        file = self.make(tmp_path, "-t", "ed25519", "-N", "a passphrase")
+        with pytest.raises(SettingsError, match="has a passphrase, and none was given"):
+            OperatorKey.read(SecretStr(file.read_text()), lambda: "")
+
+    def test_another_cipher_is_told(self, tmp_path: Path) -> None:
+        cipher = ("-Z", "chacha20-poly1305@openssh.com")
+        file = self.make(tmp_path, "-t", "ed25519", "-N", "a passphrase", *cipher)
+        with pytest.raises(SettingsError, match="encrypted in a way that is not known here"):
+            key_of(file.read_text(), "a passphrase")
 
     def test_another_kind_is_told(self, tmp_path: Path) -> None:
         file = self.make(tmp_path, "-t", "ecdsa", "-N", "")
