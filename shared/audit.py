@@ -1,7 +1,8 @@
 """The audit log: what operators asked for, each entry signed and chained to the one before by hash.
 
-An entry is written before its request is carried out. Workers carry out what an entry asks for, and
-no more. Nobody without an operator's key can make one, and none can be taken out unnoticed.
+An entry is written before its request is carried out. Workers carry out a rollback or a reference
+only if an entry asks for it. A genuine entry needs an operator's key. A removed entry breaks the
+chain; the newest entries are missed through the records and tags that name them.
 """
 
 import json
@@ -57,7 +58,7 @@ class Request:
     pipeline: str
     trace_id: str
     subject: Mapping[str, str]
-    """What it is about, so exactly that the entry serves for nothing else."""
+    """What the request is about. The entry is valid for nothing else."""
     because: str
 
 
@@ -185,7 +186,10 @@ def required_operators(settings: Settings) -> Operators:
         WillNotPass: it is not set.
     """
     if settings.operators is None:
-        raise WillNotPass("OPERATORS is not set: without it no request of a person can be trusted")
+        raise WillNotPass(
+            "OPERATORS is not set. It lists the public keys whose requests are carried out; "
+            "OPERATORS_FILE names the file of the list"
+        )
     return listed_operators(settings.operators)
 
 
@@ -221,11 +225,14 @@ def require_request(
     except NotSigned as error:
         raise WillNotPass(f"{action}: entry {entry.number} of the audit log: {error}") from None
     if entry.installation not in store.installations():
-        raise WillNotPass(f"{action}: entry {entry.number} was signed for another system")
+        raise WillNotPass(
+            f"{action}: entry {entry.number} of the audit log was signed for a system with another "
+            "EVENT_KEY; ask again here"
+        )
     if (entry.action, entry.pipeline, entry.subject) != (action, pipeline, dict(subject)):
         raise WillNotPass(
             f"{action}: entry {entry.number} of the audit log asks for something else "
-            f"({entry.action}, pipeline {entry.pipeline})"
+            f"({entry.action}, pipeline {entry.pipeline}); ask again"
         )
     return entry
 
@@ -250,8 +257,9 @@ def require_asked_for(
     done = {"pipeline": batch.pipeline, "request": {"$gte": entry.number}}
     if model := store.newest(ModelVersion, done, "version"):
         raise WillNotPass(
-            f"reference set: entry {entry.number} of the audit log has served, or a later one has: "
-            f"v{model.version} came of entry {model.request}"
+            f"reference set: entry {entry.number} of the audit log cannot be used any more: "
+            f"v{model.version} was made for entry {model.request}. If the reference is still "
+            "wanted, run `trimtab reference set` again"
         )
     return entry
 
@@ -297,7 +305,8 @@ def _unmatched_names(store: Store, digests: Mapping[int, Sha256]) -> Iterator[st
             )
         elif known_as and known_as != digests.get(named):
             yield (
-                f"the record {newest.id} names another entry {named} of the audit log than there is"
+                f"the record {newest.id} names entry {named} of the audit log with another "
+                "SHA-256: the entry was replaced; restore the store from a backup"
             )
 
 
@@ -314,10 +323,11 @@ def _named(record: Record) -> tuple[int, Sha256 | None]:
 
 
 def faults(store: Store, settings: Settings) -> Iterator[str]:
-    """What is wrong with the log, in sentences: each entry is read, and each record that names one.
+    """What is wrong with the log, in sentences.
 
-    Signatures are checked once a process, and not at all where OPERATORS is not set. There are as
-    many entries as people have asked for something.
+    Every entry is read. Of the records that name entries, the newest of each kind is read. Each
+    signature is checked once in a process; without OPERATORS none is checked. The log has one entry
+    for each request, so it stays small.
     """
     digests = {0: ORIGIN}
     try:

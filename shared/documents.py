@@ -1,7 +1,8 @@
 """Documents of the store, read as the server reads them.
 
-The server takes the first of two fields of one name, and the driver the last one. So a document
-could be found by what it says first, and have the MAC of what it says last.
+If a document has two fields of one name, the server uses the first and the driver uses the last.
+Without this check, somebody could have the server find a document by one value while the MAC fits
+the other.
 """
 
 from typing import Any, Final
@@ -34,7 +35,8 @@ def as_written(collection: str, raw: RawBSONDocument) -> Document:
         raise Unauthentic(f"{collection}: {name_of(raw)} cannot be read: {error}") from None
     if not is_same:
         raise Unauthentic(
-            f"{collection}: {name_of(raw)} is not as this system writes it; a field may stand twice"
+            f"{collection}: this system did not write {name_of(raw)} in this form; a field may "
+            "occur twice"
         )
     return document
 

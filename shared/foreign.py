@@ -16,9 +16,10 @@ log = structlog.get_logger(__name__)
 
 Kind = Literal["foreign message", "foreign record"]
 MOST: Final = 1_000
-"""Dead letters of a kind that a stage keeps. Who can write to the broker could fill the store."""
+"""At most this many open dead letters of each kind are kept for a stage. Otherwise somebody who can
+write to the broker could fill the store."""
 KINDS: Final[tuple[Kind, ...]] = ("foreign message", "foreign record")
-"""The second stands for what is missing, too."""
+"""A foreign record is also the kind for records that are missing."""
 
 
 def bury_foreign(
@@ -48,7 +49,9 @@ def bury_foreign(
     if _is_open(letter.id, store):
         return None
     if _are_many(letter, store):
-        log.error(f"a {kind}, of which too many are kept to keep it", stage=stage)
+        log.error(
+            f"a {kind} was not kept: {MOST:,} are open at this stage; dismiss some", stage=stage
+        )
         return None
     log.error(f"a {kind}", stage=stage, trace_id=identity, reason=letter.reason)
     told = _told(letter)

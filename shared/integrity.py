@@ -24,8 +24,8 @@ def missing_models(pipeline: str, store: Store) -> Iterator[str]:
     documents = store.collection(ModelVersion).find(query, {"_id": 0, "version": 1}).sort("version")
     if [document["version"] for document in documents] != list(range(1, last + 1)):
         yield (
-            f"{pipeline}: the store's model records are not v1 to v{last}, each once. Records were "
-            "removed or added; restore the store from a backup"
+            f"{pipeline}: the store needs exactly one model record for each version from v1 to "
+            f"v{last}, and it has others. Restore the store from a backup"
         )
     reference = store.reference(pipeline)
     published = store.newest(Publication, query, "model_version")

@@ -53,7 +53,10 @@ class Operators:
                 operator = _operator(words, number)
                 key = fingerprint(operator.public_key)
                 if key in self._by_fingerprint:
-                    raise SettingsError(f"OPERATORS: the key in line {number} stands above already")
+                    raise SettingsError(
+                        f"OPERATORS: line {number} repeats a key of an earlier line; remove one of "
+                        "the two"
+                    )
                 self._by_fingerprint[key] = operator
 
     def of(self, key: str) -> Operator:
@@ -93,9 +96,14 @@ class Operators:
             signed = base64.b64decode(signature, validate=True)
             public_key.verify(signed, said)
         except (InvalidSignature, ValueError):  # the second: it is no base64
-            raise NotSigned(f"the signature is not that of the key {key}") from None
+            raise NotSigned(
+                f"the key {key} did not make its signature: the entry was altered, or somebody "
+                "else signed it"
+            ) from None
         if base64.b64encode(signed).decode() != signature:  # spare bits would change its hash
-            raise NotSigned("the signature is written in another way than we write it")
+            raise NotSigned(
+                "the signature has another form than this system writes: the entry was altered"
+            )
 
 
 def _operator(words: list[str], number: int) -> Operator:
@@ -134,7 +142,7 @@ class OperatorKey:
         except TypeError:  # it has a passphrase
             given = passphrase().encode()
         if not given:
-            raise SettingsError("OPERATOR_KEY: the key has a passphrase, and none was given")
+            raise SettingsError("OPERATOR_KEY: the key needs its passphrase, and none was given")
         return cls._loaded(text, given)
 
     @classmethod
@@ -142,7 +150,11 @@ class OperatorKey:
         try:
             loaded = serialization.load_ssh_private_key(text, passphrase or None)
         except ValueError:  # whose text may quote the key
-            what = "the passphrase is wrong" if passphrase else "this is no private SSH key"
+            what = (
+                "the passphrase is wrong"
+                if passphrase
+                else "this is not a private SSH key; `ssh-keygen -t ed25519` makes one"
+            )
             raise SettingsError(f"OPERATOR_KEY: {what}") from None
         except UnsupportedAlgorithm:
             raise SettingsError(

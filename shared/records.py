@@ -272,7 +272,8 @@ class ModelVersion(Record):
     restores: int | None = None
     """The earlier version that a rollback made the champion again as this one."""
     request: int | None = None
-    """The entry of the audit log with which an operator asked for it past the gate."""
+    """The entry of the audit log with which an operator asked for this model: a rollback, or the
+    first model on a reference that was set."""
     request_digest: Sha256 | None = None
     """The hash of that entry."""
 
@@ -370,14 +371,14 @@ class AuditEntry(Record):
     previous: Sha256
     """The hash of the entry before."""
     installation: Sha256
-    """Of which system something is asked (`Authenticator.installations`)."""
+    """The system for which the request was signed (`Authenticator.installations`)."""
     operator: Annotated[str, Field(max_length=200)]
     """The name under which OPERATORS listed the key when the entry was written."""
     key: Annotated[str, Field(max_length=100)]
     """The fingerprint of the key, `SHA256:…`."""
     action: Action
     subject: dict[str, Annotated[str, Field(max_length=2_000)]] = Field(max_length=20)
-    """What it is about, so exactly that the entry serves for nothing else."""
+    """What the request is about. The entry is valid for nothing else."""
     because: Annotated[str, Field(max_length=500)]
     """Why, in the operator's words; may be empty where the action says enough."""
     signature: Annotated[str, Field(max_length=200)] = ""

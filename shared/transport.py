@@ -42,7 +42,10 @@ class QoS(redis.QoS):
         try:
             super().append(message, delivery_tag)
         except OutOfMemoryError:
-            log.warning("the broker is full: it keeps no copy of a message that was taken")
+            log.warning(
+                "the broker is full and kept no copy of a message that this worker took; the sweep "
+                "sends it again if it is lost. Give the broker more memory (maxmemory)"
+            )
             virtual.QoS.append(self, message, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -50,7 +53,10 @@ class QoS(redis.QoS):
         try:
             super().reject(delivery_tag, requeue=requeue)
         except OutOfMemoryError:
-            log.warning("the broker is full: a message cannot go back into its queue")
+            log.warning(
+                "the broker is full and took no message back; the sweep sends it again. Give the "
+                "broker more memory (maxmemory)"
+            )
             virtual.QoS.ack(self, delivery_tag)
 
 

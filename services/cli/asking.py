@@ -25,8 +25,8 @@ class Asking:
         self.resources, settings = resources, resources.settings
         if settings.operator_key is None:
             raise SettingsError(
-                "OPERATOR_KEY is not set: what a person asks for is signed with a key that no "
-                "worker has. OPERATOR_KEY_FILE names the file of such a key"
+                "OPERATOR_KEY is not set. This command signs your request with your private key. "
+                "Put the path of your key file into OPERATOR_KEY_FILE"
             )
         self._operators = required_operators(settings)
         self._key = OperatorKey.read(settings.operator_key, _passphrase)
@@ -34,7 +34,8 @@ class Asking:
             self._operators.require_active(self._key.fingerprint)
         except NotSigned as error:
             raise WillNotPass(
-                f"{error}, which is your OPERATOR_KEY, so no worker would do what you ask for"
+                f"your OPERATOR_KEY may not ask for this: {error}. Put its public key into "
+                "OPERATORS, for the workers and for this command"
             ) from None
 
     def ask(
@@ -51,7 +52,8 @@ class Asking:
             return append(request, self.resources.store, self._key, self._operators)
         except NotSigned as error:
             raise WillNotPass(
-                f"the newest entry of the audit log is not genuine: {error}. Nothing is added to it"
+                f"the newest entry of the audit log is not genuine: {error}. Nothing was done. If "
+                "OPERATORS lacks a line, put it back; otherwise restore the store from a backup"
             ) from None
 
 
@@ -67,5 +69,8 @@ def require_reason(because: str) -> None:
 
 def _passphrase() -> str:
     if not sys.stdin.isatty():
-        raise SettingsError("OPERATOR_KEY has a passphrase, and there is no terminal to ask for it")
+        raise SettingsError(
+            "OPERATOR_KEY has a passphrase, and there is no terminal to ask for it; run the "
+            "command in a terminal"
+        )
     return getpass("Passphrase of OPERATOR_KEY: ")

@@ -47,7 +47,7 @@ class Log:
         if self.wrong:
             return [*self.wrong, *self.unchecked]
         if not self.head.number:
-            return ["no entries: nobody has asked for anything"]
+            return ["The audit log has no entries."]
         whole = (
             f"{self.head.number:,} entries, each signed and chained to the one before; the newest "
             f"has the SHA-256 {self.head.digest}"

@@ -61,7 +61,10 @@ def dismiss(asking: Asking, letter: DeadLetter, because: str) -> None:
         raise WillNotPass(f"{letter.id} was {letter.state} before")
     entry = _asked("dismiss", letter, asking, because)
     if not asking.resources.store.mark_letter(letter, "dismissed", entry.number):
-        raise WillNotPass(f"{letter.id} is open no more")
+        raise WillNotPass(
+            f"{letter.id} is no longer open: somebody else replayed or dismissed it; see "
+            "`trimtab audit`"
+        )
 
 
 def _asked(

@@ -338,9 +338,10 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
 
 @app.command()
 def audit(limit: Limit = 24, home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
-    """What operators asked for, who, when and why. Exits with 1 if entries are missing or altered.
+    """List what operators asked for: who, when, what and why.
 
-    The log is one for all pipelines. Each published tag names its newest entry (Trimtab-Audit).
+    Exits with 1 if something is wrong with the log. All pipelines share one log. The tag of each
+    published model names the newest entry of that time (Trimtab-Audit).
     """
     from services.cli.audit import read_log
 

@@ -30,16 +30,16 @@ def require_secrets_over_tls(settings: Settings, pipelines: Iterable[Pipeline]) 
     for pipeline in pipelines:
         source = pipeline.source
         if isinstance(source, HttpSource):
-            address = source.url
+            address, where = source.url, "source.url"
         elif isinstance(source, DataGovInSource):
-            address = settings.feed_url
+            address, where = settings.feed_url, "FEED_URL"
         else:
             continue
         secret = [name for name, value in source.headers.items() if not isinstance(value, str)]
         if secret and is_exposed(address, settings.plain_http_hosts):
             raise SettingsError(
-                f"pipeline {pipeline.name}: its source begins with http://, so {secret[0]} can be "
-                "read on the way. Use https://, or name the host in PLAIN_HTTP_HOSTS"
+                f"pipeline {pipeline.name}: the header {secret[0]} holds a secret and would be "
+                f"sent over http://. Use https:// in {where}, or put the host into PLAIN_HTTP_HOSTS"
             )
 
 

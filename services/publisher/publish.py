@@ -195,7 +195,10 @@ def _audit_head(store: Store) -> AuditHead:
     try:
         return head(store)
     except (Unauthentic, ValidationError) as error:  # somebody may put it right
-        raise WillPass(f"the newest entry of the audit log cannot be read: {error}") from None
+        raise WillPass(
+            f"the newest entry of the audit log cannot be read: {error}. `trimtab audit` says what "
+            "is wrong"
+        ) from None
 
 
 def _asked_by(model: ModelVersion, store: Store) -> dict[str, str]:
@@ -204,7 +207,10 @@ def _asked_by(model: ModelVersion, store: Store) -> dict[str, str]:
         return {}
     entry = entry_of(model.request, store)
     if entry is None or digest(entry) != model.request_digest:
-        raise WillPass(f"the audit log has no entry {model.request} as v{model.version} names it")
+        raise WillPass(
+            f"v{model.version} names entry {model.request} of the audit log, and this entry is "
+            "missing or was replaced; restore the store from a backup"
+        )
     asked = {
         "Trimtab-Asked-By": f"{_quoted(entry.operator)} ({entry.key})",
         "Trimtab-Because": _quoted(entry.because),

@@ -587,7 +587,7 @@ def _changes_of_tag(expected: Expected, stands: str | None, peeled: str | None) 
             f"{expected.commit[:10]} was published."
         )
     elif expected.tag_object and stands != expected.tag_object:
-        yield f"The signed tag {expected.tag} was replaced by another on the same commit."
+        yield f"The tag {expected.tag} was replaced by another tag on the same commit."
 
 
 def _changes_of_files(

@@ -122,7 +122,8 @@ def _require_recorded(
     store: Store,
     settings: Settings,
 ) -> AuditEntry | None:
-    """A model on a reference that a person set meets no champion, so a record has to say it.
+    """A model on a reference that an operator set is not compared with the champion, so records
+    must prove the request.
 
     Returns: the entry of the audit log with which an operator asked for the reference, if any did.
     """
@@ -139,7 +140,10 @@ def _require_recorded(
         raise WillNotPass(f"the store no longer holds batch {event.sequence} of {event.pipeline}")
     alone = store.window_batches(event.pipeline, event.sequence, pipeline.training.max_window_rows)
     if [each.id for each in alone] != [batch.id]:
-        raise WillNotPass(f"batch {event.sequence} of {event.pipeline} does not stand alone")
+        raise WillNotPass(
+            f"the training window of reference batch {event.sequence} of {event.pipeline} holds "
+            "other batches too; run `trimtab reference set` again"
+        )
     return require_asked_for(batch, pipeline, store, settings)
 
 

@@ -291,7 +291,10 @@ def test_removed_models_are_missed(resources: Resources) -> None:
     resources.store.collection(ModelVersion).delete_one({"version": 2})
     sweep(resources)
     (letter,) = letters(resources.store)
-    assert "air_quality: the store's model records are not v1 to v3, each once" in letter.reason
+    assert (
+        "air_quality: the store needs exactly one model record for each version from v1 to v3"
+        in letter.reason
+    )
 
 
 def test_an_older_champion_is_not_brought_back_by_removing_the_newer(resources: Resources) -> None:
@@ -376,11 +379,11 @@ def test_a_field_that_stands_twice_brings_no_older_champion_back(resources: Reso
     for version in (1, 2):
         promoted(store, version)
     with_a_field_twice(store.collection(ModelVersion), {"version": 2}, {"decision": "rejected"})
-    with pytest.raises(Unauthentic, match="is not as this system writes it; a field may stand"):
+    with pytest.raises(Unauthentic, match=r"did not write .* in this form; a field may occur"):
         store.champion("air_quality")
     sweep(resources)
-    assert "a field may stand twice" in problems(resources)
-    assert any("a field may stand twice" in letter.reason for letter in letters(store))
+    assert "a field may occur twice" in problems(resources)
+    assert any("a field may occur twice" in letter.reason for letter in letters(store))
 
 
 def test_removed_models_are_missed_although_others_are_planted(resources: Resources) -> None:
@@ -391,7 +394,7 @@ def test_removed_models_are_missed_although_others_are_planted(resources: Resour
     planted = {"_id": "planted", "pipeline": "air_quality", "version": 0.5}
     store.collection(ModelVersion).insert_one(planted)
     sweep(resources)
-    assert "are not v1 to v3, each once" in problems(resources)
+    assert "exactly one model record for each version from v1 to v3" in problems(resources)
     assert letters(store)
 
 

@@ -47,4 +47,4 @@ def test_removed_models_are_a_problem(resources: Resources) -> None:
         promoted(resources.store, version)
     resources.store.collection(ModelVersion).delete_one({"version": 1})
     (problem,) = problems(resources)
-    assert "model records are not v1 to v2, each once" in problem
+    assert "exactly one model record for each version from v1 to v2" in problem

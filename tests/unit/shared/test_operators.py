@@ -29,7 +29,7 @@ def test_what_an_operator_signed_passes_and_nothing_else() -> None:
     assert operators.of(ADA.fingerprint).name == "ada"
     others = ((b"asked for more", signature), (b"asked", f"{signature[:-8]}AAAA"))
     for said, given_signature in others:
-        with pytest.raises(NotSigned, match="the signature is not that of the key SHA256:"):
+        with pytest.raises(NotSigned, match="did not make its signature"):
             operators.require_signed(said, given_signature, ADA.fingerprint)
 
 
@@ -77,7 +77,7 @@ def test_a_line_that_lists_nobody_is_named(line: str, words: str) -> None:
 
 def test_a_key_is_listed_once() -> None:
     again = OPERATORS.replace("ada", "grace", 1)
-    with pytest.raises(SettingsError, match="the key in line 2 stands above already"):
+    with pytest.raises(SettingsError, match="line 2 repeats a key of an earlier line"):
         Operators(f"{OPERATORS}\n{again}")
 
 
@@ -97,7 +97,10 @@ def test_a_former_operator_is_known_and_asks_for_nothing() -> None:
 def test_what_is_no_private_key_is_told_without_its_text(text: str) -> None:
     with pytest.raises(SettingsError) as refused:
         key_of(text)
-    assert str(refused.value) == "OPERATOR_KEY: this is no private SSH key"
+    assert (
+        str(refused.value)
+        == "OPERATOR_KEY: this is not a private SSH key; `ssh-keygen -t ed25519` makes one"
+    )
 
 
 class TestOpenSSH:
@@ -132,7 +135,7 @@ class TestOpenSSH:
 
     def test_no_passphrase_is_told(self, tmp_path: Path) -> None:
         file = self.make(tmp_path, "-t", "ed25519", "-N", "a passphrase")
-        with pytest.raises(SettingsError, match="has a passphrase, and none was given"):
+        with pytest.raises(SettingsError, match="needs its passphrase, and none was given"):
             OperatorKey.read(SecretStr(file.read_text()), lambda: "")
 
     def test_another_cipher_is_told(self, tmp_path: Path) -> None:
