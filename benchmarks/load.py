@@ -284,7 +284,7 @@ def running_system(
         _prepare(folder, url, pipelines)
         environment, servers = stack.enter_context(_servers(folder))
         settings = _settings(environment)
-        resources = Resources.connect(settings, celery_app(lambda: settings))
+        resources = Resources.attach(settings, celery_app(lambda: settings))
         stack.callback(resources.close)
         processes = {"drift": str(pipelines)}
         workers: dict[str, Process] = {}

@@ -58,10 +58,10 @@ class Resources:
     work: Work
 
     @classmethod
-    def connect(cls, settings: Settings, app: Celery) -> "Resources":
-        """Read the pipelines, connect to the store and the broker, and prepare the store."""
+    def connect(cls, stage: Stage, settings: Settings, app: Celery) -> "Resources":
+        """Read the pipelines, connect to store and broker, and prepare what a stage writes."""
         resources = cls.attach(settings, app)
-        resources.store.prepare(settings.retention_days)
+        resources.store.prepare(stage, settings.retention_days)
         return resources
 
     @classmethod

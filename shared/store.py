@@ -83,6 +83,29 @@ _PIECE_BYTES: Final = 1 << 22
 _MOST_IDS: Final = 10_000
 
 
+_BESIDE: Final[dict[Stage, tuple[str, ...]]] = {
+    "drift": ("reference_data_history",),
+    "publisher": ("alterations",),
+}
+"""Stage -> collections of records that it writes on account of no event of their own."""
+_PREPARES: Final[dict[Stage, tuple[str, ...]]] = {
+    "ingest": ("dead_letters", _WORK),
+    "notifier": ("deliveries",),
+}
+"""Stage -> further collections whose indexes it makes."""
+
+
+def written_by(stage: Stage) -> list[str]:
+    """The collections of records that a stage alone writes; dead letters are everybody's."""
+    handled = {routes[stage] for routes in ROUTES.values() if stage in routes}
+    return [*sorted(handled), *_BESIDE.get(stage, ())]
+
+
+def prepared_by(stage: Stage) -> list[str]:
+    """The collections whose indexes a stage makes."""
+    return [*written_by(stage), *_PREPARES.get(stage, ())]
+
+
 class Conflict(Exception):
     """Another record took the same sequence or version number first."""
 
@@ -128,14 +151,15 @@ class Store:
             ) from None
         return cls(client[settings.mongodb_database], authenticator_of(settings))
 
-    def prepare(self, retention_days: int) -> None:
-        """Create the indexes that the queries need, and set how long records are kept."""
-        for name in COLLECTIONS.values():
-            self.database[name].create_indexes(_indexes(name))
-            if name not in _KEPT_FOR_GOOD:
+    def prepare(self, stage: Stage, retention_days: int) -> None:
+        """Create the indexes of a stage's collections, and set how long its records are kept."""
+        for name in prepared_by(stage):
+            if name in COLLECTIONS.values():
+                self.database[name].create_indexes(_indexes(name))
+            if name == _WORK:
+                self.database[name].create_index("waiting_for", sparse=True)
+            elif name not in _KEPT_FOR_GOOD:
                 self._expire(name, retention_days * _DAY_SECONDS)
-        self._expire("deliveries", retention_days * _DAY_SECONDS)
-        self.database[_WORK].create_index("waiting_for", sparse=True)
 
     def _expire(self, collection: str, seconds: int) -> None:
         try:

@@ -25,9 +25,6 @@ from shared.tasks import KEPT, arguments, bury_task
 LONGEST: Final = 1_000_000
 """Bytes of a message. Events name things and carry none; the longest is a few kilobytes."""
 
-_PRIORITY: Final = b"\x06\x16"
-"""Stands between a queue's name and a priority in the key of its list."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -62,6 +59,7 @@ class Channel(redis.Channel):
     """
 
     QoS = QoS
+    _fanout_queues: dict[str, tuple[str, str]]
 
     @property
     def _authenticator(self) -> Authenticator | None:
@@ -79,6 +77,19 @@ class Channel(redis.Channel):
         if self._authenticator:
             message = with_mac(cast("Stage", queue), message, self._authenticator)
         super()._put(queue, message, **options)
+
+    def _new_queue(self, queue: str, **options: Any) -> None:
+        """A list comes into being with its first message."""
+
+    def _queue_bind(self, exchange: str, routing_key: str, _: str, queue: str) -> None:
+        """Let Flower listen. Kombu would write it into the broker, where Flower may not write."""
+        self._fanout_queues[queue] = exchange, routing_key.replace("#", "*")
+
+
+def unacknowledged(stage: Stage) -> dict[str, str]:
+    """The options that give a stage's worker keys of its own for the messages in its hands."""
+    kept = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
+    return {option: f"{option.removesuffix('_key')}.{stage}" for option in kept}
 
 
 class Transport(redis.Transport):
@@ -113,7 +124,7 @@ def _checked(prefix: str, authenticator: Authenticator | None, answer: Any, **_:
     if not answer:
         return None
     key, message = answer
-    queue = key.partition(_PRIORITY)[0].decode().removeprefix(prefix)
+    queue = key.decode().removeprefix(prefix)
     if queue not in STAGES:
         return key, message
     return key, admitted(cast("Stage", queue), message, authenticator)

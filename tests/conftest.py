@@ -18,6 +18,7 @@ from shared.stage import Resources
 from shared.store import Store
 from shared.work import Work
 from tests.keys import AUTHENTICATOR, EVENT_KEY
+from tests.sweeping import prepare_all
 
 # The same examples in every run: what fails in CI fails at the desk.
 hypothesis_settings.register_profile("repeatable", derandomize=True)
@@ -68,7 +69,7 @@ def store(mongo: Mongo) -> Iterator[Store]:
     name = f"test_{uuid4().hex}"
     client: MongoClient[dict[str, object]] = MongoClient(mongo.uri, tz_aware=True)
     store = Store(client[name], AUTHENTICATOR)
-    store.prepare(retention_days=30)
+    prepare_all(store)
     yield store
     client.drop_database(name)
     client.close()

@@ -31,12 +31,12 @@ from shared.records import Batch, DeadLetter, DriftReport, ModelVersion, Referen
 from shared.settings import read_settings
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
-from shared.sweep import sweep
 from shared.transport import admitted
 from tests.integration.plain_records import check_of, dead_letter
 from tests.integration.publisher.promotions import drift_report, model_version, promoted
 from tests.keys import AUTHENTICATOR, STRANGER
 from tests.security.foreign_messages import message
+from tests.sweeping import sweep_all
 
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 FIELDS = first_event_fields("air_quality", "forged")
@@ -165,7 +165,7 @@ def test_a_planted_batch_is_not_sent_on_and_told(
     if key == "none":
         stranger.collection(Batch).update_one({}, {"$unset": {"mac": 1, "outbox_mac": 1}})
     for _ in range(2):
-        sweep(resources)
+        sweep_all(resources)
     assert resources.broker.queue_lengths()["drift"] == 0
     (letter,) = letters(resources.store)
     assert (letter.stage, letter.message) == ("ingest", planted.id)
@@ -178,7 +178,7 @@ def test_an_outbox_is_not_changed_unnoticed(resources: Resources) -> None:
     store.record(batch(event), [event.model_copy(update={"as_reference": False})])
     change = {"outbox.0.as_reference": True, "outbox_sent_at": None, "outbox_open": True}
     store.collection(Batch).update_one({}, {"$set": change})
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["drift"] == 0
     assert letters(store)
 
@@ -196,7 +196,7 @@ def test_work_is_not_planted(resources: Resources, stranger: Store) -> None:
             "updated_at": LONG_AGO,
         }
     )
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["trainer"] == 0
     assert letters(resources.store)
 
@@ -267,10 +267,10 @@ def test_what_is_planted_in_advance_settles_nothing(resources: Resources, strang
 def test_removed_models_are_missed(resources: Resources) -> None:
     for version in (1, 2, 3):
         promoted(resources.store, version)
-    sweep(resources)
+    sweep_all(resources)
     assert letters(resources.store) == []
     resources.store.collection(ModelVersion).delete_one({"version": 2})
-    sweep(resources)
+    sweep_all(resources)
     (letter,) = letters(resources.store)
     assert "air_quality: the store has 2 model records, and the newest is v3" in letter.reason
 
@@ -284,7 +284,7 @@ def test_an_older_champion_is_not_brought_back_by_removing_the_newer(resources: 
         Reference(**fields, version=2, data=event.window, rows=5, up_to_sequence=1, model_version=2)
     )
     store.collection(ModelVersion).delete_one({"version": 2})
-    sweep(resources)
+    sweep_all(resources)
     (letter,) = letters(store)
     assert "the reference is of model v2, and the newest model record is v1" in letter.reason
     assert told(resources)

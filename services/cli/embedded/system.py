@@ -33,6 +33,7 @@ from shared.celery_app import celery_app
 from shared.events import STAGES
 from shared.installation import claim
 from shared.stage import BROKER_ERRORS
+from shared.status import PARTS
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
@@ -190,10 +191,10 @@ class System:
         ]
 
     def _wait_until_alive(self, since: datetime, progress: Progress) -> None:
-        """Return once every worker consumes and beat ticks."""
+        """Return once every worker consumes, one has swept, and beat ticks."""
         settings = settings_of(self.home)
         broker = Broker(celery_app(lambda: settings))
-        waited_for: set[str] = {*STAGES, "beat"}
+        waited_for: set[str] = set(PARTS)
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             self.require_running()
