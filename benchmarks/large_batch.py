@@ -138,7 +138,10 @@ def _pipeline(folder: Path) -> Path:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[dict[str, str]]:
-    mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
+    mongo, valkey = (
+        Mongo(folder / "mongo", "drift_detection"),
+        Valkey(folder / "valkey", "drift_detection:"),
+    )
     try:
         mongo.start()
         valkey.start()

@@ -228,7 +228,10 @@ def _prepare(folder: Path, url: str, pipelines: int) -> None:
 @contextmanager
 def _servers(folder: Path) -> Iterator[tuple[dict[str, str], list[Process]]]:
     """Their addresses with the rest of the environment, and their processes."""
-    mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
+    mongo, valkey = (
+        Mongo(folder / "mongo", "drift_detection"),
+        Valkey(folder / "valkey", "drift_detection:"),
+    )
     try:
         mongo.start()
         valkey.start()

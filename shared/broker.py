@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
-from redis import Redis
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
@@ -19,6 +18,7 @@ from redis.exceptions import (
 )
 
 from shared.events import ROUTES, STAGES, Event, Stage, dump_event, parse_event, task_name
+from shared.refusals import NamesRefusals
 
 _HEARTBEATS: Final = "heartbeats"
 _OWNER: Final = "installation"
@@ -46,7 +46,7 @@ class Broker:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._prefix: str = app.conf.broker_transport_options["global_keyprefix"]
-        self._redis = Redis.from_url(app.conf.broker_url, socket_timeout=10)
+        self._redis = NamesRefusals.from_url(app.conf.broker_url, socket_timeout=10)
 
     def close(self) -> None:
         """Close the connections."""

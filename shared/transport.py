@@ -8,6 +8,7 @@ has written becomes a task that keeps it as a dead letter, for a person to look 
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal, cast
 from uuid import uuid4
@@ -20,12 +21,20 @@ from redis.exceptions import OutOfMemoryError
 
 from shared.authentication import Authenticator
 from shared.events import STAGES, Stage, task_name
+from shared.refusals import NamesRefusals
 from shared.tasks import KEPT, arguments, bury_task
 
 LONGEST: Final = 1_000_000
 """Bytes of a message. Events name things and carry none; the longest is a few kilobytes."""
 
+EVENTS: Final = "celeryev"
+"""Celery's name for what workers publish of themselves, for Flower."""
+
 log = structlog.get_logger(__name__)
+
+
+class _Client(NamesRefusals, redis.PrefixedStrictRedis):
+    """Kombu's client, whose refusals say who may not do what."""
 
 
 class QoS(redis.QoS):
@@ -73,10 +82,20 @@ class Channel(redis.Channel):
         client.set_response_callback("BRPOP", check)
         return client
 
+    def _get_client(self) -> Callable[..., Redis]:
+        return partial(_Client, global_keyprefix=self.global_keyprefix)
+
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         if self._authenticator:
             message = with_mac(cast("Stage", queue), message, self._authenticator)
         super()._put(queue, message, **options)
+
+    def _put_fanout(
+        self, exchange: str, message: dict[str, Any], routing_key: str, **options: Any
+    ) -> None:
+        """Publish a worker's event. Nobody listens to remote control, and Flower may not ask."""
+        if exchange == EVENTS:
+            super()._put_fanout(exchange, message, routing_key, **options)  # type: ignore[misc]
 
     def _new_queue(self, queue: str, **options: Any) -> None:
         """A list comes into being with its first message."""

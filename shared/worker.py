@@ -17,6 +17,7 @@ from shared.heartbeat import note_progress
 from shared.installation import claim, settle_in
 from shared.logs import refuse_to_start
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
+from shared.refusals import refusal
 from shared.settings import Settings, SettingsError, settings
 from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
 from shared.sweep import SWEEP, is_due, sweep
@@ -115,7 +116,8 @@ class StageTasks:
             note_progress(_broker(), sender.eventer.hostname, settings().heartbeat_file)
             self._ask_for_sweep()
         except BROKER_ERRORS as error:
-            log.warning("heartbeat not noted", error=type(error).__name__)
+            said = refusal(error, settings())
+            log.warning("heartbeat not noted", error=said or type(error).__name__)
         except SettingsError as error:  # its own signs did not come through for a while
             log.critical(str(error))
             os.kill(os.getpid(), signal.SIGTERM)

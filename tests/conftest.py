@@ -36,7 +36,7 @@ AWKWARD = 'a folder\'s "räume"'
 @pytest.fixture(scope="session")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
     """A MongoDB server for the whole test session."""
-    server = Mongo(tmp_path_factory.mktemp(AWKWARD))
+    server = Mongo(tmp_path_factory.mktemp(AWKWARD), "drift_detection")
     server.start()
     yield server
     assert server.process
@@ -46,7 +46,7 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A Valkey server for the whole test session."""
-    server = Valkey(tmp_path_factory.mktemp(AWKWARD))
+    server = Valkey(tmp_path_factory.mktemp(AWKWARD), "drift_detection:")
     server.start()
     yield server
     assert server.process
@@ -56,7 +56,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A broker that a test may end."""
-    server = Valkey(tmp_path / "valkey")
+    server = Valkey(tmp_path / "valkey", "drift_detection:")
     server.start()
     yield server
     assert server.process
