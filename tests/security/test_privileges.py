@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pytest
 from bson import ObjectId
 from gridfs import GridFS
@@ -21,6 +22,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from services.cli.embedded.servers import Mongo, Valkey
 from services.cli.embedded.system import worker_command
+from services.cli.ingestion import take_in_file
 from shared.celery_app import celery_app
 from shared.events import (
     NO_PIPELINE,
@@ -32,13 +34,17 @@ from shared.events import (
     effect_id,
     first_event_fields,
 )
+from shared.installation import claim
 from shared.refusals import refusal
+from shared.retention import remove_unnamed_blobs
 from shared.rights import BROKER_USERS, STORE_USERS, Service, store_rights
 from shared.settings import Settings, read_settings
 from shared.stage import Resources, StageRuntime
 from shared.store import BLOBS, COLLECTIONS, PICTURES
 from shared.sweep import SWEEP, unsettled
 from shared.transport import unacknowledged
+from shared.watch import PublicationWatch, forget_watch, keep_watch, watch_of
+from tests.air_quality_rows import raw_rows
 from tests.e2e.conftest import wait_for
 from tests.integration.plain_records import dead_letter
 from tests.keys import EVENT_KEY
@@ -197,6 +203,49 @@ def test_the_exporter_and_the_commands_read_everything(
         assert resources.work.all() == []
         for kind in COLLECTIONS:
             assert list(resources.store.find(kind, {})) == []
+
+
+def test_each_keeps_the_bytes_that_it_has_to(
+    attached: Callable[[Service], Resources],
+) -> None:
+    """The first ones too, with which GridFS makes its indexes."""
+    cli, ingests, drift = attached("cli"), attached("ingest"), attached("drift")
+    cli.store.put_blob(b"rows of a reference")
+    for stage in STAGES:
+        attached(stage).store.prepare(stage, 30)
+    rows = ingests.store.put_blob(b"rows")
+    picture = drift.store.put_picture(b"a picture")
+    for each in (attached("trainer"), drift):
+        assert each.store.blob(each.store.put_blob(b"a model")) == b"a model"
+    assert attached("publisher").store.blob(rows) == b"rows"
+    assert attached("notifier").store.picture(picture) == b"a picture"
+    remove_unnamed_blobs(ingests.store, 30)
+    ingests.broker.forget_workers(silent_since=datetime.now(UTC))
+    watch = PublicationWatch(
+        pipeline="air_quality", checked_at=datetime.now(UTC), model_version=1, tag="air_quality/v1"
+    )
+    keep_watch(attached("publisher").store, watch)
+    assert watch_of(attached("exporter").store, "air_quality")
+    assert watch_of(cli.store, "air_quality")
+    forget_watch(attached("publisher").store, "air_quality")
+
+
+def test_the_commands_take_in_a_file_and_upgrade_a_store(
+    attached: Callable[[Service], Resources], tmp_path: Path
+) -> None:
+    cli = attached("cli")
+    file = tmp_path / "rows.csv"
+    pd.DataFrame(raw_rows(20)).to_csv(file, index=False)
+    batch = take_in_file(file, cli, "air_quality", as_reference=True)
+    assert cli.broker.queue_lengths()["drift"] == 1
+    cli.work.reopen("trainer:x", "trainer", _due())
+    cli.store.collection(type(batch)).update_one({"_id": batch.id}, {"$unset": {"mac": ""}})
+    assert cli.store.without_mac() == {"batches": 1}
+    assert cli.store.authenticate_all() == 1
+    cli.store.make_installation()
+    cli.store.require_authenticated()
+    assert cli.broker.drop_all() == 1
+    claim(cli.store.make_installation(), cli.broker, cli.settings)
 
 
 def test_every_collection_has_somebody_who_writes_it() -> None:
