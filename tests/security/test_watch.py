@@ -348,7 +348,7 @@ def test_a_worker_looks_when_beat_asks_it_to(
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "GIT_CACHE": str(tmp_path / "git"),
     }
-    entry = beat_schedule(resources.pipelines, 10, settings.watch_seconds)["watch"]
+    entry = beat_schedule(resources.pipelines, settings.watch_seconds)["watch"]
     worker = started("publisher", given, tmp_path / "log")
     try:
         app = celery_app(lambda: settings)
