@@ -46,7 +46,9 @@ class Broker:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._prefix: str = app.conf.broker_transport_options["global_keyprefix"]
-        self._redis = NamesRefusals.from_url(app.conf.broker_url, socket_timeout=10)
+        self._redis = NamesRefusals.from_url(
+            app.conf.broker_url, socket_timeout=10, driver_info=None
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -31,7 +31,7 @@ STORE_USERS: Final[tuple[Service, ...]] = (*STAGES, "exporter", "cli")
 
 # The broker: commands on keys, as Redis' access list writes them.
 
-_ANYBODY: Final = ("ping", "client|setinfo")
+_ANYBODY: Final = ("ping",)
 _TRANSACTION: Final = ("multi", "exec", "discard", "unwatch")
 _QUEUE: Final = ("llen", "brpop", "lpush", "rpush")
 _HANDS: Final = ("watch", "hget", "hset", "hdel", "zadd", "zrem", "zrange")

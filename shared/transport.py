@@ -85,6 +85,11 @@ class Channel(redis.Channel):
     def _get_client(self) -> Callable[..., Redis]:
         return partial(_Client, global_keyprefix=self.global_keyprefix)
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Without the name of the library, which nobody needs the right to tell."""
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
+        return parameters | {"driver_info": None}
+
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         if self._authenticator:
             message = with_mac(cast("Stage", queue), message, self._authenticator)
