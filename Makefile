@@ -14,7 +14,7 @@ WITHOUT ?=
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo run test coverage lint format bench faults fuzz fuzz-guided containers audit lock clean
+.PHONY: help demo run test coverage lint format rights bench faults fuzz fuzz-guided containers audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ lint: .venv/dev .venv/prometheus ## Check style, types, who imports whom, and th
 format: .venv/dev ## Rewrite the code in the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+rights: .venv/dev ## Write each service's rights (shared/rights.py) into the files that containers mount
+	@PYTHONPATH=. $(BIN)/python deploy/rights.py
 
 bench: .venv/dev ## Measure the loop against a plain script
 	@$(BIN)/python -m benchmarks.loop

@@ -139,7 +139,10 @@ def _pipeline(folder: Path) -> Path:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[dict[str, str]]:
-    mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
+    mongo, valkey = (
+        Mongo(folder / "mongo", "drift_detection"),
+        Valkey(folder / "valkey", "drift_detection:"),
+    )
     try:
         mongo.start()
         valkey.start()
@@ -201,7 +204,7 @@ def measure(rows: int, rounds: int, folder: Path, console: Console) -> dict[int,
         settings = read_settings(
             **{name.lower(): value for name, value in environment.items()}, _env_file=None
         )
-        resources = Resources.connect(settings, celery_app(lambda: settings))
+        resources = Resources.attach(settings, celery_app(lambda: settings))
         _adopt(resources)
         parquet = _parquet(rows, seed=2)
         console.print(f"{rows:,} rows, {len(parquet) / 1e6:.0f} MB of Parquet")

@@ -128,7 +128,7 @@ def measure(rows: int, chunk_rows: int, folder: Path, *, bad: int = 0) -> Course
         settings = read_settings(
             **{name.lower(): value for name, value in addresses.items()}, _env_file=None
         )
-        resources = Resources.connect(settings, celery_app(lambda: settings))
+        resources = Resources.attach(settings, celery_app(lambda: settings))
         with _workers(folder, addresses | key) as workers:
             write_rows(folder / "watched" / "reference.csv", REFERENCE_HOURS * ROWS_AN_HOUR, 0)
             _read_source(resources, 1)

@@ -231,7 +231,10 @@ def _prepare(folder: Path, url: str, pipelines: int, checkout: Path) -> None:
 @contextmanager
 def _servers(folder: Path) -> Iterator[tuple[dict[str, str], list[Process]]]:
     """Their addresses with the rest of the environment, and their processes."""
-    mongo, valkey = Mongo(folder / "mongo"), Valkey(folder / "valkey")
+    mongo, valkey = (
+        Mongo(folder / "mongo", "drift_detection"),
+        Valkey(folder / "valkey", "drift_detection:"),
+    )
     try:
         mongo.start()
         valkey.start()
@@ -288,7 +291,7 @@ def running_system(
         _prepare(folder, url, pipelines, checkout or Path())
         environment, servers = stack.enter_context(_servers(folder))
         settings = _settings(environment)
-        resources = Resources.connect(settings, celery_app(lambda: settings))
+        resources = Resources.attach(settings, celery_app(lambda: settings))
         stack.callback(resources.close)
         processes = {"drift": str(pipelines)}
         workers: dict[str, Process] = {}

@@ -214,7 +214,7 @@ def main() -> None:
         system = System(folder / "system", _prepare_pipeline(folder), feed_arguments)
         with running(system, lambda text: console.print(f"… {text}", style="dim")):
             settings = settings_of(system.home)
-            resources = Resources.connect(settings, celery_app(lambda: settings))
+            resources = Resources.attach(settings, celery_app(lambda: settings))
             loop = Loop(resources, pipeline.name)
             assert system.feed_url  # noqa: S101 - it was started above
             script = Script(system.feed_url, resource, folder)

@@ -124,7 +124,7 @@ def _write_pipeline(folder: Path, estimator: str) -> None:
 @contextmanager
 def _worker(folder: Path) -> Iterator[Callable[[str], Fit]]:
     """The worker; what is yielded has it fit an estimator."""
-    broker = Valkey(folder / "valkey")
+    broker = Valkey(folder / "valkey", "drift_detection:")
     worker: Process | None = None
     try:
         broker.start()

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Replaces a secret while the system runs: what is under way goes on, and what is queued waits.
 #
-#   sh deploy/rotate-secret.sh redis_password | mongo_password | flower_password |
-#                                  event_key | model_signing_key
+#   sh deploy/rotate-secret.sh redis_password | mongo_password      of every service at once
+#   sh deploy/rotate-secret.sh flower_password | event_key | model_signing_key
 #   sh deploy/rotate-secret.sh github_token < FILE     also git_signing_key, data_gov_in_api_key,
 #                                                      discord_webhook_url, apprise_urls: the new value
 #                                                      on standard input
@@ -19,12 +19,22 @@ compose() {
     ${COMPOSE:-docker compose} "$@"
 }
 
-require_own() { # NAME ADDRESS: a server of somebody else has its passwords from there
-    # shellcheck disable=SC2254  # a pattern
-    case $(cat "$secrets/$1") in
-    $2) ;;
-    *) echo "$secrets/$1 is not of this project's server; change the password there, then in it" >&2 && exit 1 ;;
-    esac
+require_own() { # NAME: a server of somebody else has its passwords from there
+    [ -s "$secrets/$1" ] || return 0
+    echo "$secrets/$1 is not of this project's server; change the password there, then in it" >&2
+    exit 1
+}
+
+empty_all() { # NAME: what is empty is made anew
+    for file in "$secrets/$1"_*; do
+        case $(cat "$file") in
+        *@redis:6379/0 | *@mongo:27017/*) : >"$file" ;;
+        esac
+    done
+}
+
+passwords() { # each user of the broker and its password
+    sed -n 's|^redis://\([a-z]*\):\(.*\)@redis:6379/0$|\1 \2|p' "$secrets"/redis_url_*
 }
 
 make_anew() {
@@ -88,33 +98,35 @@ load_redis_users() {
 
 case ${1:-} in
 redis_password)
-    require_own redis_url 'redis://trimtab:*@redis:6379/0'
-    if [ -s "$secrets/redis_password_old" ]; then
-        echo "an interrupted run goes on with its new password" >&2
+    require_own redis_url
+    derive # what cannot be done is said before anything is changed
+    if [ -s "$secrets/redis_passwords_old" ]; then
+        echo "an interrupted run goes on with its new passwords" >&2
     else
-        cat "$secrets/redis_password" >"$secrets/redis_password_old"
+        passwords >"$secrets/redis_passwords_old"
     fi
-    if [ "$(cat "$secrets/redis_password")" = "$(cat "$secrets/redis_password_old")" ]; then
-        make_anew redis_password
-    else
-        derive
-    fi # both are good now
+    if [ "$(passwords)" = "$(cat "$secrets/redis_passwords_old")" ]; then
+        empty_all redis_url
+    fi
+    derive # both are good now
     load_redis_users
     restart_clients
     compose restart flower
-    wait_for_further_hosts redis_url
-    : >"$secrets/redis_password_old"
+    wait_for_further_hosts redis_url_SERVICE
+    : >"$secrets/redis_passwords_old"
     derive
     load_redis_users
     ;;
 mongo_password)
-    require_own mongodb_uri 'mongodb://trimtab:*@mongo:27017/*'
+    require_own mongodb_uri
     # Connections that are open stay open. A new one with the old password fails, its event is
     # taken up again by the sweep.
-    make_anew mongo_password
-    compose exec -T mongo mongosh --quiet --norc /docker-entrypoint-initdb.d/application-user.js
+    derive
+    empty_all mongodb_uri
+    derive
+    compose exec -T mongo mongosh --quiet --norc /docker-entrypoint-initdb.d/users.js
     restart_clients
-    [ -z "$(setting SERVERS_ADDRESS)" ] || echo "bring every further host's mongodb_uri up to that in $secrets, and restart its workers" >&2
+    [ -z "$(setting SERVERS_ADDRESS)" ] || echo "bring every further host's mongodb_uri_SERVICE up to that in $secrets, and restart its workers" >&2
     ;;
 event_key)
     replace_key event_key restart_those_who_act

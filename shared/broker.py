@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
-from redis import Redis
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
@@ -19,6 +18,7 @@ from redis.exceptions import (
 )
 
 from shared.events import ROUTES, STAGES, Event, Stage, dump_event, parse_event, task_name
+from shared.refusals import NamesRefusals
 
 _HEARTBEATS: Final = "heartbeats"
 _OWNER: Final = "installation"
@@ -46,7 +46,9 @@ class Broker:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._prefix: str = app.conf.broker_transport_options["global_keyprefix"]
-        self._redis = Redis.from_url(app.conf.broker_url, socket_timeout=10)
+        self._redis = NamesRefusals.from_url(
+            app.conf.broker_url, socket_timeout=10, driver_info=None
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -69,10 +71,12 @@ class Broker:
 
     def queue_lengths(self) -> dict[Stage, int]:
         """How many messages wait in each stage's queue."""
-        return {stage: int(self._length(stage)) for stage in STAGES}
+        return {stage: self.queue_length(stage) for stage in STAGES}
 
-    def _length(self, stage: Stage) -> Any:
-        return self._redis.llen(self._key(stage))
+    def queue_length(self, stage: Stage) -> int:
+        """How many messages wait in a stage's queue."""
+        length: Any = self._redis.llen(self._key(stage))
+        return int(length)
 
     def _key(self, name: str) -> str:
         """The key of a queue, as Kombu's option `global_keyprefix` makes it, or one of our own."""
@@ -86,7 +90,7 @@ class Broker:
         return sum(self._dropped(stage) for stage in STAGES)
 
     def _dropped(self, stage: Stage) -> int:
-        waiting = int(self._length(stage))
+        waiting = self.queue_length(stage)
         self._redis.delete(self._key(stage))
         return waiting
 
@@ -121,7 +125,7 @@ class Broker:
     def is_cluster(self) -> bool:
         """Whether the server is in cluster mode: it refuses to look at two keys at once."""
         try:
-            self._redis.exists(*map(self._key, STAGES))
+            self._redis.exists(self._key(_HEARTBEATS), self._key(_OWNER))
         except _CLUSTER_ERRORS:
             return True
         return False

@@ -39,6 +39,7 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "broker_transport_options": {
             "global_keyprefix": current.key_prefix,
             "authenticator": authenticator_of(current),
+            "priority_steps": [0],  # one list a queue
             "visibility_timeout": current.visibility_timeout_seconds,
             "health_check_interval": 30,
             "socket_keepalive": True,
@@ -49,7 +50,8 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "accept_content": ["json"],
         "task_serializer": "json",
         "task_ignore_result": True,
-        "task_queues": [Queue(stage) for stage in STAGES],
+        # Kombu's register of bindings would be one for all. Events name the queue that they go to.
+        "task_queues": [Queue(stage, no_declare=True) for stage in STAGES],
         "task_create_missing_queues": False,
         "task_default_queue": "ingest",
         "task_acks_late": True,
@@ -64,7 +66,6 @@ def _configuration(current: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
         "timezone": "UTC",
     }
 

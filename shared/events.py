@@ -1,7 +1,7 @@
 """The events that make up the loop, and who handles which.
 
 An event says what happened: identifiers and small facts, never data or models, which travel by
-reference through the store. The table `ROUTES` at the foot is the map of the system.
+reference through the store. The tables `ROUTES` and `EMITS` at the foot are the map of the system.
 """
 
 from datetime import UTC, datetime
@@ -278,3 +278,22 @@ ROUTES: Final[dict[str, dict[Stage, str]]] = {
     "PublicationAltered": {"notifier": "notifications"},
     "WorkFailed": {"notifier": "notifications"},
 }
+
+# stage -> the events that it makes
+EMITS: Final[dict[Stage, tuple[str, ...]]] = {
+    "ingest": ("BatchIngested", "ChunkIngested", "WorkFailed"),
+    "drift": ("DriftFound", "RetrainRequested", "WorkFailed"),
+    "trainer": ("ModelPromoted", "ModelRejected", "ReviewNeeded", "WorkFailed"),
+    "publisher": ("ModelPublished", "PublicationAltered", "WorkFailed"),
+    "notifier": ("WorkFailed",),
+}
+
+
+def handled_by(stage: Stage) -> list[str]:
+    """The kinds of the events that a stage handles."""
+    return [kind for kind, routes in ROUTES.items() if stage in routes]
+
+
+def successors(stage: Stage) -> set[Stage]:
+    """The stages that handle what a stage makes."""
+    return {consumer for kind in EMITS[stage] for consumer in ROUTES[kind]}

@@ -11,6 +11,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from shared.broker import IN_CLUSTER, OWNED_SECONDS, Broker
+from shared.refusals import refusal
 from shared.settings import Settings, SettingsError
 from shared.stage import BROKER_ERRORS
 from shared.store import Store
@@ -24,11 +25,13 @@ _WORDS_KEPT: Final = 300
 def settle_in(settings: Settings, broker: Broker) -> str | None:
     """Wait until the store and the broker answer, and make sure that nobody else works there.
 
+    A right that is missing does not come by waiting, so it is an error.
+
     Returns: the installation's id; none where the store is not known.
 
     Raises:
         SettingsError: the broker is a cluster, another installation owns the keys, or the store
-            holds records without a MAC.
+            holds records without a MAC, or one of them refuses what a service needs.
     """
     while True:
         try:
@@ -38,9 +41,9 @@ def settle_in(settings: Settings, broker: Broker) -> str | None:
             installation = _installation(settings)
             claim(installation, broker, settings)
         except PyMongoError as error:
-            _tell("the store", error)
+            _tell("the store", error, settings)
         except BROKER_ERRORS as error:
-            _tell("the broker", error)
+            _tell("the broker", error, settings)
         else:
             return installation
         time.sleep(_PAUSE_SECONDS)
@@ -57,7 +60,9 @@ def _installation(settings: Settings) -> str:
         store.close()
 
 
-def _tell(what: str, error: Exception) -> None:
+def _tell(what: str, error: Exception, settings: Settings) -> None:
+    if refused := refusal(error, settings):
+        raise SettingsError(refused) from None
     said = str(error)[:_WORDS_KEPT]
     log.warning(f"waits until {what} answers", error=type(error).__name__, reason=said)
 

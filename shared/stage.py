@@ -35,6 +35,7 @@ from shared.foreign import bury_foreign
 from shared.outcome import Handling, Outcome
 from shared.pipeline import Pipeline, load_pipelines, next_slot, parse_schedule
 from shared.records import DeadLetter, Record
+from shared.refusals import refusal
 from shared.settings import Settings
 from shared.store import Conflict, Store
 from shared.work import Lease, Work
@@ -58,10 +59,10 @@ class Resources:
     work: Work
 
     @classmethod
-    def connect(cls, settings: Settings, app: Celery) -> "Resources":
-        """Read the pipelines, connect to the store and the broker, and prepare the store."""
+    def connect(cls, stage: Stage, settings: Settings, app: Celery) -> "Resources":
+        """Read the pipelines, connect to store and broker, and prepare what a stage writes."""
         resources = cls.attach(settings, app)
-        resources.store.prepare(settings.retention_days)
+        resources.store.prepare(stage, settings.retention_days)
         return resources
 
     @classmethod
@@ -93,9 +94,14 @@ class Resources:
             for event in events:
                 self.broker.send(event)
         except BROKER_ERRORS as error:
-            log.warning("not sent; the sweep will send it", error=type(error).__name__)
+            self.tell_not_sent(error)
         else:
             self.store.mark_sent(record)
+
+    def tell_not_sent(self, error: Exception) -> None:
+        """Log that the broker did not take an event, and why if it is a right that is missing."""
+        said = refusal(error, self.settings)
+        log.warning("not sent; the sweep will send it", error=said or type(error).__name__)
 
     def pipeline(self, event: Event) -> Pipeline:
         """The definition of the event's pipeline.
@@ -144,7 +150,8 @@ class StageRuntime:
             try:
                 self._take_up(event, handler)
             except PyMongoError as error:  # Celery's own line has no ids
-                log.warning("the store does not answer", error=type(error).__name__)
+                said = self._refusal(error)
+                log.warning(said or "the store does not answer", error=type(error).__name__)
                 raise
 
     def _take_up(self, event: Event, handler: Handler) -> None:
@@ -187,14 +194,20 @@ class StageRuntime:
             self._try_later(event, lease, failure)
         except WillNotPass as failure:
             self._bury(event, lease, str(failure))
-        except PyMongoError:
-            raise
+        except PyMongoError as failure:
+            said = self._refusal(failure)
+            if not said:
+                raise
+            self._try_later(event, lease, WillPass(said))
         except Exception as failure:  # a bug in a handler must not lose the event
             if _was_cut_short(failure):
                 self._bury(event, lease, self._too_long())
                 raise CutShort from failure
             log.exception("handler failed")
             self._bury(event, lease, shortened(f"{type(failure).__name__}: {failure}"))
+
+    def _refusal(self, error: BaseException) -> str | None:
+        return refusal(error, self._resources.settings)
 
     def _too_long(self) -> str:
         seconds = self._resources.settings.task_time_limit_seconds
@@ -279,7 +292,7 @@ class StageRuntime:
         try:
             self._resources.broker.send_to(stage, event)
         except BROKER_ERRORS as error:
-            log.warning("not sent; the sweep will send it", error=type(error).__name__)
+            self._resources.tell_not_sent(error)
 
 
 def _was_cut_short(failure: BaseException | None) -> bool:

@@ -75,6 +75,11 @@ MEASURED: Final = {"$gte": 0}
 OUTBOX: Final = dict.fromkeys(("outbox", "outbox_mac", "state", "outbox_sent_at", "outbox_open"), 1)
 """What a query asks for of a document to know its events, and that they are this system's."""
 
+BLOBS: Final = "blobs"
+"""The GridFS bucket of rows, models, and what reports are made of."""
+PICTURES: Final = "pictures"
+"""The bucket of pictures for messages: the notifier, which talks to the world, reads no rows."""
+
 _WITHOUT_MAC: Final[Document] = {"mac": {"$exists": False}}
 _WORK: Final = "work"
 _INSTALLATION: Final = {"_id": "installation"}
@@ -84,6 +89,29 @@ _KEPT_FOR_GOOD: Final = {"references", "models", "publications", "dead_letters",
 _DAY_SECONDS: Final = 86_400
 _PIECE_BYTES: Final = 1 << 22
 _MOST_IDS: Final = 10_000
+
+
+_BESIDE: Final[dict[Stage, tuple[str, ...]]] = {
+    "drift": ("reference_data_history",),
+    "publisher": ("alterations",),
+}
+"""Stage -> collections of records that it writes on account of no event of their own."""
+_PREPARES: Final[dict[Stage, tuple[str, ...]]] = {
+    "ingest": ("dead_letters", "audit_log", _WORK),
+    "notifier": ("deliveries",),
+}
+"""Stage -> further collections whose indexes it makes."""
+
+
+def written_by(stage: Stage) -> list[str]:
+    """The collections of records that a stage alone writes; dead letters are everybody's."""
+    handled = {routes[stage] for routes in ROUTES.values() if stage in routes}
+    return [*sorted(handled), *_BESIDE.get(stage, ())]
+
+
+def prepared_by(stage: Stage) -> list[str]:
+    """The collections whose indexes a stage makes."""
+    return [*written_by(stage), *_PREPARES.get(stage, ())]
 
 
 class Conflict(Exception):
@@ -102,7 +130,8 @@ class Store:
         """
         self.database = database
         self._authenticator = authenticator
-        self._blobs = gridfs.GridFS(database, collection="blobs")
+        self._blobs = gridfs.GridFS(database, collection=BLOBS)
+        self._pictures = gridfs.GridFS(database, collection=PICTURES)
         self.cached_blob = lru_cache(maxsize=8)(self.blob)
         self._checked_once = lru_cache(maxsize=8)(self._checked)
 
@@ -131,14 +160,15 @@ class Store:
             ) from None
         return cls(client[settings.mongodb_database], authenticator_of(settings))
 
-    def prepare(self, retention_days: int) -> None:
-        """Create the indexes that the queries need, and set how long records are kept."""
-        for name in COLLECTIONS.values():
-            self.database[name].create_indexes(_indexes(name))
-            if name not in _KEPT_FOR_GOOD:
+    def prepare(self, stage: Stage, retention_days: int) -> None:
+        """Create the indexes of a stage's collections, and set how long its records are kept."""
+        for name in prepared_by(stage):
+            if name in COLLECTIONS.values():
+                self.database[name].create_indexes(_indexes(name))
+            if name == _WORK:
+                self.database[name].create_index("waiting_for", sparse=True)
+            elif name not in _KEPT_FOR_GOOD:
                 self._expire(name, retention_days * _DAY_SECONDS)
-        self._expire("deliveries", retention_days * _DAY_SECONDS)
-        self.database[_WORK].create_index("waiting_for", sparse=True)
 
     def _expire(self, collection: str, seconds: int) -> None:
         try:
@@ -223,10 +253,7 @@ class Store:
 
     def put_blob(self, data: bytes) -> Sha256:
         """Keep the bytes; the same bytes are kept once."""
-        digest = sha256(data)
-        if not self._blobs.exists(filename=digest):
-            self._blobs.put(data, filename=digest)
-        return digest
+        return _put(data, self._blobs)
 
     def blob(self, digest: Sha256) -> bytes:
         """The bytes of a hash.
@@ -235,9 +262,15 @@ class Store:
             WillNotPass: they are not there.
             Unauthentic: they are no longer what they were.
         """
-        data: bytes = self._stored(digest).read()
-        _require_unaltered(digest, sha256(data))
-        return data
+        return _whole(digest, self._blobs)
+
+    def put_picture(self, data: bytes) -> Sha256:
+        """Keep a picture for a message. The notifier can read these and no other bytes."""
+        return _put(data, self._pictures)
+
+    def picture(self, digest: Sha256) -> bytes:
+        """The picture of a hash; raises as `blob` does."""
+        return _whole(digest, self._pictures)
 
     def blob_file(self, digest: Sha256) -> BinaryIO:
         """The bytes of a hash as a file, of which no more is read than its user asks for.
@@ -252,29 +285,32 @@ class Store:
         one_piece = self._checked_once(digest)
         if one_piece is not None:
             return BytesIO(one_piece)
-        return cast("BinaryIO", self._stored(digest))
+        return cast("BinaryIO", _stored(digest, self._blobs))
 
     def _checked(self, digest: Sha256) -> bytes | None:
         """The bytes, which are what they were; None if they are of several pieces."""
-        file, found, first = self._stored(digest), hashlib.sha256(), None
+        file, found, first = _stored(digest, self._blobs), hashlib.sha256(), None
         while piece := file.read(_PIECE_BYTES):
             found.update(piece)
             first = piece if first is None else first
         _require_unaltered(digest, found.hexdigest())
         return first if file.length <= _PIECE_BYTES else None
 
-    def _stored(self, digest: Sha256) -> gridfs.GridOut:
-        try:
-            return self._blobs.get_last_version(digest)
-        except gridfs.NoFile:
-            raise WillNotPass(f"the store holds no bytes with SHA-256 {digest}") from None
-
     def remove_blobs(self, *, keep: set[Sha256], uploaded_before: datetime) -> int:
         """Remove older bytes but for those to keep, and what broken uploads left; returns how many.
 
         Only uploads from before the time are looked at.
         """
-        files, chunks = self.database["blobs.files"], self.database["blobs.chunks"]
+        buckets = {BLOBS: self._blobs, PICTURES: self._pictures}
+        return sum(
+            self._removed_of(name, bucket, keep, uploaded_before)
+            for name, bucket in buckets.items()
+        )
+
+    def _removed_of(
+        self, name: str, bucket: gridfs.GridFS, keep: set[Sha256], uploaded_before: datetime
+    ) -> int:
+        files, chunks = self.database[f"{name}.files"], self.database[f"{name}.chunks"]
         old = files.find({"uploadDate": {"$lt": uploaded_before}}, {"filename": 1})
         doomed = [file["_id"] for file in old if file["filename"] not in keep]
         complete = set(files.distinct("_id"))
@@ -284,7 +320,7 @@ class Store:
             if upload not in complete and upload.generation_time < uploaded_before
         ]
         for upload in doomed:
-            self._blobs.delete(upload)
+            bucket.delete(upload)
         return len(doomed)
 
     # Records.
@@ -616,6 +652,26 @@ def _places(effect: str, kind: str | None) -> list[str]:
 def _settling(collection: str) -> Document:
     """What makes a document of the collection settle its effect."""
     return {"state": {"$ne": "replayed"}} if collection == COLLECTIONS[DeadLetter] else {}
+
+
+def _put(data: bytes, bucket: gridfs.GridFS) -> Sha256:
+    digest = sha256(data)
+    if not bucket.exists(filename=digest):
+        bucket.put(data, filename=digest)
+    return digest
+
+
+def _whole(digest: Sha256, bucket: gridfs.GridFS) -> bytes:
+    data: bytes = _stored(digest, bucket).read()
+    _require_unaltered(digest, sha256(data))
+    return data
+
+
+def _stored(digest: Sha256, bucket: gridfs.GridFS) -> gridfs.GridOut:
+    try:
+        return bucket.get_last_version(digest)
+    except gridfs.NoFile:
+        raise WillNotPass(f"the store holds no bytes with SHA-256 {digest}") from None
 
 
 def _require_unaltered(digest: Sha256, found: str) -> None:

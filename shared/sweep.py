@@ -2,9 +2,11 @@
 
 The store is compared with the broker's queues, not with a log of what was sent: if more effects of
 a stage are outstanding than messages wait in its queue, some message is gone.
+
+Each stage sweeps for itself. It sends the events of its own records, and fills its own queue. So it
+needs to write no other stage's records, and to push to no queue but its own and its successors'.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,11 +19,12 @@ from bson.raw_bson import RawBSONDocument
 from shared.audit import faults
 from shared.authentication import Unauthentic
 from shared.documents import Document
-from shared.events import ROUTES, STAGES, Event, Stage, effect_id
+from shared.events import ROUTES, STAGES, Event, Stage, effect_id, handled_by
 from shared.foreign import bury_foreign
 from shared.integrity import missing_models
+from shared.records import DeadLetter
 from shared.stage import Resources
-from shared.store import COLLECTIONS, Store
+from shared.store import COLLECTIONS, Store, written_by
 from shared.work import Work
 
 log = structlog.get_logger(__name__)
@@ -29,10 +32,13 @@ D = TypeVar("D")
 Found = TypeVar("Found")
 
 SWEEP: Final = "sweep"
-"""The sweep's name among the parts that give signs of life."""
+"""The sweep's name among the parts that give signs of life: `sweep@drift` is that of a stage."""
+
+_LOOKS: Final[Stage] = "drift"
+"""The stage that looks whether records are missing. Its worker has OPERATORS."""
 
 MISSED_SWEEPS: Final = 5
-"""After so many that did not come any worker begins to sweep."""
+"""After so many that did not come something is wrong."""
 
 _MAY_STILL_BE_SENT = timedelta(seconds=2)
 """A record younger than this is left to the worker that is about to send its events."""
@@ -51,21 +57,45 @@ class Outstanding:
         return effect_id(self.stage, self.event.event_id)
 
 
-def sweep(resources: Resources) -> int:
-    """One pass over the store; returns how many messages were sent."""
-    sent = _send_unsent(resources)
-    outstanding: dict[Stage, list[Outstanding]] = defaultdict(list)
-    for found in (*_without_record(resources), *_left_over(resources)):
-        outstanding[found.stage].append(found)
-    queued = resources.broker.queue_lengths()
-    for stage, lost in outstanding.items():
-        if len(lost) > queued[stage]:
-            sent += _send_again(resources, lost)
-    sent += _send_due(resources)
-    _look_for_what_is_missing(resources)
+def sweep(stage: Stage, resources: Resources) -> int:
+    """One pass of a stage over the store; returns how many messages were sent."""
+    _close_what_is_done(stage, resources)
+    sent = _send_unsent(stage, resources)
+    lost = [*_without_record(stage, resources), *_left_over(stage, resources)]
+    if len(lost) > resources.broker.queue_length(stage):
+        sent += _send_again(stage, lost, resources)
+    sent += _send_due(stage, resources)
+    if stage == _LOOKS:
+        _look_for_what_is_missing(resources)
     if sent:
         log.info("sweep", messages_sent=sent)
     return sent
+
+
+def is_due(
+    asked_at: datetime | None,
+    done_at: datetime | None,
+    queued: int,
+    sweep_seconds: float,
+    longest: float,
+) -> bool:
+    """Whether a worker that was last asked for a sweep then is to be asked again.
+
+    A worker that is busy has the request in its queue. So an unanswered request is repeated only if
+    the queue is empty, or if it is older than anything that a worker does.
+
+    Args:
+        done_at: when the stage's last sweep ended.
+        queued: how many messages wait in the stage's queue.
+        longest: seconds that a task may take.
+    """
+    if asked_at is None:
+        return True
+    now = datetime.now(UTC)
+    if done_at and done_at >= asked_at:
+        return (now - done_at).total_seconds() >= sweep_seconds
+    silent = (now - asked_at).total_seconds()
+    return silent >= longest or (not queued and silent >= MISSED_SWEEPS * sweep_seconds)
 
 
 @dataclass(frozen=True)
@@ -159,14 +189,21 @@ def _begun(work: Work, documents: Iterable[Document]) -> _Read[Outstanding]:
     return _read(named, lambda document: Outstanding(*work.event_of(document)))
 
 
-def _send_unsent(resources: Resources) -> int:
+def _own(stage: Stage) -> Iterator[tuple[str, Document]]:
+    """Each collection with records of a stage, and what a query says of them."""
+    yield from ((name, {}) for name in written_by(stage))
+    yield COLLECTIONS[DeadLetter], {"stage": stage}
+
+
+def _send_unsent(stage: Stage, resources: Resources) -> int:
     """Send the events of records whose worker died, or lost the broker, before it had sent them."""
     sent = 0
     before = datetime.now(UTC) - _MAY_STILL_BE_SENT
-    for name in COLLECTIONS.values():
+    for name, own in _own(stage):
         collection = resources.store.database[name]
-        query = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
-        for record, outbox in _readable(_outboxes(resources.store, name, query), resources).items():
+        unsent = {"outbox_open": True, "outbox_sent_at": None, "recorded_at": {"$lt": before}}
+        read = _outboxes(resources.store, name, unsent | own)
+        for record, outbox in _readable(read, resources).items():
             for each in outbox:
                 resources.broker.send_to(each.stage, each.event)
             sent += len(outbox)
@@ -174,13 +211,12 @@ def _send_unsent(resources: Resources) -> int:
     return sent
 
 
-def _without_record(resources: Resources) -> Iterator[Outstanding]:
-    """Events sent some time ago that nobody has begun to handle. Closes outboxes that are done."""
+def _close_what_is_done(stage: Stage, resources: Resources) -> None:
+    """Close the stage's outboxes whose events are all settled."""
     before = datetime.now(UTC) - timedelta(seconds=resources.settings.redeliver_after_seconds)
-    begun = {document["_id"] for document in resources.work.all()}
-    for name in COLLECTIONS.values():
-        query = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
-        outboxes = _readable(_outboxes(resources.store, name, query), resources)
+    for name, own in _own(stage):
+        sent = {"outbox_open": True, "outbox_sent_at": {"$lt": before}}
+        outboxes = _readable(_outboxes(resources.store, name, sent | own), resources)
         still_open = _still_open(resources, chain.from_iterable(outboxes.values()))
         done = [
             record
@@ -188,16 +224,38 @@ def _without_record(resources: Resources) -> Iterator[Outstanding]:
             if not any(each.effect in still_open for each in outbox)
         ]
         resources.store.close_outboxes(name, done)
-        yield from (each for effect, each in still_open.items() if effect not in begun)
 
 
-def _left_over(resources: Resources) -> Iterator[Outstanding]:
-    """Work that was begun and that nobody holds any more: its worker died, or its wait is over."""
+def _without_record(stage: Stage, resources: Resources) -> Iterator[Outstanding]:
+    """Events for a stage, recorded some time ago by whomever, that it has not begun to handle.
+
+    Also those that were not sent: who should have may be away, or busy for long.
+    """
+    settings, now = resources.settings, datetime.now(UTC)
+    before = now - timedelta(seconds=settings.redeliver_after_seconds)
+    long_ago = before - timedelta(seconds=MISSED_SWEEPS * settings.sweep_seconds)
+    begun = {document["_id"] for document in resources.work.all()}
+    for name in COLLECTIONS.values():
+        query = {
+            "outbox_open": True,
+            "outbox_sent_at": {"$not": {"$gte": before}},
+            "outbox.type": {"$in": handled_by(stage)},
+            "$or": [{"outbox_sent_at": {"$lt": before}}, {"recorded_at": {"$lt": long_ago}}],
+        }
+        outboxes = _readable(_outboxes(resources.store, name, query), resources)
+        own = [each for each in chain.from_iterable(outboxes.values()) if each.stage == stage]
+        for effect, each in _still_open(resources, own).items():
+            if effect not in begun:
+                yield each
+
+
+def _left_over(stage: Stage, resources: Resources) -> Iterator[Outstanding]:
+    """A stage's work that nobody holds any more: its worker died, or its wait is over."""
     now = datetime.now(UTC)
     quiet = now - timedelta(seconds=resources.settings.redeliver_after_seconds)
     left = [
         document
-        for document in resources.work.all()
+        for document in _work_of(stage, resources)
         if document["updated_at"] <= quiet
         and document.get("lease_until", now) <= now
         and "next_attempt_at" not in document
@@ -210,6 +268,13 @@ def _left_over(resources: Resources) -> Iterator[Outstanding]:
     for effect in found.keys() - still_open.keys():
         resources.work.finish(effect)
     yield from still_open.values()
+
+
+def _work_of(stage: Stage, resources: Resources) -> list[Document]:
+    """The work of a stage, by the ids of its effects: what a document says may be forged."""
+    return [
+        each for each in resources.work.all() if str(each["_id"]).startswith(effect_id(stage, ""))
+    ]
 
 
 def _look_for_what_is_missing(resources: Resources) -> None:
@@ -227,20 +292,21 @@ def _look_for_what_is_missing(resources: Resources) -> None:
             _tell(sentence, sentence, resources)
 
 
-def _send_again(resources: Resources, lost: list[Outstanding]) -> int:
-    log.warning("the broker lost messages", stage=lost[0].stage, messages=len(lost))
+def _send_again(stage: Stage, lost: list[Outstanding], resources: Resources) -> int:
+    log.warning("the broker lost messages", stage=stage, messages=len(lost))
     for each in lost:
-        resources.broker.send_to(each.stage, each.event)
+        resources.broker.send_to(stage, each.event)
     resources.work.touch([each.effect for each in lost])
     return len(lost)
 
 
-def _send_due(resources: Resources) -> int:
-    """Send the events whose next try is due."""
+def _send_due(stage: Stage, resources: Resources) -> int:
+    """Send the events of a stage whose next try is due."""
     now = datetime.now(UTC)
-    waiting = [found for found in resources.work.all() if found.get("next_attempt_at", now) < now]
+    own = _work_of(stage, resources)
+    waiting = [found for found in own if found.get("next_attempt_at", now) < now]
     due = list(_readable(_begun(resources.work, waiting), resources).values())
     for each in due:
-        resources.broker.send_to(each.stage, each.event)
+        resources.broker.send_to(stage, each.event)
     resources.work.touch([each.effect for each in due])
     return len(due)

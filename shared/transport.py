@@ -8,6 +8,7 @@ has written becomes a task that keeps it as a dead letter, for a person to look 
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal, cast
 from uuid import uuid4
@@ -20,15 +21,20 @@ from redis.exceptions import OutOfMemoryError
 
 from shared.authentication import Authenticator
 from shared.events import STAGES, Stage, task_name
+from shared.refusals import NamesRefusals
 from shared.tasks import KEPT, arguments, bury_task
 
 LONGEST: Final = 1_000_000
 """Bytes of a message. Events name things and carry none; the longest is a few kilobytes."""
 
-_PRIORITY: Final = b"\x06\x16"
-"""Stands between a queue's name and a priority in the key of its list."""
+EVENTS: Final = "celeryev"
+"""Celery's name for what workers publish of themselves, for Flower."""
 
 log = structlog.get_logger(__name__)
+
+
+class _Client(NamesRefusals, redis.PrefixedStrictRedis):
+    """Kombu's client, whose refusals say who may not do what."""
 
 
 class QoS(redis.QoS):
@@ -68,6 +74,7 @@ class Channel(redis.Channel):
     """
 
     QoS = QoS
+    _fanout_queues: dict[str, tuple[str, str]]
 
     @property
     def _authenticator(self) -> Authenticator | None:
@@ -81,10 +88,38 @@ class Channel(redis.Channel):
         client.set_response_callback("BRPOP", check)
         return client
 
+    def _get_client(self) -> Callable[..., Redis]:
+        return partial(_Client, global_keyprefix=self.global_keyprefix)
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Without the name of the library, which nobody needs the right to tell."""
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
+        return parameters | {"driver_info": None}
+
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         if self._authenticator:
             message = with_mac(cast("Stage", queue), message, self._authenticator)
         super()._put(queue, message, **options)
+
+    def _put_fanout(
+        self, exchange: str, message: dict[str, Any], routing_key: str, **options: Any
+    ) -> None:
+        """Publish a worker's event. Nobody listens to remote control, and Flower may not ask."""
+        if exchange == EVENTS:
+            super()._put_fanout(exchange, message, routing_key, **options)  # type: ignore[misc]
+
+    def _new_queue(self, queue: str, **options: Any) -> None:
+        """A list comes into being with its first message."""
+
+    def _queue_bind(self, exchange: str, routing_key: str, _: str, queue: str) -> None:
+        """Let Flower listen. Kombu would write it into the broker, where Flower may not write."""
+        self._fanout_queues[queue] = exchange, routing_key.replace("#", "*")
+
+
+def unacknowledged(stage: Stage) -> dict[str, str]:
+    """The options that give a stage's worker keys of its own for the messages in its hands."""
+    kept = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
+    return {option: f"{option.removesuffix('_key')}.{stage}" for option in kept}
 
 
 class Transport(redis.Transport):
@@ -119,7 +154,7 @@ def _checked(prefix: str, authenticator: Authenticator | None, answer: Any, **_:
     if not answer:
         return None
     key, message = answer
-    queue = key.partition(_PRIORITY)[0].decode().removeprefix(prefix)
+    queue = key.decode().removeprefix(prefix)
     if queue not in STAGES:
         return key, message
     return key, admitted(cast("Stage", queue), message, authenticator)

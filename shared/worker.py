@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,30 +18,27 @@ from shared.installation import claim, settle_in
 from shared.logs import refuse_to_start
 from shared.operators import Operators
 from shared.pipeline import Pipeline, PipelineError, load_pipelines
+from shared.refusals import refusal
 from shared.settings import Settings, SettingsError, settings
 from shared.stage import BROKER_ERRORS, CutShort, Handler, Resources, StageRuntime
-from shared.sweep import MISSED_SWEEPS, SWEEP, sweep
+from shared.sweep import SWEEP, is_due, sweep
 from shared.tasks import bury_task, sweep_task
+from shared.transport import unacknowledged
 
 log = structlog.get_logger(__name__)
 H = TypeVar("H", bound=Handler)
 
 
 @cache
-def resources() -> Resources:
-    """The connections of this process. First called in a pool's child, so after the fork.
+def resources(stage: Stage) -> Resources:
+    """The connections of this process, which serves one stage.
 
-    Celery ends a child by an exception in the middle of whatever it does. An import that meets it
-    stays half done, and every later event would fail. The kernel's way leaves no such process.
+    First called in a pool's child, so after the fork. Celery ends a child by an exception in the
+    middle of whatever it does. An import that meets it stays half done, and every later event would
+    fail. The kernel's way leaves no such process.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return Resources.connect(settings(), app)
-
-
-def run_sweep() -> None:
-    """Send again what was lost."""
-    sweep(resources())
-    resources().broker.note_alive(SWEEP)
+    return Resources.connect(stage, settings(), app)
 
 
 class StageTasks:
@@ -65,9 +62,10 @@ class StageTasks:
         self._requires_for = requires_for
         self._check = check
         self._installation: str | None = None
+        self._sweep_asked_at: datetime | None = None
         signals.celeryd_init.connect(self._check_settings, weak=False)
         signals.heartbeat_sent.connect(self._on_heartbeat, weak=False)
-        app.task(name=sweep_task(stage))(run_sweep)
+        app.task(name=sweep_task(stage))(self._sweep)
         app.task(name=bury_task(stage))(self._bury)
 
     def handles(self, kind: type[EventBase]) -> Callable[[H], H]:
@@ -76,7 +74,7 @@ class StageTasks:
         def register(handler: H) -> H:
             def run(event: object) -> None:
                 try:
-                    StageRuntime(self._stage, resources()).handle(event, handler)
+                    StageRuntime(self._stage, resources(self._stage)).handle(event, handler)
                 except CutShort:
                     os._exit(os.EX_SOFTWARE)  # the message comes again, and its event is settled
 
@@ -85,10 +83,16 @@ class StageTasks:
 
         return register
 
+    def _sweep(self) -> None:
+        """Send again what was lost."""
+        sweep(self._stage, resources(self._stage))
+        resources(self._stage).broker.note_alive(self._sweeps_sign)
+
     def _bury(self, received: str, reason: str) -> None:
-        StageRuntime(self._stage, resources()).bury_foreign(received, reason)
+        StageRuntime(self._stage, resources(self._stage)).bury_foreign(received, reason)
 
     def _check_settings(self, **_: object) -> None:
+        app.conf.broker_transport_options |= unacknowledged(self._stage)
         current = settings()
         try:
             pipelines = load_pipelines(current.pipelines)
@@ -115,20 +119,32 @@ class StageTasks:
             if self._installation:
                 claim(self._installation, _broker(), settings())
             note_progress(_broker(), sender.eventer.hostname, settings().heartbeat_file)
-            self._sweep_if_nobody_does()
+            self._ask_for_sweep()
         except BROKER_ERRORS as error:
-            log.warning("heartbeat not noted", error=type(error).__name__)
+            said = refusal(error, settings())
+            log.warning("heartbeat not noted", error=said or type(error).__name__)
         except SettingsError as error:  # its own signs did not come through for a while
             log.critical(str(error))
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def _sweep_if_nobody_does(self) -> None:
-        """Take the sweep over when beat, or the worker that beat sends it to, is silent."""
-        seconds = settings().sweep_seconds
-        last = _broker().last_alive().get(SWEEP)
-        if last is None or datetime.now(UTC) - last > timedelta(seconds=MISSED_SWEEPS * seconds):
-            _broker().note_alive(SWEEP)  # so that one worker does it, and not all
-            app.send_task(sweep_task(self._stage), queue=self._stage, expires=seconds)
+    @property
+    def _sweeps_sign(self) -> str:
+        return f"{SWEEP}@{self._stage}"
+
+    def _ask_for_sweep(self) -> None:
+        """Put a request into the stage's own queue, if one is due."""
+        current, stage = settings(), self._stage
+        done_at = _broker().last_alive().get(self._sweeps_sign)
+        queued = _broker().queue_length(stage)
+        if is_due(
+            self._sweep_asked_at,
+            done_at,
+            queued,
+            current.sweep_seconds,
+            current.task_time_limit_seconds,
+        ):
+            self._sweep_asked_at = datetime.now(UTC)
+            app.send_task(sweep_task(stage), queue=stage)
 
     def _required(self, pipelines: Iterable[Pipeline]) -> Iterator[tuple[str, str]]:
         """Each setting that has to be there, and what for."""

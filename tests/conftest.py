@@ -18,6 +18,7 @@ from shared.stage import Resources
 from shared.store import Store
 from shared.work import Work
 from tests.keys import AUTHENTICATOR, EVENT_KEY, OPERATORS
+from tests.sweeping import prepare_all
 
 # The same examples in every run: what fails in CI fails at the desk.
 hypothesis_settings.register_profile("repeatable", derandomize=True)
@@ -35,7 +36,7 @@ AWKWARD = 'a folder\'s "räume"'
 @pytest.fixture(scope="session")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
     """A MongoDB server for the whole test session."""
-    server = Mongo(tmp_path_factory.mktemp(AWKWARD))
+    server = Mongo(tmp_path_factory.mktemp(AWKWARD), "drift_detection")
     server.start()
     yield server
     assert server.process
@@ -45,7 +46,7 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A Valkey server for the whole test session."""
-    server = Valkey(tmp_path_factory.mktemp(AWKWARD))
+    server = Valkey(tmp_path_factory.mktemp(AWKWARD), "drift_detection:")
     server.start()
     yield server
     assert server.process
@@ -55,7 +56,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A broker that a test may end."""
-    server = Valkey(tmp_path / "valkey")
+    server = Valkey(tmp_path / "valkey", "drift_detection:")
     server.start()
     yield server
     assert server.process
@@ -68,7 +69,7 @@ def store(mongo: Mongo) -> Iterator[Store]:
     name = f"test_{uuid4().hex}"
     client: MongoClient[dict[str, object]] = MongoClient(mongo.uri, tz_aware=True)
     store = Store(client[name], AUTHENTICATOR)
-    store.prepare(retention_days=30)
+    prepare_all(store)
     yield store
     client.drop_database(name)
     client.close()

@@ -228,7 +228,7 @@ def _compare(
         details=store.put_blob(
             gzip.compress(full.model_dump_json().encode(), _COMPRESSION, mtime=0)
         ),
-        chart=store.put_blob(render_png(full)) if incident == sequence else None,
+        chart=store.put_picture(render_png(full)) if incident == sequence else None,
     )
 
 

@@ -8,13 +8,16 @@ from typing import Final
 import pymongo
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+from pymongo.errors import OperationFailure
 
 from services.exporter import metrics
+from services.exporter.failures import Refused
 from services.exporter.metrics import UNKNOWN, Samples, Values, exposed
 from services.exporter.pipelines import PipelineFigures
 from services.exporter.reading import ANSWER_SECONDS, Reading, Source
 from services.exporter.totals import Totals
 from shared.events import STAGES, Stage
+from shared.refusals import refusal
 from shared.stage import Resources
 from shared.status import (
     Waiting,
@@ -74,6 +77,14 @@ class SystemCollector(Collector):
         return {source.name: source.answer(asked, deadline) for source, asked in questions}
 
     def _ask_store(self) -> Samples:
+        try:
+            return self._figures_of_store()
+        except OperationFailure as error:
+            if refused := refusal(error, self._resources.settings):
+                raise Refused(refused) from None
+            raise
+
+    def _figures_of_store(self) -> Samples:
         resources = self._resources
         with pymongo.timeout(_GIVEN_UP_SECONDS):
             waiting, unreadable = unfinished(resources)

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 from pydantic import ValidationError
+from redis.exceptions import NoPermissionError
 
 log = structlog.get_logger(__name__)
 
@@ -14,13 +15,19 @@ NOT_AS_WRITTEN: Final = (ValueError, LookupError, TypeError, AttributeError, Ari
 
 
 def reason_of(error: Exception) -> str:
-    """The kind of an error, and where it came from."""
+    """The kind of an error, and where it came from; of a refusal, who may not do what."""
+    if isinstance(error, NoPermissionError | Refused):
+        return str(error)
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_context=False, include_url=False)
         places = (".".join(map(str, fault["loc"])) for fault in faults[:5])
         return "; ".join(f"{error.title}.{place}" for place in places) + " cannot be read"
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
+
+
+class Refused(Exception):
+    """The store refuses what the exporter needs; the text says what."""
 
 
 class FailureLog:

@@ -305,7 +305,7 @@ LAST_SEEN: Final = Family(
     "trimtab_part_last_seen_timestamp_seconds",
     "gauge",
     ("part",),
-    "The last sign of life: the newest of a stage's workers, the last tick of beat and sweep.",
+    "The last sign of life: the newest of a stage's workers, beat's last tick, a sweep's end.",
 )
 QUEUE: Final = Family(
     "trimtab_queue_messages", "gauge", ("stage",), "Messages in the stage's queue."

@@ -7,6 +7,7 @@ it has seen in memory only: its file would be a pickle, and the history is in th
 import os
 import sys
 from contextlib import suppress
+from logging import ERROR, getLogger
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -36,6 +37,9 @@ def _refuse_cluster() -> None:
 
 _refuse_cluster()
 basic_auth = [f"{USER}:{_password()}"]
+enable_events = False  # workers send their events unasked, and Flower may ask nobody
+# It would say of each worker that it may not be asked.
+getLogger("flower.inspector").setLevel(ERROR)
 tasks_columns = "name,kwargs,state,received,runtime,worker"
 max_tasks = 10_000
 purge_offline_workers = 86_400

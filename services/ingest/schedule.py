@@ -1,4 +1,4 @@
-"""Beat's schedule: every pipeline's ingestion, the sweep, the watch, and the daily removal.
+"""Beat's schedule: every pipeline's ingestion, the watch, and the daily removal.
 
 `celery -A shared.celery_app beat -S services.ingest.schedule:PipelineScheduler`
 
@@ -26,7 +26,7 @@ from shared.pipeline import (
 )
 from shared.settings import SettingsError, settings
 from shared.stage import BROKER_ERRORS
-from shared.tasks import RETENTION_TASK, WATCH_TASK, sweep_task
+from shared.tasks import RETENTION_TASK, WATCH_TASK
 
 log = structlog.get_logger(__name__)
 
@@ -37,19 +37,12 @@ _MADE_GOOD: Final = timedelta(days=1)
 _ALIVE_EVERY: Final = timedelta(seconds=2)
 
 
-def beat_schedule(
-    pipelines: dict[str, Pipeline], sweep_seconds: float, watch_seconds: float
-) -> dict[str, Any]:
+def beat_schedule(pipelines: dict[str, Pipeline], watch_seconds: float) -> dict[str, Any]:
     """Beat's entries: one a pipeline that has a source to read, and the housekeeping."""
     entries = {
         f"ingest {pipeline.name}": _ingestion(pipeline)
         for pipeline in pipelines.values()
         if not isinstance(pipeline.source, ManualSource)
-    }
-    entries["sweep"] = {
-        "task": sweep_task("ingest"),
-        "schedule": sweep_seconds,
-        "options": {"queue": "ingest", "expires": sweep_seconds},
     }
     entries["watch"] = {
         "task": WATCH_TASK,
@@ -106,7 +99,7 @@ class PipelineScheduler(Scheduler):
             settle_in(current, self._broker)
         except (PipelineError, SettingsError) as error:
             refuse_to_start(error)
-        self.merge_inplace(beat_schedule(pipelines, current.sweep_seconds, current.watch_seconds))
+        self.merge_inplace(beat_schedule(pipelines, current.watch_seconds))
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, and note that beat is alive."""

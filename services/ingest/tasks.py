@@ -22,5 +22,6 @@ def on_ingestion_due(event: IngestionDue, resources: Resources) -> Outcome:
 
 @app.task(name=RETENTION_TASK)
 def run_retention() -> None:
-    remove_unnamed_blobs(resources().store, resources().settings.retention_days)
-    resources().broker.forget_workers(silent_since=datetime.now(UTC) - WORKERS_KEPT)
+    connected = resources("ingest")
+    remove_unnamed_blobs(connected.store, connected.settings.retention_days)
+    connected.broker.forget_workers(silent_since=datetime.now(UTC) - WORKERS_KEPT)

@@ -178,7 +178,7 @@ def _picture(report: DriftReport | None, store: Store) -> bytes | None:
     if report is None or report.chart is None:
         return None
     try:
-        return store.blob(report.chart)
+        return store.picture(report.chart)
     except WillNotPass:  # its retention is over; the message says enough without it
         return None
 

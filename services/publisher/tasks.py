@@ -29,4 +29,4 @@ def on_model_promoted(event: ModelPromoted, resources: Resources) -> Outcome:
 
 @app.task(name=WATCH_TASK)
 def watch() -> None:
-    watch_publications(resources())
+    watch_publications(resources("publisher"))

@@ -164,9 +164,14 @@ def rotate(system: System) -> str:
     """As an operator does it, with the script; what was promoted before can still be loaded."""
     before = system.pipeline()
     script = ROOT / "deploy" / "rotate-secret.sh"
-    rotated = ("redis_password", "mongo_password", "flower_password", "model_signing_key")
-    for secret in rotated:
-        old = system.secret(secret).read_text()
+    rotated = {
+        "redis_password": "redis_url_drift",
+        "mongo_password": "mongodb_uri_drift",
+        "flower_password": "flower_password",
+        "model_signing_key": "model_signing_key",
+    }
+    for secret, file in rotated.items():
+        old = system.secret(file).read_text()
         subprocess.run(
             ["sh", str(script), secret],
             env=os.environ | system.environment | {"COMPOSE": shlex.join(system.command)},
@@ -174,7 +179,7 @@ def rotate(system: System) -> str:
             capture_output=True,
             timeout=_START_SECONDS,
         )
-        if system.secret(secret).read_text() == old:
+        if system.secret(file).read_text() == old:
             raise NotSeen(f"{secret} is what it was")
     system.wait_for_batch_after(before["checked"] + 1, _STEP_SECONDS)
     system.wait_until_healthy(_START_SECONDS)
@@ -193,8 +198,8 @@ def second_host(system: System) -> None:
     before = system.pipeline()["checked"]
     with TemporaryDirectory(prefix="trimtab-secrets-") as folder:
         secrets = Path(folder, "secrets")
-        shutil.copytree(system.secret("redis_url").parent, secrets)
-        for name, server in (("redis_url", "redis"), ("mongodb_uri", "mongo")):
+        shutil.copytree(system.secret("redis_url_drift").parent, secrets)
+        for name, server in (("redis_url_drift", "redis"), ("mongodb_uri_drift", "mongo")):
             text = (secrets / name).read_text()
             (secrets / name).write_text(text.replace(f"@{server}:", f"@{address}:"))
         project = (

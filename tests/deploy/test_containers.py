@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ OF_IMAGES = {
 }
 SECRETS = {
     "redis": {"redis_users", "redis_admin_password"},
-    "mongo": {"mongo_root_password", "mongo_password"},
+    "mongo": {"mongo_root_password", "mongo_users"},
     "ingest": {"redis_url", "mongodb_uri", "event_key", "data_gov_in_api_key"},
     "drift": {"redis_url", "mongodb_uri", "event_key", "model_signing_key", "operators"},
     "trainer": {"redis_url", "mongodb_uri", "event_key", "model_signing_key", "operators"},
@@ -111,12 +112,36 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
     assert not secret & set(SERVICES[name].get("environment", {}))
 
 
+def mounted_secrets(name: str) -> dict[str, str]:
+    """The secrets of a service: the name in the container -> the file's name."""
+    given = SERVICES[name].get("secrets", [])
+    named = [each if isinstance(each, dict) else {"source": each, "target": each} for each in given]
+    return {each["target"]: each["source"] for each in named}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of the files that the script makes."""
+    folder = tmp_path_factory.mktemp("secrets")
+    script = ROOT / "deploy" / "make-secrets.sh"
+    subprocess.run(["sh", script, folder], check=True, capture_output=True, timeout=60)
+    return {path.name for path in folder.iterdir()}
+
+
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_secret_of_a_service_is_one_that_the_script_makes(name: str) -> None:
-    script = (ROOT / "deploy" / "make-secrets.sh").read_text()
-    for secret in SERVICES[name].get("secrets", []):
-        assert COMPOSE["secrets"][secret] == {"file": f"${{SECRETS_FOLDER:-./secrets}}/{secret}"}
-        assert secret in script
+def test_every_secret_of_a_service_is_one_that_the_script_makes(name: str, made: set[str]) -> None:
+    for file in mounted_secrets(name).values():
+        assert COMPOSE["secrets"][file] == {"file": f"${{SECRETS_FOLDER:-./secrets}}/{file}"}
+        assert file in made
+
+
+@pytest.mark.parametrize("name", sorted({*SERVICES} - {"redis", "mongo"}))
+def test_a_container_has_the_passwords_of_its_own_users_alone(name: str) -> None:
+    for target, file in mounted_secrets(name).items():
+        if target in {"redis_url", "mongodb_uri"}:
+            assert file == f"{target}_{name}"
+        else:
+            assert not file.startswith(("redis", "mongo"))
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -126,12 +151,12 @@ def test_a_secret_that_is_named_is_mounted(name: str) -> None:
         for value in SERVICES[name].get("environment", {}).values()
         if str(value).startswith("/run/secrets/")
     }
-    assert named <= set(SERVICES[name].get("secrets", []))
+    assert named <= mounted_secrets(name).keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_container_has_no_more_secrets_than_it_needs(name: str) -> None:
-    assert set(SERVICES[name].get("secrets", [])) == SECRETS.get(name, set())
+    assert mounted_secrets(name).keys() == SECRETS.get(name, set())
 
 
 def test_nobody_is_root() -> None:

@@ -166,7 +166,7 @@ def test_every_service_has_pods_and_their_port(overlay: str) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_secrets_lead_to_the_servers(server: str) -> None:
-    address = urlsplit(secrets()["redis_url" if server == "redis" else "mongodb_uri"])
+    address = urlsplit(secrets()["redis_url_cli" if server == "redis" else "mongodb_uri_cli"])
     service = of_kind("overlays/with-servers", "Service")[server]
     assert address.hostname == service["metadata"]["name"]
     assert address.port == service["spec"]["ports"][0]["port"]
@@ -184,8 +184,11 @@ def test_configuration_files_are_those_of_the_repository() -> None:
     assert users
     assert redis[users[1]] == secrets()["redis_users"]
     mongo = dict(mounted("overlays/with-servers", "mongo"))
-    script = (ROOT / "deploy/mongo/application-user.js").read_text()
-    assert mongo["/docker-entrypoint-initdb.d/application-user.js"] == script
+    script = (ROOT / "deploy/mongo/users.js").read_text()
+    assert mongo["/docker-entrypoint-initdb.d/users.js"] == script
+    rights = (ROOT / "deploy/mongo/rights.json").read_text()
+    assert mongo["/docker-entrypoint-initdb.d/rights.json"] == rights
+    assert '"/docker-entrypoint-initdb.d/rights.json"' in script
     assert "readFileSync(`/run/secrets/${name}`" in script
     for name in re.findall(r'secret\("(.*?)"\)', script):
         assert mongo[f"/run/secrets/{name}"] == secrets()[name]
@@ -215,9 +218,9 @@ def test_a_part_reads_its_settings_from_what_its_pod_has(
     for variable, value in environment(overlay, name).items():
         monkeypatch.setenv(variable, f"{tmp_path}{value}" if value.startswith("/") else value)
     settings = read_settings()
-    assert settings.redis_url.get_secret_value() == secrets()["redis_url"]
+    assert settings.redis_url.get_secret_value() == secrets()[f"redis_url_{name}"]
     uri = settings.mongodb_uri and settings.mongodb_uri.get_secret_value()
-    assert uri == (None if name in {"beat", "flower"} else secrets()["mongodb_uri"])
+    assert uri == (None if name in {"beat", "flower"} else secrets()[f"mongodb_uri_{name}"])
     assert (settings.model_repository is None) == (overlay != "README")
     assert (settings.event_key is None) == (name == "flower")
     key = settings.model_signing_key
@@ -404,7 +407,10 @@ def test_limits_are_those_of_compose(name: str) -> None:
 
 @pytest.mark.parametrize("name", IN_COMPOSE)
 def test_secrets_are_those_of_compose(name: str) -> None:
-    assert secret_keys("overlays/with-servers", name) == set(SERVICES[name]["secrets"])
+    in_compose = {
+        each if isinstance(each, str) else each["source"] for each in SERVICES[name]["secrets"]
+    }
+    assert secret_keys("overlays/with-servers", name) == in_compose
     named = {each for each in environment("overlays/with-servers", name) if each.endswith("_FILE")}
     in_compose = SERVICES[name].get("environment", {})
     assert named == {each for each in in_compose if each.endswith("_FILE")}
@@ -509,12 +515,12 @@ def given_to_keda(overlay: str) -> dict[str, str]:
     return given
 
 
-def test_keda_signs_in_as_the_workers_do() -> None:
-    address = urlsplit(secrets()["redis_url"])
+def test_keda_signs_in_as_a_user_who_may_read_lengths_alone() -> None:
+    address = urlsplit(secrets()["redis_url_drift"])
     assert given_to_keda("overlays/keda") == {
         "address": f"{address.hostname}.trimtab.svc:{address.port}",
-        "username": address.username,
-        "password": address.password,
+        "username": "keda",
+        "password": secrets()["redis_password_keda"],
         "tls": "disable",
     }
     assert given_to_keda("README")["address"] == "redis.example.org:6380"

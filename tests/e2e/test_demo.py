@@ -217,7 +217,7 @@ def test_the_chain_that_the_store_shows_is_that_of_the_logs(
         if line["event"] == "handled"
     }
     (commit,) = (line["commit"] for line in chain if line["event"] == "commit pushed")
-    server = Mongo(demo.home / "mongo")
+    server = Mongo(demo.home / "mongo", "drift_detection")
     server.start()
     try:
         show = ("history", "show", commit[:8], "--home", str(demo.home))

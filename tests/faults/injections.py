@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 
 from services.cli.embedded.process import Process
 from services.cli.embedded.system import beat_command, worker_command
-from shared.events import STAGES, IngestionDue, first_event_fields
+from shared.events import STAGES, IngestionDue, Stage, first_event_fields
+from shared.rights import Service
 from tests.faults.flaky_feed import WAYS
 from tests.faults.push_hooks import DEEDS, arm
 from tests.faults.world import PIPELINE, World
@@ -47,7 +48,7 @@ class Fault:
 def faults(dice: random.Random) -> list[Fault]:
     """One of each kind; `dice` draws which stage it strikes."""
 
-    def stage() -> str:
+    def stage() -> Stage:
         return dice.choice(STAGES)
 
     struck, doubled = stage(), stage()
@@ -68,8 +69,8 @@ def faults(dice: random.Random) -> list[Fault]:
         Fault("repository unreachable", "publisher", _hide_repository, _show_repository, 3),
         *(Fault(f"repository: {deed}", "publisher", _push(deed)) for deed in DEEDS),
         *(Fault(f"Discord: {how}", "notifier", _discord(how)) for how in _DISCORD),
-        Fault("two beats", "beat", _second(beat_command()), _without_second, 4),
-        Fault("two workers", doubled, _second(worker_command(doubled)), _without_second, 6),
+        Fault("two beats", "beat", _second("beat"), _without_second, 4),
+        Fault("two workers", doubled, _second(doubled), _without_second, 6),
         Fault(
             "two workers, every event again and again",
             "notifier",
@@ -195,11 +196,15 @@ def _show_repository(world: World) -> None:
         hidden.rename(world.repository)
 
 
-def _second(command: list[str]) -> Step:
+def _second(part: Service) -> Step:
+    """Start another process of a part, with the part's own users."""
+    command = beat_command() if part == "beat" else worker_command(part)
+
     def start(world: World) -> None:
         recorded = json.loads((world.home / "environment.json").read_text())
         log = world.home / "logs" / "second.log"
-        process = Process("second", command, log, os.environ | recorded)
+        own = world.system.environment_of(part, os.environ | recorded)
+        process = Process("second", command, log, own)
         world.extra.append(process)
         process.start()
 
@@ -207,7 +212,7 @@ def _second(command: list[str]) -> Step:
 
 
 def _second_notifier_and_slow_discord(world: World) -> None:
-    _second(worker_command("notifier"))(world)
+    _second("notifier")(world)
     world.receiver.fail("slow", 1)
 
 

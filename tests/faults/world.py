@@ -131,22 +131,22 @@ class World:
         return Broker(celery_app(lambda: settings))
 
     def broker(self) -> Redis:
-        url = self._secret("redis_url")
-        return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+        assert self.system.valkey
+        return Redis.from_url(self.system.valkey.url, socket_timeout=2, socket_connect_timeout=2)
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        uri = self._secret("mongodb_uri")
+        assert self.system.mongo
         client: MongoClient[dict[str, Any]] = MongoClient(
-            uri, tz_aware=True, serverSelectionTimeoutMS=1000, socketTimeoutMS=5000
+            self.system.mongo.uri,
+            tz_aware=True,
+            serverSelectionTimeoutMS=1000,
+            socketTimeoutMS=5000,
         )
         try:
             yield Store(client["drift_detection"], None)
         finally:
             client.close()
-
-    def _secret(self, name: str) -> str:
-        return (self.home / "secrets" / name).read_text().strip()
 
     def batches(self) -> int:
         """The number of the newest batch; what is not known while the store is down is 0."""

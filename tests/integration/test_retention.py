@@ -178,7 +178,7 @@ def test_a_command_does_not_change_how_long_records_are_kept(
     monkeypatch.setenv("MONGODB_DATABASE", given.mongodb_database)
     monkeypatch.setenv("PIPELINES", str(AIR_QUALITY.parent))
     monkeypatch.setenv("RETENTION_DAYS", "2")
-    resources.store.prepare(1000)
+    resources.store.prepare("ingest", 1000)
     with connected(tmp_path) as from_a_shell:
         assert from_a_shell.store.newest(Batch, {"pipeline": "air_quality"}, "sequence") is None
     indexes = resources.store.collection(Batch).index_information()

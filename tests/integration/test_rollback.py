@@ -48,7 +48,6 @@ from shared.records import (
 )
 from shared.stage import Handler, Resources, StageRuntime
 from shared.store import Store
-from shared.sweep import sweep
 from tests.air_quality_rows import batch_rows, raw_rows
 from tests.asking import ada
 from tests.integration.publisher.bare import Bare
@@ -59,6 +58,7 @@ from tests.integration.publisher.promotions import (
     promotion,
 )
 from tests.keys import authenticate
+from tests.sweeping import sweep_all
 
 
 class Died(BaseException):
@@ -154,7 +154,7 @@ class System:
                 }
                 documents.update_one({"_id": document["_id"]}, {"$set": earlier})
         authenticate(self.store)
-        return sweep(self.resources)
+        return sweep_all(self.resources)
 
     def champion(self) -> ModelVersion:
         champion = self.store.champion("air_quality")

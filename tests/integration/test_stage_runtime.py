@@ -32,6 +32,7 @@ from shared.sweep import sweep, unsettled
 from shared.work import Work
 from tests.integration.plain_records import check_of, dead_letter
 from tests.keys import AUTHENTICATOR, authenticate
+from tests.sweeping import sweep_all
 
 SHA = "0" * 64
 
@@ -120,7 +121,7 @@ def test_passing_failure_is_tried_again_by_the_sweep(resources: Resources) -> No
     resources.work._documents.update_one(
         {}, {"$set": {"next_attempt_at": datetime.now(UTC) - timedelta(seconds=1)}}
     )
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["ingest"] == 1
     ingest(resources, handler, due())
     assert handler.calls == 2
@@ -132,7 +133,7 @@ def test_try_that_is_not_due_is_not_made(resources: Resources) -> None:
     ingest(resources, handler, due())
     ingest(resources, handler, due())
     assert handler.calls == 1
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["ingest"] == 0
 
 
@@ -195,7 +196,7 @@ def test_event_waits_for_another_and_is_woken(resources: Resources) -> None:
 
     ingest(resources, wait, second)
     assert resources.work.all()[0]["waiting_for"] == awaited
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["ingest"] == 0
     ingest(resources, Ingest(), first)
     assert resources.broker.queue_lengths()["ingest"] == 1
@@ -212,7 +213,7 @@ def test_sweep_sends_what_was_recorded_but_not_sent(resources: Resources) -> Non
         {}, {"$set": {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}}
     )
     authenticate(resources.store)
-    assert sweep(resources) == 1
+    assert sweep_all(resources) == 1
     assert resources.broker.queue_lengths()["drift"] == 1
 
 
@@ -222,7 +223,7 @@ def test_sweep_replaces_what_an_emptied_broker_lost(resources: Resources) -> Non
     resources.store.collection(Batch).update_one(
         {}, {"$set": {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}}
     )
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["drift"] == 1
 
 
@@ -231,8 +232,8 @@ def test_sweep_leaves_alone_what_is_still_queued(resources: Resources) -> None:
     resources.store.collection(Batch).update_one(
         {}, {"$set": {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}}
     )
-    sweep(resources)
-    sweep(resources)
+    sweep_all(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["drift"] == 1
 
 
@@ -245,7 +246,7 @@ def test_sweep_closes_what_is_done(resources: Resources) -> None:
     resources.store.record(check_of(follower, sequence=follower.sequence))
     past = datetime.now(UTC) - timedelta(minutes=5)
     resources.store.collection(Batch).update_one({}, {"$set": {"outbox_sent_at": past}})
-    sweep(resources)
+    sweep_all(resources)
     document = resources.store.collection(Batch).find_one({})
     assert document
     assert document["outbox_open"] is False
@@ -271,7 +272,7 @@ def test_what_the_sweep_cannot_read_holds_up_nothing_else(
     work.update_one({"_id": f"ingest:{due(6).event_id}"}, {"$set": {"event.type": "NotOfHere"}})
     found = unsettled(resources)
     assert (len(found.events), found.unreadable) == (4, 2)
-    assert sweep(resources) == 4
+    assert sweep_all(resources) == 4
     queued = resources.broker.queue_lengths()
     assert (queued["ingest"], queued["drift"]) == (2, 2)
     kept = batches.find_one({"_id": altered})
@@ -288,7 +289,7 @@ def test_sweep_takes_up_the_work_of_a_dead_worker(resources: Resources) -> None:
     resources.work.begin(effect_id("ingest", event.event_id), "ingest", event)
     past = datetime.now(UTC) - timedelta(minutes=5)
     resources.work._documents.update_one({}, {"$set": {"lease_until": past, "updated_at": past}})
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["ingest"] == 1
 
 
@@ -306,7 +307,7 @@ def test_whatever_an_outbox_has_become_the_sweep_goes_on(
     resources.store.collection(Batch).update_one({}, change)
     authenticate(resources.store)
     ingest(resources, Ingest(sequence=2), due(1))
-    assert sweep(resources) == 0
+    assert sweep_all(resources) == 0
     found = unsettled(resources)
     assert ([each.event.pipeline for each in found.events], found.unreadable) == (
         ["air_quality"],
@@ -330,7 +331,7 @@ def test_an_outbox_stays_open_until_everyone_is_done(resources: Resources) -> No
     for number, stage in enumerate(ROUTES["ModelPromoted"], start=1):
         assert (store.collection(Batch).find_one({}) or {})["outbox_open"] is True
         store.bury(dead_letter(effect_id(stage, promoted.event_id)))
-        sweep(resources)
+        sweep_all(resources)
         left = {each.stage for each in unsettled(resources).events}
         assert left == set(list(ROUTES["ModelPromoted"])[number:])
     assert (store.collection(Batch).find_one({}) or {})["outbox_open"] is False
@@ -349,7 +350,7 @@ def test_of_several_that_wait_those_whose_wait_is_over_are_sent_again(
         resources.work.wait_for(lease, effect)
     ago = {"updated_at": datetime.now(UTC) - timedelta(minutes=5)}
     resources.work._documents.update_many({}, {"$set": ago})
-    assert sweep(resources) == 2
+    assert sweep_all(resources) == 2
     sent = {event.event_id for event in resources.broker.events("ingest")}
     assert sent == {due(1).event_id, due(3).event_id}
 
@@ -379,7 +380,7 @@ def test_full_broker_only_delays(resources: Resources) -> None:
         {}, {"$set": {"recorded_at": datetime.now(UTC) - timedelta(minutes=1)}}
     )
     authenticate(resources.store)
-    sweep(resources)
+    sweep_all(resources)
     assert resources.broker.queue_lengths()["drift"] == 1
 
 
@@ -393,3 +394,25 @@ def test_lease_is_renewed_while_the_work_goes_on(resources: Resources) -> None:
         assert work.begin("ingest:x", "ingest", event) is None
     time.sleep(0.3)
     assert work.begin("ingest:x", "ingest", event)
+
+
+def test_a_stage_sweeps_its_own_records_and_fills_its_own_queue(resources: Resources) -> None:
+    ingest(resources, Ingest(), due())
+    Redis.from_url(resources.settings.redis_url.get_secret_value()).flushdb()
+    ago = {"outbox_sent_at": datetime.now(UTC) - timedelta(minutes=5)}
+    resources.store.collection(Batch).update_one({}, {"$set": ago})
+    for stage in ("ingest", "trainer", "publisher", "notifier"):
+        assert sweep(stage, resources) == 0
+    assert sweep("drift", resources) == 1
+    assert resources.broker.queue_lengths()["drift"] == 1
+
+
+def test_what_a_stage_has_not_sent_for_long_its_successor_takes_up(resources: Resources) -> None:
+    outcome = Ingest()(due(), resources)
+    resources.store.record(outcome.record, outcome.events)
+    batches = resources.store.collection(Batch)
+    for minutes, taken_up in ((0, 0), (5, 1)):
+        past = datetime.now(UTC) - timedelta(minutes=minutes)
+        batches.update_one({}, {"$set": {"recorded_at": past}})
+        authenticate(resources.store)
+        assert sweep("drift", resources) == taken_up

@@ -40,10 +40,10 @@ from shared.outcome import Outcome
 from shared.pipeline import Pipeline
 from shared.stage import Handler, Resources, StageRuntime
 from shared.store import COLLECTIONS, Store
-from shared.sweep import sweep
 from tests.air_quality_rows import raw_rows, with_training
 from tests.integration.publisher.bare import Bare
 from tests.keys import authenticate
+from tests.sweeping import sweep_all
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 STATIONS = 26
@@ -137,7 +137,7 @@ class Workers:
                     query = {"_id": document["_id"]}
                     self.store.database[name].update_one(query, {"$set": earlier})
         authenticate(self.store)
-        return sweep(self.resources)
+        return sweep_all(self.resources)
 
     def forget(self) -> None:
         """Begin anew: with an empty store, broker and model repository."""

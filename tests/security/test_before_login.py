@@ -51,7 +51,7 @@ def test_nothing_is_decompressed_for_a_stranger(mongo: Mongo, size: int) -> None
 
 @pytest.mark.parametrize("name", ["a" * 120, "a, b: [c] 100%"])
 def test_a_folder_whose_name_a_socket_cannot_have(name: str, tmp_path: Path) -> None:
-    server = Mongo(tmp_path / name)
+    server = Mongo(tmp_path / name, "drift_detection")
     server.start()
     try:
         with MongoClient[dict[str, object]](server.uri) as client:

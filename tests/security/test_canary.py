@@ -128,6 +128,8 @@ def planted(world: World) -> dict[str, list[bytes]]:
         "the broker's password": world.home / "valkey" / "password",
         "the store's password": world.home / "mongo" / "password",
         "Flower's password": world.home / "secrets" / "flower_password",
+        **{f"the broker's {path.name}": path for path in world.home.glob("valkey/password_*")},
+        **{f"the store's {path.name}": path for path in world.home.glob("mongo/password_*")},
     }
     secrets = {name: path.read_text().strip() for name, path in own.items()}
     secrets |= {name: value for name, value in PLANTED.items() if name != "GITHUB_USERNAME"}
@@ -198,8 +200,8 @@ def test_nothing_is_in_an_argument_list(run: Run) -> None:
 def test_nothing_is_in_a_file_but_those_that_hold_the_secrets(run: Run) -> None:
     """Logs, the clones of the repository, the broker's file, what a crash leaves."""
     home, found, looked_at = run.world.home, [], 0
-    theirs = {home / "valkey" / "password", home / "valkey" / "valkey.conf"}
-    theirs |= {home / "mongo" / "password", *(home / "secrets").iterdir()}
+    theirs = {*home.glob("valkey/password*"), home / "valkey" / "valkey.conf"}
+    theirs |= {*home.glob("mongo/password*"), *(home / "secrets").iterdir()}
     for path in home.rglob("*"):
         if path.is_file() and path not in theirs:
             looked_at += 1
@@ -317,8 +319,8 @@ def listening(pid: int) -> set[str]:
 
 
 def test_servers_want_their_passwords(run: Run) -> None:
-    redis_url = (run.world.home / "secrets" / "redis_url").read_text()
-    mongodb_uri = (run.world.home / "secrets" / "mongodb_uri").read_text()
+    redis_url = (run.world.home / "secrets" / "redis_url_cli").read_text()
+    mongodb_uri = (run.world.home / "secrets" / "mongodb_uri_cli").read_text()
     place = redis_url.partition("@")[2].partition("/")[0]
     with Redis.from_url(f"redis://{place}") as broker, pytest.raises(AuthenticationError):
         broker.keys()

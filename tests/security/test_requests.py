@@ -42,7 +42,6 @@ from shared.records import AuditEntry, Batch, DeadLetter, ModelVersion
 from shared.settings import SettingsError
 from shared.stage import Resources
 from shared.store import Store
-from shared.sweep import sweep
 from tests.asking import ada, never_asked, signed_reference
 from tests.integration.plain_records import check_of, dead_letter
 from tests.integration.publisher.bare import Bare
@@ -55,6 +54,7 @@ from tests.keys import (
     STRANGERS_OPERATOR_KEY,
     authenticate,
 )
+from tests.sweeping import sweep_all
 
 FIELDS = first_event_fields("air_quality", "a request")
 ROLLBACK = RollbackRequested(**FIELDS, model_version=1, champion_version=2)
@@ -291,7 +291,7 @@ def test_entries_follow_each_other_whoever_writes_at_the_same_time(resources: Re
 
 
 def told(resources: Resources) -> list[str]:
-    sweep(resources)
+    sweep_all(resources)
     return [
         letter.reason for letter in resources.store.find(DeadLetter, {"kind": "foreign record"})
     ]

@@ -187,7 +187,7 @@ def test_a_signed_tag_that_is_replaced_on_the_same_commit(
     assert seen(signing) == []
     bare.git("tag", "-f", "air_quality/v1", record.commit)
     (change,) = seen(signing)
-    assert "was replaced by another on the same commit" in change
+    assert "was replaced by another tag on the same commit" in change
 
 
 def test_history_that_was_rewritten(bare: Bare, resources: Resources) -> None:
@@ -361,7 +361,7 @@ def test_a_worker_looks_when_beat_asks_it_to(
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "GIT_CACHE": str(tmp_path / "git"),
     }
-    entry = beat_schedule(resources.pipelines, 10, settings.watch_seconds)["watch"]
+    entry = beat_schedule(resources.pipelines, settings.watch_seconds)["watch"]
     worker = started("publisher", given, tmp_path / "log")
     try:
         app = celery_app(lambda: settings)

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
 from shared.celery_app import celery_app
 from shared.installation import require_not_foreign
+from shared.refusals import refusal
 from shared.settings import Settings, SettingsError, read_settings
 from shared.stage import Resources
 
@@ -58,9 +62,15 @@ def connected(home: Path) -> Iterator[Resources]:
     How long records are kept is for the workers' settings to say, so the store is not prepared.
 
     Raises:
-        SettingsError: another installation works on the broker.
+        SettingsError: another installation works on the broker, or a server refuses what a command
+            needs.
     """
     settings = settings_of(home)
     with closing(Resources.attach(settings, celery_app(lambda: settings))) as resources:
         require_not_foreign(resources.store, resources.broker, settings)
-        yield resources
+        try:
+            yield resources
+        except (PyMongoError, RedisError) as error:
+            if refused := refusal(error, settings):
+                raise SettingsError(refused) from None
+            raise

@@ -35,7 +35,10 @@ from shared.celery_app import celery_app
 from shared.events import STAGES
 from shared.installation import claim
 from shared.operators import make_key
+from shared.rights import BROKER_USERS, STORE_USERS, Service
+from shared.settings import Settings, read_settings
 from shared.stage import BROKER_ERRORS
+from shared.status import PARTS
 
 FLOWER_PORT: Final = 5555
 FLOWER_USER: Final = "trimtab"
@@ -49,6 +52,7 @@ _OPERATORS_OWN: Final = frozenset({"OPERATOR_KEY", "OPERATOR_KEY_FILE"})
 """What a worker must not have: it could sign what a person asks for."""
 _NOT_FLOWERS: Final = ("EVENT_KEY", "EVENT_KEY_FILE", "MODEL_SIGNING_KEY", "MODEL_SIGNING_KEY_FILE")
 """Flower's user may look and not act, so the key that makes messages count is not for Flower."""
+_BROKER_URL, _STORE_URI = "REDIS_URL_FILE", "MONGODB_URI_FILE"
 _CELERY: Final = (sys.executable, "-m", "celery")
 _WORKER_OPTIONS: Final = ("--without-gossip", "--without-mingle", "-O", "fair")
 
@@ -68,6 +72,10 @@ class System:
     extra_environment: Mapping[str, str] = field(default_factory=dict)
     flower_port: int = 0
     feed_url: str | None = None
+    valkey: Valkey | None = None
+    """The broker, if it is not elsewhere."""
+    mongo: Mongo | None = None
+    """The store, if it is not elsewhere."""
     _processes: list[Process] = field(default_factory=list)
     _flower_claim: socket.socket | None = None
 
@@ -116,10 +124,12 @@ class System:
         }
         if not is_set("REDIS_URL"):
             progress("starting Valkey")
-            environment["REDIS_URL_FILE"] = self._start_valkey()
+            self._start_valkey()
+            environment[_BROKER_URL] = self._address_of("redis_url", "cli")
         if not is_set("MONGODB_URI"):
             progress("starting MongoDB")
-            environment["MONGODB_URI_FILE"] = self._start_mongo()
+            self._start_mongo()
+            environment[_STORE_URI] = self._address_of("mongodb_uri", "cli")
         for name in ("EVENT_KEY", "MODEL_SIGNING_KEY"):
             if not is_set(name):
                 secret_file(self._secret(name.lower()))
@@ -153,17 +163,38 @@ class System:
                 configuration.set_value("receive", "unpackLimit", 1)
         return str(path)
 
-    def _start_valkey(self) -> str:
-        server = Valkey(self.home / "valkey")
+    def _start_valkey(self) -> None:
+        server = self.valkey = Valkey(self.home / "valkey", self._place.key_prefix)
         self._own(server.start, lambda: server.process)
-        write_private(self._secret("redis_url"), server.url)
-        return str(self._secret("redis_url"))
+        self._secret("redis_url").unlink(missing_ok=True)  # of versions with one user for all
+        for service in BROKER_USERS:
+            write_private(self._secret(f"redis_url_{service}"), server.url_of(service))
 
-    def _start_mongo(self) -> str:
-        server = Mongo(self.home / "mongo")
+    def _start_mongo(self) -> None:
+        server = self.mongo = Mongo(self.home / "mongo", self._place.mongodb_database)
         self._own(server.start, lambda: server.process)
-        write_private(self._secret("mongodb_uri"), server.uri)
-        return str(self._secret("mongodb_uri"))
+        self._secret("mongodb_uri").unlink(missing_ok=True)
+        for service in STORE_USERS:
+            write_private(self._secret(f"mongodb_uri_{service}"), server.uri_of(service))
+
+    @property
+    def _place(self) -> Settings:
+        """The settings that say where in the servers the records and the messages are."""
+        return read_settings(redis_url="redis://127.0.0.1")
+
+    def _address_of(self, kind: str, service: Service) -> str:
+        return str(self._secret(f"{kind}_{service}"))
+
+    def environment_of(self, service: Service, environment: Mapping[str, str]) -> dict[str, str]:
+        """The environment with the addresses of a service's own users in place of others."""
+        own = dict(environment)
+        if self.valkey:
+            own[_BROKER_URL] = self._address_of("redis_url", service)
+        if self.mongo:
+            own.pop(_STORE_URI, None)
+            if service in STORE_USERS:
+                own[_STORE_URI] = self._address_of("mongodb_uri", service)
+        return own
 
     def _own(self, start: Callable[[], None], process: Callable[[], Process | None]) -> None:
         """Start a server; it is ours to stop, also if its start fails half-way."""
@@ -196,11 +227,13 @@ class System:
         progress("starting the workers, beat and Flower")
         started_at = datetime.now(UTC)
         for stage in STAGES:
-            self._process(stage, worker_command(stage), environment)
-        self._process("beat", beat_command(), environment)
+            own = self.environment_of(stage, environment)
+            self._process(stage, worker_command(stage), own)
+        self._process("beat", beat_command(), self.environment_of("beat", environment))
         secret_file(self._secret("flower_password"))
         login = {"FLOWER_PASSWORD_FILE": str(self._secret("flower_password"))}
-        known = {name: value for name, value in environment.items() if name not in _NOT_FLOWERS}
+        own = self.environment_of("flower", environment)
+        known = {name: value for name, value in own.items() if name not in _NOT_FLOWERS}
         flower = self._process("flower", self._flower_command(), known | login)
         wait_until_listening(flower, self.flower_port, _START_SECONDS)
         self._wait_until_alive(started_at, progress)
@@ -215,10 +248,10 @@ class System:
         ]
 
     def _wait_until_alive(self, since: datetime, progress: Progress) -> None:
-        """Return once every worker consumes and beat ticks."""
+        """Return once every worker consumes, one has swept, and beat ticks."""
         settings = settings_of(self.home)
         broker = Broker(celery_app(lambda: settings))
-        waited_for: set[str] = {*STAGES, "beat"}
+        waited_for: set[str] = set(PARTS)
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             self.require_running()

@@ -27,7 +27,7 @@ def no_sweep() -> None:
     """Nothing is sent again."""
     import shared.sweep
 
-    shared.sweep.sweep = lambda resources: 0  # noqa: ARG005
+    shared.sweep.sweep = lambda stage, resources: 0  # noqa: ARG005
 
 
 def no_unique_ids() -> None:

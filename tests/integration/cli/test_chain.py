@@ -30,11 +30,11 @@ from shared.failures import NotYet, WillNotPass, WillPass
 from shared.outcome import Outcome, record_fields
 from shared.records import Batch, DriftReport, ModelVersion, Publication
 from shared.stage import Handler, Resources, StageRuntime
-from shared.sweep import sweep
 from tests.integration.cli.conftest import Run
 from tests.integration.profiler import looked_at, profiled
 from tests.integration.publisher.promotions import model_version
 from tests.keys import authenticate
+from tests.sweeping import sweep_all
 
 SLOT = datetime(2026, 1, 10, 9, tzinfo=UTC)
 SHA = "0" * 64
@@ -310,7 +310,7 @@ def test_a_message_that_the_broker_has_lost(
     state, _, said = state_of(run, asked)
     assert state == "not queued"
     assert "or lost: the sweep sends it again" in said
-    assert sweep(resources)
+    assert sweep_all(resources)
     assert state_of(run, asked)[0] == "queued"
 
 

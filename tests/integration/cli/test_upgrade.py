@@ -14,10 +14,10 @@ from shared.records import Batch, ModelVersion
 from shared.settings import SettingsError
 from shared.stage import Resources
 from shared.store import COLLECTIONS
-from shared.sweep import sweep
 from tests.integration.cli.conftest import Run
 from tests.integration.publisher.promotions import promoted
 from tests.security.foreign_messages import message
+from tests.sweeping import sweep_all
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_afterwards_everything_goes_on(before: Resources, run: Run) -> None:
     assert "3 records have a MAC now. 1 messages were removed from the broker" in done
     assert before.store.champion("air_quality")
     assert before.broker.queue_lengths()["drift"] == 0
-    sweep(before)
+    sweep_all(before)
     assert before.broker.queue_lengths()["publisher"] == 1
     assert "nothing to do" in run("upgrade").stdout
 

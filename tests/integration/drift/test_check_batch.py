@@ -103,7 +103,7 @@ def test_drift_is_told_with_its_cells_its_chart_and_the_whole_report(loop: Loop)
     assert 0 < len(report.cells) <= 10
     assert all(cell.speaks for cell in report.cells)
     assert report.chart
-    assert loop.store.blob(report.chart).startswith(b"\x89PNG")
+    assert loop.store.picture(report.chart).startswith(b"\x89PNG")
     full = whole(loop, report)
     assert (full.verdict, full.p, full.name) == ("drift", report.p, "air_quality")
     assert full.cells[: len(report.cells)] == report.cells

@@ -17,9 +17,9 @@ from shared.pipeline import Pipeline
 from shared.records import ChunkCounts, DeadLetter, DriftReport
 from shared.stage import Resources, StageRuntime
 from shared.store import Store
-from shared.sweep import sweep
 from tests.integration.drift.loop import KEY, Loop, with_drift
 from tests.keys import EVENT_KEY, OPERATORS, authenticate
+from tests.sweeping import sweep_all
 
 ROOT = Path(__file__).parents[3]
 CHUNK_ROWS = 50
@@ -154,7 +154,7 @@ def test_worker_that_dies_among_the_chunks_changes_nothing(
     assert reports.count_documents({}) == 1
     for _ in range(2):
         start_worker()
-    wait_for(lambda: sweep(resources) >= 0 and reports.count_documents({}) == 5)
+    wait_for(lambda: sweep_all(resources) >= 0 and reports.count_documents({}) == 5)
     assert chunks.count_documents({}) == counted_before + 4 * 10
     assert loop.store.collection(DeadLetter).count_documents({}) == 0
 

@@ -17,6 +17,7 @@ from shared.records import DriftReport
 from shared.store import Store
 from tests.integration.drift.loop import Loop, with_drift
 from tests.keys import AUTHENTICATOR, authenticate
+from tests.sweeping import prepare_all
 
 
 def whole(loop: Loop, report: DriftReport) -> FullReport:
@@ -179,7 +180,7 @@ _TIMES = {"recorded_at", "timestamp", "outbox_sent_at", "mac", "outbox_mac"}
 
 def other_store(store: Store) -> Store:
     other = Store(store.database.client[f"{store.database.name}_{uuid4().hex[:8]}"], AUTHENTICATOR)
-    other.prepare(retention_days=30)
+    prepare_all(other)
     return other
 
 

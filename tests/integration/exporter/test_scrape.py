@@ -327,7 +327,7 @@ def test_it_writes_nothing(exporter: Exporter, store: Store, valkey: Valkey) -> 
 
 @pytest.fixture
 def own_mongo(tmp_path: Path) -> Iterator[Mongo]:
-    server = Mongo(tmp_path / "mongo")
+    server = Mongo(tmp_path / "mongo", "drift_detection")
     server.start()
     assert server.process
     yield server

@@ -281,7 +281,7 @@ def drift(store: Store, picture: bytes) -> DriftFound:
         batch_rows=301,
         reference_version=2,
         reference_rows=10_000,
-        chart=store.put_blob(picture),
+        chart=store.put_picture(picture),
     )
     store.record(report)
     return DriftFound(

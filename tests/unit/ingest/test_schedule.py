@@ -16,22 +16,19 @@ PARCELS = load_pipeline(ROOT / "examples" / "parcels" / "parcels.yaml")
 
 
 def test_every_source_has_an_entry_and_a_manual_one_none() -> None:
-    entries = beat_schedule(
-        {"air_quality": AIR, "parcels": PARCELS}, sweep_seconds=10, watch_seconds=300
-    )
-    assert set(entries) == {"ingest air_quality", "sweep", "watch", "retention"}
+    entries = beat_schedule({"air_quality": AIR, "parcels": PARCELS}, watch_seconds=300)
+    assert set(entries) == {"ingest air_quality", "watch", "retention"}
     ingestion = entries["ingest air_quality"]
     assert ingestion["task"] == "ingest.on_ingestion_due"
     assert ingestion["schedule"] == crontab(minute="5")
     assert ingestion["options"]["expires"] == 3600
     assert ingestion["last_run_at"] < datetime.now(UTC) - timedelta(hours=23)
-    assert entries["sweep"]["options"]["expires"] == 10
     assert entries["watch"]["options"] == {"queue": "publisher", "expires": 300}
 
 
 def test_pipeline_in_a_hurry_expires_with_its_slot() -> None:
     hurried = AIR.model_copy(update={"schedule": "every 2s"})
-    entry = beat_schedule({"air_quality": hurried}, 10, 300)["ingest air_quality"]
+    entry = beat_schedule({"air_quality": hurried}, 300)["ingest air_quality"]
     assert (entry["schedule"], entry["options"]["expires"]) == (2.0, 2.0)
 
 
@@ -55,5 +52,5 @@ def test_two_ticks_for_one_slot_make_one_event(monkeypatch) -> None:  # type: ig
 
 
 def test_entry_makes_its_event_when_it_is_sent() -> None:
-    event = beat_schedule({"air_quality": AIR}, 10, 300)["ingest air_quality"]["kwargs"]["event"]()
+    event = beat_schedule({"air_quality": AIR}, 300)["ingest air_quality"]["kwargs"]["event"]()
     assert parse_event(event).pipeline == "air_quality"
