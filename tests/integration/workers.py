@@ -52,7 +52,7 @@ STATIONS = 26
 _OF_THE_RUN = {
     *("recorded_at", "handled_seconds", "timestamp", "occurred_at", "outbox_sent_at"),
     *("trained_at", "fit_seconds", "seconds"),  # of a training
-    *("commit", "url", "repository"),  # a commit has a date
+    *("commit", "tag_object", "url", "repository"),  # a commit has a date
     *("seal", "mac", "outbox_mac"),  # of a record with its times
     *("begun_at", "attempt"),
 }
