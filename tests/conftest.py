@@ -20,8 +20,8 @@ from shared.work import Work
 from tests.keys import AUTHENTICATOR, EVENT_KEY, OPERATORS
 from tests.sweeping import prepare_all
 
-# The same examples in every run: what fails in CI fails at the desk.
-hypothesis_settings.register_profile("repeatable", derandomize=True)
+# The same examples in every run: what fails in CI fails at the desk. No example is timed.
+hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis_settings.load_profile("repeatable")
 
 AIR_QUALITY = Path(__file__).parents[1] / "pipelines" / "air_quality.yaml"
