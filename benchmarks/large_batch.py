@@ -42,7 +42,7 @@ from shared.events import (
 )
 from shared.operators import make_key
 from shared.outcome import record_fields
-from shared.records import Batch, DriftReport
+from shared.records import Batch, DriftReport, ModelVersion
 from shared.settings import read_settings
 from shared.stage import Resources
 
@@ -192,6 +192,22 @@ def _adopt(resources: Resources) -> None:
         window=resources.store.put_blob(_parquet(REFERENCE_ROWS, seed=1)),
         window_rows=REFERENCE_ROWS,
     )
+    model = ModelVersion(
+        **record_fields(request, "trainer"),
+        version=1,
+        decision="promoted",
+        reason="a benchmark",
+        model=promoted.window,
+        seal="",
+        model_bytes=0,
+        metrics={},
+        champion_version=None,
+        window=promoted.window,
+        sequence=1,
+        drift_report="",
+        lineage={},
+    )
+    resources.store.record(model)
     outcome = adopt_reference(promoted, resources.pipelines["large"], resources.store)
     resources.store.record(outcome.record)
 
