@@ -17,7 +17,7 @@ from shared.wording import moment
 
 _DIGITS: Final = 12
 """Of a hash, as a person compares it."""
-_NOT_TOLD: Final = frozenset({"event", "batch", "data", "recorded_at"})
+_NOT_TOLD: Final = frozenset({"event", "batch", "data", "labels", "recorded_at"})
 """What makes a subject unique, and tells a person nothing; `--json` has it."""
 
 
