@@ -18,11 +18,12 @@ from pydantic import ValidationError
 from shared.artifacts import sha256
 from shared.authentication import Unauthentic
 from shared.events import RollbackRequested, Sha256
-from shared.failures import WillNotPass
+from shared.failures import WillNotPass, first_fault
 from shared.operators import NotSigned, OperatorKey, Operators
 from shared.pipeline import Pipeline
 from shared.plain_text import printable
 from shared.records import (
+    LONGEST_BECAUSE,
     Action,
     AuditEntry,
     AuditHead,
@@ -37,10 +38,8 @@ from shared.store import NUMBERED, Conflict, Store
 
 ORIGIN: Final[Sha256] = "0" * 64
 """What the first entry has in place of the hash of the one before."""
-LONGEST_BECAUSE: Final = 500
 _TRIES: Final = 20
 _LONGEST_SOURCE: Final = 1_000
-_REMOVED: Final = "entries were removed; restore the store from a backup"
 _NAMING: Final[tuple[tuple[type[Record], str], ...]] = (
     (Batch, "request"),
     (ModelVersion, "request"),
@@ -75,14 +74,14 @@ def append(request: Request, store: Store, key: OperatorKey, operators: Operator
         before = newest_entry(store)
         if before:
             require_genuine(before, operators)
-        number = before.number + 1 if before else 1
+        last = head_at(before)
         unsigned = AuditEntry(
-            id=_identity(number),
+            id=_identity(last.number + 1),
             pipeline=request.pipeline,
             trace_id=request.trace_id,
             recorded_at=_now(),
-            number=number,
-            previous=digest(before) if before else ORIGIN,
+            number=last.number + 1,
+            previous=last.digest,
             installation=store.installations()[0],
             operator=name,
             key=key.fingerprint,
@@ -127,12 +126,13 @@ def head(store: Store) -> AuditHead:
     Raises:
         Unauthentic: it was not written by this system.
     """
-    newest = newest_entry(store)
-    return head_at(newest) if newest else AuditHead(number=0, digest=ORIGIN)
+    return head_at(newest_entry(store))
 
 
-def head_at(entry: AuditEntry) -> AuditHead:
-    """What tells an entry from any other."""
+def head_at(entry: AuditEntry | None) -> AuditHead:
+    """What tells an entry from any other, or the beginning of the log from its entries."""
+    if entry is None:
+        return AuditHead(number=0, digest=ORIGIN)
     return AuditHead(number=entry.number, digest=digest(entry))
 
 
@@ -301,7 +301,7 @@ def _unmatched_names(store: Store, digests: Mapping[int, Sha256]) -> Iterator[st
         if named > last:
             yield (
                 f"the record {newest.id} names entry {named} of the audit log, and the newest is "
-                f"number {last}: {_REMOVED}"
+                f"number {last}: entries were removed; restore the store from a backup"
             )
         elif known_as and known_as != digests.get(named):
             yield (
@@ -336,12 +336,8 @@ def faults(store: Store, settings: Settings) -> Iterator[str]:
     except Unauthentic as error:
         yield str(error)
     except ValidationError as error:
-        yield f"the audit log, or a record that names an entry, cannot be read: {_words(error)}"
-
-
-def _words(error: ValidationError) -> str:
-    fault = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        fault = first_fault(error, "the record")
+        yield f"the audit log, or a record that names an entry, cannot be read: {fault}"
 
 
 def _broken_links(store: Store, settings: Settings, digests: dict[int, Sha256]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from pydantic import ValidationError
+
 LONGEST_REASON: Final = 2_000
 """Characters of what a failure says. Dead letters, logs, status and messages repeat it."""
 LONGEST_ASKED_PAUSE: Final = 3_600.0
@@ -14,6 +16,16 @@ def shortened(reason: str) -> str:
         return reason
     half = LONGEST_REASON // 2 - 2
     return f"{reason[:half]} … {reason[-half:]}"
+
+
+def first_fault(error: ValidationError, whole: str) -> str:
+    """Where the first fault of something is and what it is, without what stands there.
+
+    Args:
+        whole: what to call a place that has no name, such as "the message".
+    """
+    fault = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc'])) or whole}: {fault['msg']}"
 
 
 class WillPass(Exception):

@@ -4,7 +4,7 @@ A record is one document in the collection that `events.ROUTES` names. Its `_id`
 The stage runtime adds the outbox to the document; these models are what the stages mean.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -360,6 +360,7 @@ class DeadLetter(Record):
         return {"reason": self.reason, "state": self.state}
 
 
+LONGEST_BECAUSE: Final = 500
 Action = Literal["rollback", "reference set", "ingest", "replay", "dismiss", "upgrade"]
 
 
@@ -379,10 +380,7 @@ class AuditEntry(Record):
     action: Action
     subject: dict[str, Annotated[str, Field(max_length=2_000)]] = Field(max_length=20)
     """What the request is about. The entry is valid for nothing else."""
-    because: Annotated[str, Field(max_length=500)]
+    because: Annotated[str, Field(max_length=LONGEST_BECAUSE)]
     """Why, in the operator's words; may be empty where the action says enough."""
     signature: Annotated[str, Field(max_length=200)] = ""
     """Ed25519, base64, over everything above."""
-
-    def facts(self) -> dict[str, Any]:
-        return {"operator": self.operator, "action": self.action, "because": self.because}

@@ -349,7 +349,7 @@ class Store:
             collection.insert_one(self._document(record, events, handling))
         except DuplicateKeyError:
             if found := self._raw(collection.name).find_one({"_id": record.id}):
-                self._require_record(collection.name, as_written(collection.name, found))
+                self._authentic(collection.name, found)
                 return False
             raise Conflict(f"{record.pipeline}: the number of this record is taken") from None
         return True
@@ -368,29 +368,26 @@ class Store:
             document["handling"] = handling.model_dump(mode="json")
         return document | authenticator.macs(COLLECTIONS[type(record)], document)
 
-    def _require_record(self, collection: str, document: Document) -> None:
+    def _authentic(self, collection: str, raw: RawBSONDocument) -> Document:
+        """A whole document, which this system has written."""
+        document = as_written(collection, raw)
         if self._authenticator:
             self._authenticator.require_record(collection, document)
+        return document
 
-    def require_outbox(self, collection: str, document: Document) -> None:
-        """Let a document of a collection pass whose outbox was written by this system.
-
-        Args:
-            document: with the fields OUTBOX.
-
-        Raises:
-            Unauthentic: it was not.
-        """
+    def _with_authentic_outbox(self, collection: str, raw: RawBSONDocument) -> Document:
+        """A document with the fields OUTBOX, which this system has written."""
+        document = as_written(collection, raw)
         if self._authenticator:
             self._authenticator.require_outbox(collection, document)
-
-    def _authentic_outbox(self, collection: str, raw: RawBSONDocument) -> Document | None:
-        try:
-            document = as_written(collection, raw)
-            self.require_outbox(collection, document)
-        except Unauthentic:
-            return None
         return document
+
+    def _has_authentic_outbox(self, collection: str, raw: RawBSONDocument) -> bool:
+        try:
+            self._with_authentic_outbox(collection, raw)
+        except Unauthentic:
+            return False
+        return True
 
     def outboxes(self, collection: str, query: Document) -> Iterator[tuple[str, RawBSONDocument]]:
         """The ids of the records that match a query, each with its fields of OUTBOX as they are.
@@ -407,8 +404,7 @@ class Store:
             Unauthentic: they were not written by this system.
             ValueError, LookupError, TypeError: an earlier or later version wrote them.
         """
-        document = as_written(collection, raw)
-        self.require_outbox(collection, document)
+        document = self._with_authentic_outbox(collection, raw)
         return [parse_event(event) for event in document["outbox"]]
 
     def keep(self, collection: str, name: str, content: Document) -> None:
@@ -427,14 +423,10 @@ class Store:
         raw = self._raw(collection).find_one({"_id": name})
         if raw is None:
             return None
-        document = as_written(collection, raw)
-        self._require_record(collection, document)
-        return document
+        return self._authentic(collection, raw)
 
     def _model(self, model: type[R], raw: RawBSONDocument) -> R:
-        document = as_written(COLLECTIONS[model], raw)
-        self._require_record(COLLECTIONS[model], document)
-        return model.model_validate(document)
+        return model.model_validate(self._authentic(COLLECTIONS[model], raw))
 
     def _raw(self, collection: str) -> Collection[RawBSONDocument]:
         return self.database[collection].with_options(RAW)
@@ -544,9 +536,7 @@ class Store:
         raw = self._raw(COLLECTIONS[model]).find_one(query, OUTBOX, **order)
         if raw is None:
             return []
-        document = as_written(COLLECTIONS[model], raw)
-        self.require_outbox(COLLECTIONS[model], document)
-        return [parse_event(event) for event in document["outbox"]]
+        return self.read_outbox(COLLECTIONS[model], raw)
 
     def outbox_of(self, effect: str, kind: str | None = None) -> list[Event] | None:
         """The events that a settled effect led to; none while it is not settled.
@@ -558,8 +548,10 @@ class Store:
         for collection in _places(effect, kind):
             query = {"_id": effect} | _settling(collection)
             raw = self._raw(collection).find_one(query, OUTBOX)
-            if raw and (document := self._authentic_outbox(collection, raw)):
-                return [parse_event(event) for event in document["outbox"]]
+            if raw is None:
+                continue
+            with suppress(Unauthentic):
+                return self.read_outbox(collection, raw)
         return None
 
     def is_settled(self, effect: str, kind: str | None = None) -> bool:
@@ -573,13 +565,13 @@ class Store:
             for collection in _places(effect, kind):
                 sought[collection].append(effect)
         return {
-            document["_id"]
+            raw["_id"]
             for collection, ids in sought.items()
             for some in _slices(ids)
             for raw in self._raw(collection).find(
                 {"_id": {"$in": some}} | _settling(collection), OUTBOX
             )
-            if (document := self._authentic_outbox(collection, raw))
+            if self._has_authentic_outbox(collection, raw)
         }
 
     def close_outboxes(self, collection: str, records: list[str]) -> None:
@@ -611,8 +603,7 @@ class Store:
         raw = self._raw(collection.name).find_one(query)
         if raw is None:
             return False
-        document = as_written(collection.name, raw)
-        self._require_record(collection.name, document)
+        document = self._authentic(collection.name, raw)
         authenticator = required(self._authenticator)
         marks = {"state": state, "request": request}
         macs = authenticator.macs(collection.name, document | marks)

@@ -61,10 +61,12 @@ def sweep(stage: Stage, resources: Resources) -> int:
     """One pass of a stage over the store; returns how many messages were sent."""
     _close_what_is_done(stage, resources)
     sent = _send_unsent(stage, resources)
-    lost = [*_without_record(stage, resources), *_left_over(stage, resources)]
+    begun = resources.work.all()
+    own = _work_of(stage, begun)
+    lost = [*_without_record(stage, begun, resources), *_left_over(own, resources)]
     if len(lost) > resources.broker.queue_length(stage):
         sent += _send_again(stage, lost, resources)
-    sent += _send_due(stage, resources)
+    sent += _send_due(stage, own, resources)
     if stage == _LOOKS:
         _look_for_what_is_missing(resources)
     if sent:
@@ -226,7 +228,9 @@ def _close_what_is_done(stage: Stage, resources: Resources) -> None:
         resources.store.close_outboxes(name, done)
 
 
-def _without_record(stage: Stage, resources: Resources) -> Iterator[Outstanding]:
+def _without_record(
+    stage: Stage, work: list[Document], resources: Resources
+) -> Iterator[Outstanding]:
     """Events for a stage, recorded some time ago by whomever, that it has not begun to handle.
 
     Also those that were not sent: who should have may be away, or busy for long.
@@ -234,7 +238,7 @@ def _without_record(stage: Stage, resources: Resources) -> Iterator[Outstanding]
     settings, now = resources.settings, datetime.now(UTC)
     before = now - timedelta(seconds=settings.redeliver_after_seconds)
     long_ago = before - timedelta(seconds=MISSED_SWEEPS * settings.sweep_seconds)
-    begun = {document["_id"] for document in resources.work.all()}
+    begun = {document["_id"] for document in work}
     for name in COLLECTIONS.values():
         query = {
             "outbox_open": True,
@@ -249,13 +253,13 @@ def _without_record(stage: Stage, resources: Resources) -> Iterator[Outstanding]
                 yield each
 
 
-def _left_over(stage: Stage, resources: Resources) -> Iterator[Outstanding]:
+def _left_over(work: list[Document], resources: Resources) -> Iterator[Outstanding]:
     """A stage's work that nobody holds any more: its worker died, or its wait is over."""
     now = datetime.now(UTC)
     quiet = now - timedelta(seconds=resources.settings.redeliver_after_seconds)
     left = [
         document
-        for document in _work_of(stage, resources)
+        for document in work
         if document["updated_at"] <= quiet
         and document.get("lease_until", now) <= now
         and "next_attempt_at" not in document
@@ -270,11 +274,9 @@ def _left_over(stage: Stage, resources: Resources) -> Iterator[Outstanding]:
     yield from still_open.values()
 
 
-def _work_of(stage: Stage, resources: Resources) -> list[Document]:
-    """The work of a stage, by the ids of its effects: what a document says may be forged."""
-    return [
-        each for each in resources.work.all() if str(each["_id"]).startswith(effect_id(stage, ""))
-    ]
+def _work_of(stage: Stage, work: list[Document]) -> list[Document]:
+    """That of a stage, by the ids of its effects: what a document says may be forged."""
+    return [document for document in work if document["_id"].startswith(effect_id(stage, ""))]
 
 
 def _look_for_what_is_missing(resources: Resources) -> None:
@@ -300,11 +302,10 @@ def _send_again(stage: Stage, lost: list[Outstanding], resources: Resources) -> 
     return len(lost)
 
 
-def _send_due(stage: Stage, resources: Resources) -> int:
+def _send_due(stage: Stage, work: list[Document], resources: Resources) -> int:
     """Send the events of a stage whose next try is due."""
     now = datetime.now(UTC)
-    own = _work_of(stage, resources)
-    waiting = [found for found in own if found.get("next_attempt_at", now) < now]
+    waiting = [found for found in work if found.get("next_attempt_at", now) < now]
     due = list(_readable(_begun(resources.work, waiting), resources).values())
     for each in due:
         resources.broker.send_to(stage, each.event)

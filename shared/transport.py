@@ -21,6 +21,7 @@ from redis.exceptions import OutOfMemoryError
 
 from shared.authentication import Authenticator
 from shared.events import STAGES, Stage, task_name
+from shared.failures import first_fault
 from shared.refusals import NamesRefusals
 from shared.tasks import KEPT, arguments, bury_task
 
@@ -219,9 +220,7 @@ def require_ours(stage: Stage, message: bytes, authenticator: Authenticator | No
         envelope = _Message.model_validate_json(message)
         content = json.loads(base64.b64decode(envelope.body, validate=True))
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "the message"
-        raise Foreign(f"{where}: {fault['msg']}") from None
+        raise Foreign(first_fault(error, "the message")) from None
     except (ValueError, binascii.Error, RecursionError) as error:
         raise Foreign(f"body: {type(error).__name__}: {error}") from None
     asked = _asked(stage, envelope.headers.task, envelope.body)

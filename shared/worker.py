@@ -85,8 +85,9 @@ class StageTasks:
 
     def _sweep(self) -> None:
         """Send again what was lost."""
-        sweep(self._stage, resources(self._stage))
-        resources(self._stage).broker.note_alive(self._sweeps_sign)
+        connected = resources(self._stage)
+        sweep(self._stage, connected)
+        connected.broker.note_alive(self._sweeps_sign)
 
     def _bury(self, received: str, reason: str) -> None:
         StageRuntime(self._stage, resources(self._stage)).bury_foreign(received, reason)

@@ -6,6 +6,7 @@ from pathlib import Path
 from services.cli.embedded.process import Process
 from services.cli.embedded.system import worker_command
 from shared.events import Stage
+from shared.settings import Settings
 from tests.conftest import AIR_QUALITY
 from tests.keys import EVENT_KEY, OPERATORS
 
@@ -22,6 +23,16 @@ def environment(**settings: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
     }
     return kept | ours | settings
+
+
+def place(settings: Settings) -> dict[str, str]:
+    """What leads a process to the servers of a test's settings, and to its database there."""
+    assert settings.mongodb_uri
+    return {
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
+        "MONGODB_DATABASE": settings.mongodb_database,
+    }
 
 
 def started(stage: Stage, settings: dict[str, str], log: Path, module: str = "") -> Process:

@@ -1,5 +1,6 @@
 """`trimtab audit`: what operators asked for, and whether all of it is there."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from services.cli.listing import Listing, right
 from services.cli.literal import Text
-from shared.audit import ORIGIN, digest, faults, head_at
+from shared.audit import digest, faults, head_at
 from shared.authentication import Unauthentic
 from shared.records import AuditEntry, AuditHead
 from shared.settings import Settings
@@ -52,7 +53,7 @@ class Log:
             f"{self.head.number:,} entries, each signed and chained to the one before; the newest "
             f"has the SHA-256 {self.head.digest}"
         )
-        return [*self.unchecked] or [whole]
+        return self.unchecked or [whole]
 
     def table(self) -> Listing:
         """Who asked for what and when, and why."""
@@ -84,12 +85,13 @@ def read_log(resources: Resources, limit: int) -> Log:
     newest: list[AuditEntry] = []
     with suppress(Unauthentic, ValidationError):  # which is told as what is wrong
         newest.extend(store.find(AuditEntry, {}, newest_by="number", limit=limit))
-    last = head_at(newest[0]) if newest else AuditHead(number=0, digest=ORIGIN)
-    return Log(newest[::-1], last, wrong, _unchecked(resources.settings))
+    last = head_at(newest[0] if newest else None)
+    return Log(newest[::-1], last, wrong, list(_unchecked(resources.settings)))
 
 
-def _unchecked(settings: Settings) -> list[str]:
+def _unchecked(settings: Settings) -> Iterator[str]:
     """What could not be checked without a setting."""
-    what = {"EVENT_KEY": settings.event_key, "OPERATORS": settings.operators}
-    of = {"EVENT_KEY": "MAC", "OPERATORS": "signature"}
-    return [f"{name} is not set, so no {of[name]} was checked" for name in what if not what[name]]
+    if not settings.event_key:
+        yield "EVENT_KEY is not set, so no MAC was checked"
+    if not settings.operators:
+        yield "OPERATORS is not set, so no signature was checked"

@@ -16,7 +16,7 @@ from services.ingest.fetch import Body, Limits, Query, error_text, fetch, open_c
 from services.ingest.paging import Collection as Collected
 from services.ingest.paging import Read
 from services.ingest.tables import DECODER, FAULT, parse_csv, table_of_records
-from shared.failures import WillNotPass, WillPass
+from shared.failures import WillNotPass, WillPass, first_fault
 from shared.pipeline import DataGovInSource
 from shared.settings import Settings
 from shared.tables.content import UnreadableTable
@@ -316,8 +316,7 @@ def _json_page(text: str, wanted: Collection[str]) -> Page:
     try:
         envelope = Envelope.model_validate(content)
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        raise _unknown(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        raise _unknown(first_fault(error, "the answer")) from None
     return Page(table, envelope.total, str(envelope.updated_date)[:_LONGEST_STATE])
 
 

@@ -18,7 +18,14 @@ from services.trainer.gate import Evidence, decide
 from services.trainer.metrics_file import metrics_content
 from services.trainer.plots import render_plots
 from services.trainer.trial import Trial, hold_trial
-from services.trainer.window import Split, hold_out, learnt_from, packed, training_pool
+from services.trainer.window import (
+    Split,
+    batches_of_window,
+    hold_out,
+    learnt_from,
+    packed,
+    training_pool,
+)
 from shared.artifacts import TamperedArtifact, sealed
 from shared.audit import digest, require_asked_for
 from shared.events import (
@@ -34,7 +41,7 @@ from shared.failures import WillNotPass
 from shared.frames import to_parquet
 from shared.outcome import Outcome, record_fields
 from shared.pipeline import Pipeline
-from shared.records import AuditEntry, Batch, DriftReport, ModelVersion
+from shared.records import AuditEntry, DriftReport, ModelVersion
 from shared.scoring import CANNOT_PREDICT, error_of, load_model
 from shared.settings import Settings
 from shared.store import Store
@@ -134,12 +141,8 @@ def _require_recorded(
             f"the check of batch {event.sequence} of {event.pipeline} does not say that a person "
             "set it as the reference"
         )
-    query = {"pipeline": event.pipeline, "sequence": event.sequence}
-    batch = store.newest(Batch, query, "sequence")
-    if batch is None:
-        raise WillNotPass(f"the store no longer holds batch {event.sequence} of {event.pipeline}")
-    alone = store.window_batches(event.pipeline, event.sequence, pipeline.training.max_window_rows)
-    if [each.id for each in alone] != [batch.id]:
+    batch, *others = batches_of_window(event, pipeline, store)
+    if others:
         raise WillNotPass(
             f"the training window of reference batch {event.sequence} of {event.pipeline} holds "
             "other batches too; run `trimtab reference set` again"

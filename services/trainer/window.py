@@ -49,7 +49,7 @@ def training_pool(event: RetrainRequested, pipeline: Pipeline, store: Store) -> 
     Raises:
         WillNotPass: the batch that asks for the model, or rows that it needs, are not in the store.
     """
-    batches = _batches(event, pipeline, store)
+    batches = batches_of_window(event, pipeline, store)
     parts = [(0, from_parquet(store.blob(data))) for data in _reference(event, batches, store)]
     parts += [(batch.sequence or 0, _rows(batch, store)) for batch in batches if batch.data]
     labels = [from_parquet(store.blob(batch.labels)) for batch in batches if batch.labels]
@@ -77,8 +77,12 @@ def pool_of(
     return Pool(rows.reset_index(drop=True), batch[-newest_rows:].astype(np.int64))
 
 
-def _batches(event: RetrainRequested, pipeline: Pipeline, store: Store) -> list[Batch]:
-    """The newest batches whose rows fill the window, oldest first."""
+def batches_of_window(event: RetrainRequested, pipeline: Pipeline, store: Store) -> list[Batch]:
+    """The newest batches whose rows fill the window, oldest first; the last one asked for a model.
+
+    Raises:
+        WillNotPass: the batch that asked is not in the store.
+    """
     most_rows = pipeline.training.max_window_rows
     batches = store.window_batches(event.pipeline, event.sequence, most_rows)
     if not batches or batches[-1].sequence != event.sequence:

@@ -10,23 +10,20 @@ import pytest
 from redis import Redis
 
 from services.cli.embedded.process import Process
-from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.servers import Valkey
 from shared.events import WorkFailed, effect_id, first_event_fields
 from shared.records import Notification
 from shared.stage import Resources
 from tests.e2e.conftest import wait_for
 from tests.integration.holding_worker import HOLD
-from tests.worker_processes import children, started
+from tests.worker_processes import children, place, started
 
 
 @pytest.fixture
-def worker(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[Process]:
-    settings = {
-        "REDIS_URL": valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "MONGODB_DATABASE": resources.settings.mongodb_database,
-    }
-    process = started("notifier", settings, tmp_path / "log", "tests.integration.holding_worker")
+def worker(resources: Resources, tmp_path: Path) -> Iterator[Process]:
+    process = started(
+        "notifier", place(resources.settings), tmp_path / "log", "tests.integration.holding_worker"
+    )
     assert wait_for(resources.broker.last_alive, 30), process.last_words()
     yield process
     process.kill()

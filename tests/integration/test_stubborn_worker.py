@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from services.cli.embedded.process import Process
-from services.cli.embedded.servers import Mongo, Valkey
 from shared.events import WorkFailed, effect_id, first_event_fields
 from shared.records import DeadLetter
 from shared.stage import Resources
 from tests.e2e.conftest import wait_for
-from tests.worker_processes import children, runs, started
+from tests.worker_processes import children, place, runs, started
 
 LIMIT_SECONDS = 10
 ALARM = WorkFailed(
@@ -27,11 +26,9 @@ EFFECT = effect_id("notifier", ALARM.event_id)
 
 
 @pytest.fixture
-def worker(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[Process]:
+def worker(resources: Resources, tmp_path: Path) -> Iterator[Process]:
     settings = {
-        "REDIS_URL": valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "MONGODB_DATABASE": resources.settings.mongodb_database,
+        **place(resources.settings),
         "TASK_TIME_LIMIT_SECONDS": str(LIMIT_SECONDS),
     }
     process = started("notifier", settings, tmp_path / "log", "tests.integration.stubborn_worker")

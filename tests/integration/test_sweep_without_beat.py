@@ -6,21 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.embedded.servers import Mongo, Valkey
 from shared.events import WorkFailed, deterministic_id, effect_id
 from shared.records import DeadLetter, Notification
 from shared.stage import Resources
 from tests.e2e.conftest import wait_for
-from tests.worker_processes import started
+from tests.worker_processes import place, started
 
 
 @pytest.fixture
-def notifier(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[None]:
+def notifier(resources: Resources, tmp_path: Path) -> Iterator[None]:
     """The only worker of the system."""
     settings = {
-        "REDIS_URL": valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "MONGODB_DATABASE": resources.settings.mongodb_database,
+        **place(resources.settings),
         "SWEEP_SECONDS": "1",
     }
     process = started("notifier", settings, tmp_path / "log")

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from services.cli.embedded.process import Process
-from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.servers import Valkey
 from shared.events import (
     STAGES,
     BatchIngested,
@@ -27,7 +27,7 @@ from shared.stage import Resources
 from tests.e2e.conftest import wait_for
 from tests.keys import EVENT_KEY
 from tests.security.foreign_messages import Harmful, foreign, message
-from tests.worker_processes import started
+from tests.worker_processes import place, started
 
 EVENT_FIELDS = first_event_fields("no_such_pipeline", "a test")
 UNKNOWN_PIPELINE: dict[Stage, Event] = {
@@ -49,14 +49,10 @@ UNKNOWN_PIPELINE: dict[Stage, Event] = {
 
 
 @pytest.fixture
-def workers(
-    resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path
-) -> Iterator[dict[Stage, Process]]:
+def workers(resources: Resources, tmp_path: Path) -> Iterator[dict[Stage, Process]]:
     """A worker of every stage, on a broker and a store of their own."""
     settings = {
-        "REDIS_URL": valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "MONGODB_DATABASE": resources.settings.mongodb_database,
+        **place(resources.settings),
         "EVENT_KEY": EVENT_KEY,
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "MODEL_REPOSITORY": str(tmp_path / "models.git"),

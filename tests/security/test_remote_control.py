@@ -10,13 +10,13 @@ from celery import Celery
 from redis import Redis
 
 from services.cli.embedded.process import Process
-from services.cli.embedded.servers import Mongo, Valkey
+from services.cli.embedded.servers import Valkey
 from shared.celery_app import celery_app
 from shared.events import WorkFailed, effect_id, first_event_fields
 from shared.records import Notification
 from shared.stage import Resources
 from tests.e2e.conftest import wait_for
-from tests.worker_processes import started
+from tests.worker_processes import place, started
 
 ALARM = WorkFailed(
     **first_event_fields("air_quality", "a test of remote control"),
@@ -28,13 +28,8 @@ ALARM = WorkFailed(
 
 
 @pytest.fixture
-def worker(resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path) -> Iterator[Process]:
-    place = {
-        "REDIS_URL": valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "MONGODB_DATABASE": resources.settings.mongodb_database,
-    }
-    process = started("notifier", place, tmp_path / "log")
+def worker(resources: Resources, tmp_path: Path) -> Iterator[Process]:
+    process = started("notifier", place(resources.settings), tmp_path / "log")
     assert wait_for(resources.broker.last_alive, 60), process.last_words()
     yield process
     process.stop()

@@ -34,6 +34,7 @@ from services.drift.calibration.scores import mid_ranks
 from services.drift.report.model import ColumnRole
 from services.drift.tables.frame import Frame, Tabular
 from services.drift.tables.roles import Roles, infer_roles
+from shared.failures import first_fault
 from shared.gunzip import GzipRefused, gunzip
 
 FORMAT: Final = "trimtab-profile/2"
@@ -235,9 +236,7 @@ def _parsed(kind: type[_D], data: bytes, what: str) -> _D:
     try:
         return kind.model_validate_json(gunzip(data))
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "the file"
-        raise ValueError(f"not {what} ({FORMAT}): {where}: {fault['msg']}") from None
+        raise ValueError(f"not {what} ({FORMAT}): {first_fault(error, 'the file')}") from None
     except GzipRefused as error:
         raise ValueError(f"not {what}: not compressed JSON ({error})") from None
 

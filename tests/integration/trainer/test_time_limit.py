@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from services.cli.embedded.process import Process
-from services.cli.embedded.servers import Mongo, Valkey
 from shared.events import (
     BatchIngested,
     IngestionDue,
@@ -28,7 +27,7 @@ from shared.records import Batch, DeadLetter
 from shared.stage import Resources
 from tests.air_quality_rows import batch_rows, raw_rows
 from tests.conftest import AIR_QUALITY
-from tests.worker_processes import started
+from tests.worker_processes import place, started
 
 LIMIT_SECONDS = 10
 ENDLESS = {"window": "all", "parameters": {"n_estimators": 10_000_000, "min_samples_leaf": 1}}
@@ -46,14 +45,10 @@ def pipelines(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(
-    pipelines: Path, resources: Resources, mongo: Mongo, valkey: Valkey, tmp_path: Path
-) -> Iterator[Process]:
+def worker(pipelines: Path, resources: Resources, tmp_path: Path) -> Iterator[Process]:
     """The trainer's worker, as in the embedded system, with the shortest time limit there is."""
     settings = {
-        "REDIS_URL": valkey.url,
-        "MONGODB_URI": mongo.uri,
-        "MONGODB_DATABASE": resources.settings.mongodb_database,
+        **place(resources.settings),
         "MODEL_SIGNING_KEY": "a signing key for tests only",
         "PIPELINES": str(pipelines),
         "TASK_TIME_LIMIT_SECONDS": str(LIMIT_SECONDS),
