@@ -19,7 +19,7 @@ _TASK: Final = "passing.pass_on"
 def passing_app(read_settings: Callable[[], Settings]) -> Celery:
     """An application set up as the stages' is, with queues of its own."""
     application = celery_app(read_settings)
-    application.conf.task_queues = [Queue(name) for name in QUEUES]
+    application.conf.task_queues = [Queue(name, no_declare=True) for name in QUEUES]
     return application
 
 
